@@ -1,0 +1,105 @@
+"""What a provider is to the rest of minference: one call between two pure translations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from minference.threads.messages import FinishReason, ToolCall
+from minference.threads.thread import ChatThread
+
+Request = dict[str, Any]
+"""The arguments of one provider call, as JSON data."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What a provider counted for one reply. `cached` and `cache_written` are contained in `prompt`."""
+
+    prompt: int
+    completion: int
+    cached: int | None = None
+    cache_written: int | None = None
+    reasoning: int | None = None
+    audio: int | None = None
+    accepted_prediction: int | None = None
+    rejected_prediction: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said, in the same words for every provider."""
+
+    content: str
+    model: str
+    finish_reason: FinishReason
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: TokenUsage | None = None
+    reasoning: str | None = None
+    reasoning_json: str | None = None
+    """The provider's reasoning blocks as JSON text, to be sent back unchanged."""
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer as it came."""
+
+    payload: dict[str, Any]
+    """The body, parsed from JSON once."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of text of a reply that is still being written."""
+
+    text: str
+
+
+class Client(Protocol):
+    """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
+
+    name: str
+    """The name that configs use."""
+
+    def check(self) -> None:
+        """Return if calls can be made.
+
+        Raises:
+            MissingKey: The API key is not in the environment.
+            MissingExtra: An optional package is not installed.
+        """
+
+    def to_request(self, thread: ChatThread) -> Request:
+        """The request for the thread's next reply. Pure: the thread is not changed.
+
+        Raises:
+            ConfigurationError: The config asks for what this provider cannot do.
+        """
+        ...
+
+    def from_response(self, payload: dict[str, Any]) -> Reply:
+        """What an answer says. Pure.
+
+        Raises:
+            InvalidReply: The answer is not what the provider promises.
+        """
+        ...
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        """Make one attempt at one call; `timeout` in seconds. Never retries.
+
+        Raises:
+            ProviderError: What went wrong, as attributes.
+        """
+        ...
+
+    def stream(self, request: Request, *, timeout: float) -> AsyncIterator[TextDelta | Response]:
+        """Like `send`, giving text as it comes; the last item is the whole `Response`, as `send` would give it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections and child processes."""

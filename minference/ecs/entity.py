@@ -1,0 +1,170 @@
+"""`Entity`: a pydantic object whose every saved state is an immutable version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
+from minference.errors import DuplicateKind, FrozenSnapshot
+
+if TYPE_CHECKING:
+    from minference.ecs.changes import State
+
+_KINDS: dict[str, type[Entity]] = {}
+
+
+class Entity(BaseModel):
+    """Base of everything that has versions.
+
+    Constructing, validating and editing an entity does no I/O. What is held in memory is *warm*: mutable, validated
+    on assignment. `register` turns what changed into new immutable (*cold*) versions, while the object stays the same.
+
+    A subclass is stored under a short name, its *kind*: the class name in snake_case, or `class Note(Entity, kind="my_note")`.
+    """
+
+    model_config = ConfigDict(validate_assignment=True, extra="forbid", protected_namespaces=())
+    __slots__ = ("__ecs_state__", "__weakref__")
+    __kind__: ClassVar[str] = "entity"
+
+    if TYPE_CHECKING:
+        __ecs_state__: State | None
+
+    ecs_id: UUID = Field(default_factory=uuid7, frozen=True)
+    """Names one version and never another. Time-ordered (UUIDv7)."""
+    lineage_id: UUID = Field(default_factory=uuid7, frozen=True)
+    """Shared by all versions of one logical object."""
+    parent_id: UUID | None = Field(default=None, frozen=True)
+    """The version that this one was made from; `None` for the first."""
+    created_at: datetime = Field(default_factory=utc_now, frozen=True)
+    """When this version came to be; aware, UTC."""
+    live_id: UUID = Field(default_factory=uuid4, frozen=True)
+    """Names the object in memory: two warm copies of one version differ."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.__kind__ = kind or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        holder = _KINDS.get(cls.__kind__)
+        if holder is not None and holder.__module__ != cls.__module__:
+            raise DuplicateKind(cls.__kind__, _full_name(holder), _full_name(cls))
+        if cls.__pydantic_complete__:
+            plan_of(cls)
+        _KINDS[cls.__kind__] = cls
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self.__dict__
+        if (state := state_of(self)) is not None:
+            if state.cold:
+                raise FrozenSnapshot(type(self).__name__, self.ecs_id, name)
+            state.touch(before)
+        try:
+            super().__setattr__(name, value)
+        except BaseException:
+            # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
+            object.__setattr__(self, "__dict__", before)
+            raise
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"fields of {type(self).__name__} cannot be deleted: assign another value to {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Entity) and self.ecs_id == other.ecs_id and self.live_id == other.live_id
+
+    def __hash__(self) -> int:
+        return hash(self.live_id)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        yield "version", str(self.ecs_id)
+        yield from (pair for pair in super().__repr_args__() if pair[0] not in IDENTITY_FIELDS)
+
+    def __copy__(self) -> Self:
+        return self._renewed(super().__copy__())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self._renewed(super().__deepcopy__(memo))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A new logical object with these values: a copy has an identity and a lineage of its own."""
+        return self._renewed(super().model_copy(update=update, deep=deep))
+
+    @staticmethod
+    def _renewed(copied: Any) -> Any:
+        fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
+        object.__setattr__(copied, "__dict__", {**copied.__dict__, **fresh})
+        return copied
+
+    def get_sub_entities(self) -> list[Entity]:
+        """Every entity reachable from this one, each once, itself left out; nearest first."""
+        found: dict[int, Entity] = {}
+        level: list[Entity] = [self]
+        while level:
+            following: list[Entity] = []
+            for entity in level:
+                for child in plan_of(type(entity)).children(entity):
+                    if id(child) not in found and child is not self:
+                        found[id(child)] = child
+                        following.append(child)
+            level = following
+        return list(found.values())
+
+    def fork(self) -> Self:
+        """Make the next version of what changed here, as `submit` of the current storage does, and return this object.
+
+        Returns at once, standing on the new version; `await storage.flush()` waits until it is durable.
+        """
+        from minference.ecs.registry import current_storage
+
+        current_storage().submit(self)
+        return self
+
+    @classmethod
+    async def get(cls, ecs_id: UUID) -> Self:
+        """A warm copy of one version, from the current storage.
+
+        Raises:
+            VersionNotFound: No version has this id.
+            WrongEntityType: The version is of another class.
+            NoStorage: No storage is open in this context.
+        """
+        from minference.ecs.registry import current_storage
+
+        return await current_storage().get(cls, ecs_id)
+
+
+def state_of(entity: Entity) -> State | None:
+    """What is known of the version that the object stands on; `None` if it was never stored or loaded."""
+    try:
+        return entity.__ecs_state__
+    except AttributeError:
+        return None
+
+
+@cache
+def plan_of(cls: type[Entity]) -> EntityPlan:
+    """The compiled fields of an entity class.
+
+    Raises:
+        UnsupportedField: A field nests entities in a shape whose versions could not be tracked.
+    """
+    if not cls.__pydantic_complete__:
+        cls.model_rebuild()
+    return compile_plan(cls)
+
+
+def kind_to_class(kind: str) -> type[Entity] | None:
+    """The class that is stored under this name, if the program has defined it."""
+    return _KINDS.get(kind)
+
+
+def _full_name(cls: type[Entity]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,170 @@
+"""What each field of an entity class is: a plain value, a reference, or an ordered or keyed collection of entities."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from minference.errors import UnsupportedField
+
+if TYPE_CHECKING:
+    from minference.ecs.entity import Entity
+
+IDENTITY_FIELDS = ("ecs_id", "lineage_id", "parent_id", "created_at", "live_id")
+
+_IMMUTABLE = (str, int, float, bool, bytes, UUID, datetime, date, time, timedelta, Decimal, type(None), Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class BackRef:
+    """Marks a field as the weak inverse of `field` of the referenced entity: not stored, filled when that one is loaded."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionField:
+    """A field that holds entities in order."""
+
+    name: str
+    shape: type[list[Any]] | type[tuple[Any, ...]] | type[dict[Any, Any]]
+
+    def members(self, value: Any) -> list[Entity]:
+        """The entities of a field value, in order."""
+        return list(value.values()) if self.shape is dict else list(value)
+
+    def build(self, members: list[Any], keys: list[str] | None) -> Any:
+        """The field value that holds these entities."""
+        return dict(zip(keys or (), members, strict=True)) if self.shape is dict else self.shape(members)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPlan:
+    """The compiled fields of one entity class, identity fields left out."""
+
+    values: tuple[str, ...]
+    """Fields with plain values that cannot change in place."""
+    mutable: tuple[str, ...]
+    """Fields with plain values that can (dicts, lists, models): compared in the form in which they are stored."""
+    references: tuple[str, ...]
+    """Fields that hold one entity or None."""
+    collections: tuple[CollectionField, ...]
+    back_references: tuple[str, ...]
+    """Weak inverses: neither stored nor compared."""
+
+    def children(self, entity: Entity) -> Iterator[Entity]:
+        """Every entity that this one holds, in field order, repetitions included."""
+        data = entity.__dict__
+        for name in self.references:
+            if (child := data[name]) is not None:
+                yield child
+        for field in self.collections:
+            value = data[field.name]
+            yield from value.values() if field.shape is dict else value
+
+
+def compile_plan(cls: type[Entity]) -> EntityPlan:
+    """Sort the fields of `cls`.
+
+    Raises:
+        UnsupportedField: A field nests entities in a shape whose versions could not be tracked.
+    """
+    values: list[str] = []
+    mutable: list[str] = []
+    references: list[str] = []
+    collections: list[CollectionField] = []
+    back_references: list[str] = []
+    for name, field in cls.model_fields.items():
+        if name in IDENTITY_FIELDS:
+            continue
+        if any(isinstance(mark, BackRef) for mark in field.metadata):
+            back_references.append(name)
+            continue
+        if field.exclude:
+            raise UnsupportedField(cls.__name__, name, field.annotation, "is excluded from dumps, so its value would be lost")
+        match _classify(cls.__name__, name, field.annotation):
+            case "value":
+                (values if _is_immutable(field.annotation) else mutable).append(name)
+            case "reference":
+                references.append(name)
+            case shape:
+                collections.append(CollectionField(name, shape))
+    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), tuple(back_references))
+
+
+def _classify(owner: str, name: str, annotation: Any) -> Any:
+    if not _mentions_entity(annotation):
+        return "value"
+    plain = _strip(annotation)
+    if all(_is_entity(arm) or arm is type(None) for arm in _arms(plain)):
+        return "reference"
+    origin, arguments = get_origin(plain), get_args(plain)
+    if origin is list and _only_entities(arguments[0]):
+        return list
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis and _only_entities(arguments[0]):
+        return tuple
+    if origin is dict and _strip(arguments[0]) is str and _only_entities(arguments[1]):
+        return dict
+    raise UnsupportedField(owner, name, annotation, "nests entities where their versions cannot be tracked")
+
+
+def _strip(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _arms(annotation: Any) -> list[Any]:
+    plain = _strip(annotation)
+    if get_origin(plain) in (Union, types.UnionType):
+        return [arm for part in get_args(plain) for arm in _arms(part)]
+    return [plain]
+
+
+def _is_entity(annotation: Any) -> bool:
+    from minference.ecs.entity import Entity
+
+    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Entity)
+
+
+def _only_entities(annotation: Any) -> bool:
+    return all(_is_entity(arm) for arm in _arms(annotation))
+
+
+def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    plain = _strip(annotation)
+    if _is_entity(plain):
+        return True
+    if isinstance(plain, type) and get_origin(plain) is None and issubclass(plain, BaseModel):
+        if plain in seen:
+            return False
+        return any(_mentions_entity(field.annotation, seen | {plain}) for field in plain.model_fields.values())
+    return any(_mentions_entity(part, seen) for part in get_args(plain))
+
+
+def _is_immutable(annotation: Any) -> bool:
+    for arm in _arms(annotation):
+        origin, arguments = get_origin(arm), get_args(arm)
+        if origin is Literal:
+            continue
+        if origin in (tuple, frozenset):
+            if not all(part is Ellipsis or _is_immutable(part) for part in arguments):
+                return False
+            continue
+        if not isinstance(arm, type):
+            return False
+        if issubclass(arm, BaseModel):
+            if not arm.model_config.get("frozen") or not all(_is_immutable(f.annotation) for f in arm.model_fields.values()):
+                return False
+            continue
+        if not issubclass(arm, _IMMUTABLE):
+            return False
+    return True

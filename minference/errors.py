@@ -1,0 +1,344 @@
+"""Every exception that minference raises on purpose, in one tree.
+
+MinferenceError
+├── ConfigurationError          the caller's settings: fix them and call again
+│   ├── UnknownClient
+│   ├── MissingKey
+│   └── MissingExtra
+├── EntityError                 how an entity is defined or used
+│   ├── UnsupportedField
+│   ├── DuplicateKind
+│   ├── FrozenSnapshot
+│   └── NoStorage
+├── StorageError                what the database says
+│   ├── VersionNotFound
+│   ├── WrongEntityType
+│   ├── StaleVersion
+│   ├── VersionExists
+│   ├── StorageClosed
+│   ├── DatabaseUnreadable
+│   ├── ForeignDatabase
+│   ├── NewerDatabase
+│   ├── UnknownStoredField
+│   └── WriteFailed
+├── ProviderError               what a model provider did (see the attributes)
+│   ├── ProviderUnreachable
+│   ├── ProviderTimeout
+│   ├── ProviderRefused         an HTTP status of 4xx or 5xx
+│   └── InvalidReply            an answer that is not what the provider promises
+├── ToolError                   a tool or what the model passed to it
+│   ├── UnknownTool
+│   ├── ToolNameTaken
+│   ├── UnusableFunction
+│   ├── InvalidToolSchema
+│   ├── InvalidToolArguments
+│   ├── InvalidToolResult
+│   ├── ToolTimedOut
+│   └── ToolRaised
+└── RunError                    a run as a whole
+    ├── RequestTooLarge
+    ├── TurnsExhausted
+    └── InvalidRunFile
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+
+class MinferenceError(Exception):
+    """Base of everything that minference raises on purpose."""
+
+
+class ConfigurationError(MinferenceError):
+    """A setting that the caller gave cannot be used; nothing was sent or stored."""
+
+
+class UnknownClient(ConfigurationError):
+    """No client or profile has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"no client is called {name!r}: use one of {', '.join(known)}, or add a profile to providers.toml")
+
+
+class MissingKey(ConfigurationError):
+    """The API key that a client needs is not in the environment."""
+
+    def __init__(self, client: str, variable: str) -> None:
+        self.client, self.variable = client, variable
+        super().__init__(f"client {client!r} needs an API key: set the environment variable {variable}")
+
+
+class MissingExtra(ConfigurationError):
+    """A feature whose optional packages are not installed."""
+
+    def __init__(self, feature: str, package: str, remedy: str) -> None:
+        self.feature, self.package, self.remedy = feature, package, remedy
+        super().__init__(f"{feature} needs {package!r}, which is not installed: {remedy}")
+
+
+class EntityError(MinferenceError):
+    """An entity class or object is used in a way that versions cannot follow."""
+
+
+class UnsupportedField(EntityError, TypeError):
+    """A field nests entities where their versions could not be tracked."""
+
+    def __init__(self, owner: str, field: str, annotation: object, why: str) -> None:
+        self.owner, self.field, self.annotation = owner, field, annotation
+        super().__init__(
+            f"{owner}.{field}: {annotation} {why}: use Entity, Entity | None, a union of entity classes, "
+            "list[Entity], tuple[Entity, ...] or dict[str, Entity]"
+        )
+
+
+class DuplicateKind(EntityError, TypeError):
+    """Two entity classes claim one stored name."""
+
+    def __init__(self, kind: str, first: str, second: str) -> None:
+        self.kind, self.first, self.second = kind, first, second
+        super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
+
+
+class FrozenSnapshot(EntityError, AttributeError):
+    """A cold snapshot was written to."""
+
+    def __init__(self, kind: str, ecs_id: UUID, name: str) -> None:
+        self.kind, self.ecs_id, self.name_ = kind, ecs_id, name
+        super().__init__(f"{kind} {ecs_id} is a cold snapshot, {name!r} cannot change: load a warm copy with `await {kind}.get(ecs_id)`")
+
+
+class NoStorage(EntityError):
+    """An operation needs a current storage and none is open in this context."""
+
+    def __init__(self) -> None:
+        super().__init__("no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)`")
+
+
+class StorageError(MinferenceError):
+    """The storage could not do what was asked; what was stored before is unchanged."""
+
+
+class VersionNotFound(StorageError, LookupError):
+    """No stored version has this id."""
+
+    def __init__(self, ecs_id: UUID, hint: str = "") -> None:
+        self.ecs_id = ecs_id
+        super().__init__(f"no version {ecs_id} is stored here{': ' + hint if hint else ''}")
+
+
+class WrongEntityType(StorageError, TypeError):
+    """The version exists, and is of another class than the one asked for."""
+
+    def __init__(self, ecs_id: UUID, wanted: str, found: str) -> None:
+        self.ecs_id, self.wanted, self.found = ecs_id, wanted, found
+        super().__init__(f"version {ecs_id} is a {found}, not a {wanted}: use `await {found}.get(...)` or `await Entity.get(...)`")
+
+
+class StaleVersion(StorageError):
+    """Another writer moved this lineage first; nothing was written."""
+
+    def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
+        self.lineage_id, self.base, self.head = lineage_id, base, head
+        to = f"to {head}" if head else "already"
+        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, or save with on_conflict='branch'")
+
+
+class VersionExists(StorageError):
+    """An object that was never loaded from here carries the id of a stored version."""
+
+    def __init__(self, ecs_id: UUID) -> None:
+        self.ecs_id = ecs_id
+        super().__init__(
+            f"version {ecs_id} is stored already and cannot be written again: load it with get(), or make a copy with a new id"
+        )
+
+
+class StorageClosed(StorageError):
+    """The storage is not open."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(f"the storage {url} is not open: use it inside `async with open_storage(...)`")
+
+
+class DatabaseUnreadable(StorageError):
+    """The database cannot be opened."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"cannot open the database {url}: {reason}")
+
+
+class ForeignDatabase(DatabaseUnreadable):
+    """The database holds tables, and they are not minference's."""
+
+    def __init__(self, url: str, tables: Sequence[str]) -> None:
+        self.tables = tuple(tables)
+        some = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
+        super().__init__(url, f"it belongs to another application (tables {some}); choose another file or an empty database")
+
+
+class NewerDatabase(DatabaseUnreadable):
+    """The database was written by a newer minference."""
+
+    def __init__(self, url: str, revision: str, known: str) -> None:
+        self.revision, self.known = revision, known
+        super().__init__(url, f"its schema revision is {revision!r} and this minference knows {known!r}; upgrade minference to read it")
+
+
+class UnknownStoredField(StorageError):
+    """A stored version has fields that its class does not know."""
+
+    def __init__(self, kind: str, fields: Sequence[str]) -> None:
+        self.kind, self.fields = kind, tuple(fields)
+        super().__init__(f"stored {kind} has fields {', '.join(map(repr, fields))} that the class has not: add them back, or rename them")
+
+
+class WriteFailed(StorageError):
+    """The database refused a commit; the objects are as they were, and saving again is possible."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
+
+
+class ProviderError(MinferenceError):
+    """A provider did not give a usable reply."""
+
+    def __init__(
+        self,
+        client: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.client = client
+        self.status = status
+        """HTTP status, if there was one."""
+        self.retryable = retryable
+        """Whether the same request can succeed later."""
+        self.retry_after = retry_after
+        """Seconds the provider asked us to wait; `None` if it did not say."""
+        self.code = code
+        """The provider's own name of the error, e.g. `insufficient_quota`."""
+        self.request_id = request_id
+        super().__init__(f"{client}: {message}")
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection, or it broke before the whole reply was here."""
+
+
+class ProviderTimeout(ProviderError):
+    """No whole reply within the timeout."""
+
+
+class ProviderRefused(ProviderError):
+    """The provider answered with an error status."""
+
+
+class InvalidReply(ProviderError):
+    """The provider answered with success and something that is no valid reply."""
+
+
+class ToolError(MinferenceError):
+    """A tool cannot be defined, or a call of it did not give a result."""
+
+
+class UnknownTool(ToolError):
+    """The model called a tool that the thread does not offer."""
+
+    def __init__(self, name: str, offered: Sequence[str]) -> None:
+        self.name, self.offered = name, tuple(offered)
+        super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
+
+
+class ToolNameTaken(ToolError):
+    """Another function is registered under this tool name."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        self.name, self.holder = name, holder
+        super().__init__(f"tool name {name!r} belongs to {holder}: choose another name, or register with replace=True")
+
+
+class UnusableFunction(ToolError, TypeError):
+    """No schema can be derived from this function."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"function {name!r} cannot be a tool: {reason}")
+
+
+class InvalidToolSchema(ToolError, ValueError):
+    """A tool's JSON schema is no valid schema."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"tool {name!r} has an invalid JSON schema: {reason}")
+
+
+class InvalidToolArguments(ToolError, ValueError):
+    """The arguments that the model passed do not fit the tool's schema."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"the arguments for tool {name!r} are not valid: {reason}")
+
+
+class InvalidToolResult(ToolError):
+    """A tool returned what JSON cannot hold, or what its output schema forbids."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"tool {name!r} returned an unusable result: {reason}")
+
+
+class ToolTimedOut(ToolError):
+    """A tool did not finish in time."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name, self.seconds = name, seconds
+        super().__init__(f"tool {name!r} did not finish within {seconds:g} s")
+
+
+class ToolRaised(ToolError):
+    """A tool raised an exception; it is the `__cause__`."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name, self.error = name, error
+        super().__init__(f"tool {name!r} raised {type(error).__name__}: {error}")
+
+
+class RunError(MinferenceError):
+    """A run could not go on."""
+
+
+class RequestTooLarge(RunError):
+    """A request asks for more tokens than the limit allows in one minute; waiting would never help."""
+
+    def __init__(self, needed: int, limit: int, what: str) -> None:
+        self.needed, self.limit, self.what = needed, limit, what
+        super().__init__(f"the request needs about {needed} {what} and the limit is {limit} per minute: shorten it or raise the limit")
+
+
+class TurnsExhausted(RunError):
+    """A thread still wanted to go on after the largest number of model calls."""
+
+    def __init__(self, max_turns: int) -> None:
+        self.max_turns = max_turns
+        super().__init__(f"the thread was not done after {max_turns} model calls: raise max_turns, or run it again to go on")
+
+
+class InvalidRunFile(RunError):
+    """A run file or a prompt file is not valid."""
+
+    def __init__(self, path: str, reason: str, line: int | None = None) -> None:
+        self.path, self.reason, self.line = path, reason, line
+        super().__init__(f"{path}{f':{line}' if line else ''}: {reason}")

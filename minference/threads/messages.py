@@ -1,0 +1,141 @@
+"""What is said in a thread: messages, the tool calls in them, the system prompt and what a reply used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import from_json, to_json
+
+from minference.ecs.entity import Entity
+from minference.ecs.identity import utc_now
+from minference.errors import InvalidToolArguments
+
+
+class MessageRole(StrEnum):
+    """Who speaks."""
+
+    user = "user"
+    assistant = "assistant"
+    tool = "tool"
+    system = "system"
+
+
+class FinishReason(StrEnum):
+    """Why a reply ended."""
+
+    stop = "stop"
+    """The model was done."""
+    length = "length"
+    """`max_tokens` or the context was used up."""
+    tool_calls = "tool_calls"
+    """The model waits for tool results."""
+    content_filter = "content_filter"
+    """The provider withheld content."""
+    refusal = "refusal"
+    """The model declined to answer."""
+
+
+class ToolCall(BaseModel):
+    """One call of a tool, as the model wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """The provider's id of the call; the result carries it as `tool_call_id`."""
+    name: str
+    """The tool's name."""
+    arguments_json: str = "{}"
+    """The arguments as the model wrote them: usually, but not always, a JSON object."""
+
+    @classmethod
+    def from_arguments(cls, id: str, name: str, arguments: dict[str, Any]) -> Self:
+        """A call with these arguments."""
+        return cls(id=id, name=name, arguments_json=to_json(arguments).decode())
+
+    @property
+    def arguments(self) -> dict[str, JsonValue]:
+        """The arguments as an object.
+
+        Raises:
+            InvalidToolArguments: The model wrote something else than one JSON object.
+        """
+        try:
+            parsed = from_json(self.arguments_json or "{}", allow_inf_nan=False)
+        except ValueError as error:
+            raise InvalidToolArguments(self.name, f"{self.arguments_json[:200]!r} is not JSON ({error})") from error
+        if not isinstance(parsed, dict):
+            raise InvalidToolArguments(self.name, f"{self.arguments_json[:200]!r} is not a JSON object")
+        return parsed
+
+
+class Usage(Entity):
+    """Tokens that one reply used. Cached and cache-write tokens are contained in `prompt_tokens`, for every provider."""
+
+    model: str
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0)
+    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
+    cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    accepted_prediction_tokens: int | None = Field(default=None, ge=0)
+    rejected_prediction_tokens: int | None = Field(default=None, ge=0)
+    audio_tokens: int | None = Field(default=None, ge=0)
+    reasoning_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = Field(default=None, ge=0)
+
+
+class SystemPrompt(Entity):
+    """A reusable system prompt."""
+
+    name: str = "system"
+    content: str
+
+
+class ChatMessage(Entity):
+    """One message of a thread."""
+
+    role: MessageRole
+    content: str = ""
+    timestamp: datetime = Field(default_factory=utc_now)
+    author_uuid: UUID | None = None
+    """Lineage of whoever wrote it, if the application tells."""
+    parent_message_uuid: UUID | None = None
+    """Lineage of the message that this one answers."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that an assistant message asks for, in the order in which the model wrote them."""
+    tool_call_id: str | None = None
+    """On a tool result: the call that it answers."""
+    tool_name: str | None = None
+    """On a tool result: the name of the tool."""
+    tool_uuid: UUID | None = None
+    """On a tool result: the lineage of the tool."""
+    tool_error: bool = False
+    """On a tool result: whether `content` tells an error instead of a result."""
+    reasoning: str | None = None
+    """The model's reasoning, where the provider shows it."""
+    reasoning_json: str | None = None
+    """The provider's own reasoning blocks as JSON text, signatures included; sent back unchanged."""
+    refusal: str | None = None
+    """The model's words for not answering."""
+    finish_reason: FinishReason | None = None
+    """Why the reply ended; `None` on everything that no model wrote, and on a reply that broke off."""
+    usage: Usage | None = None
+
+    @property
+    def tool_call(self) -> dict[str, JsonValue] | None:
+        """The arguments of the first tool call."""
+        return self.tool_calls[0].arguments if self.tool_calls else None
+
+    @property
+    def oai_tool_call_id(self) -> str | None:
+        """The id of the call that this message makes first, or answers."""
+        return self.tool_calls[0].id if self.tool_calls else self.tool_call_id
+
+    @property
+    def tool_type(self) -> Literal["Callable", "Structured"] | None:
+        """Kept for code from the seeds: what a message that calls or answers a tool is about."""
+        return "Callable" if self.tool_calls or self.tool_call_id else None

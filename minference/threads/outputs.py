@@ -1,0 +1,69 @@
+"""What came back from a provider: the raw reply, and what was understood of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from minference.ecs.entity import Entity
+from minference.threads.messages import Usage
+
+
+class GeneratedJsonObject(Entity):
+    """An object that a model wrote, valid under the schema that asked for it."""
+
+    name: str
+    """Name of the tool whose schema it fits."""
+    object: dict[str, JsonValue]
+    tool_call_id: str | None = None
+    """The call that it came in, if it came as one."""
+
+
+class RawOutput(Entity):
+    """One reply of a provider as it came, and what was asked, without what the thread version already holds."""
+
+    client: str
+    thread_version: UUID
+    """`ecs_id` of the thread version that the request was rendered from."""
+    request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """The request without messages, system and tools: those are rendered from the thread version."""
+    request_sha256: str
+    """Digest of the whole request as canonical JSON."""
+    raw_result: dict[str, JsonValue]
+    """The body of the reply."""
+    start_time: datetime
+    end_time: datetime
+    attempts: tuple[str, ...] = ()
+    """One line per failed attempt before this reply: what went wrong."""
+
+    @property
+    def time_taken(self) -> float:
+        """Seconds from sending the request to the end of the reply."""
+        return (self.end_time - self.start_time).total_seconds()
+
+
+class ProcessedOutput(Entity):
+    """What one reply means."""
+
+    content: str | None = None
+    json_object: GeneratedJsonObject | None = None
+    """The structured output, if one was asked for and the reply is valid."""
+    error: str | None = None
+    """Why there is no structured output although one was asked for."""
+    usage: Usage | None = None
+    time_taken: float = Field(ge=0, allow_inf_nan=False)
+    """Seconds."""
+    llm_client: str
+    raw_output: RawOutput
+    chat_thread_id: UUID
+    """Lineage of the thread."""
+    message_uuid: UUID
+    """Lineage of the assistant message."""
+
+    @property
+    def object(self) -> dict[str, Any] | None:
+        """The structured output as a plain object."""
+        return self.json_object.object if self.json_object else None

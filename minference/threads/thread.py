@@ -1,0 +1,66 @@
+"""`ChatThread`: a conversation with one model at a time."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from minference.ecs.entity import Entity
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
+from minference.threads.tools import CallableTool, StructuredTool
+
+
+class ChatThread(Entity):
+    """A conversation: what was said, who answers, and with which tools."""
+
+    name: str | None = None
+    system_prompt: SystemPrompt | None = None
+    llm_config: LLMConfig
+    history: list[ChatMessage] = Field(default_factory=list)
+    new_message: str | None = None
+    """The user's next message. The next inference moves it into the history."""
+    tools: list[CallableTool | StructuredTool] = Field(default_factory=list)
+    forced_output: CallableTool | StructuredTool | None = None
+    """The tool that a structured or forced reply must use."""
+    prefill: str = "Here's the valid JSON object response:```json"
+    """How an answer in `json_beg` format is made to begin."""
+    postfill: str = "\n\nPlease provide your response in JSON format."
+    """What is added to the last message in `json_beg` and `json_object` format."""
+    use_schema_instruction: bool = False
+    """Whether the schema of `forced_output` is also written into the system prompt."""
+    use_history: bool = True
+    """Whether earlier messages are sent; if not, only what follows the last user message, itself included."""
+    workflow_step: int | None = Field(default=None, ge=0)
+    """Number of workflow steps that are done; `None` outside of workflows."""
+
+    @property
+    def last_message(self) -> ChatMessage | None:
+        """The newest message, if there is one."""
+        return self.history[-1] if self.history else None
+
+    def add_user_message(self, content: str | None = None) -> ChatMessage:
+        """Append the user's message to the history: `content`, or what `new_message` holds, which is then emptied.
+
+        Raises:
+            ValueError: There is neither.
+        """
+        text = content if content is not None else self.new_message
+        if text is None:
+            raise ValueError("there is nothing to say: pass content, or set new_message")
+        answered = self.last_message
+        message = ChatMessage(role=MessageRole.user, content=text, parent_message_uuid=answered.lineage_id if answered else None)
+        self.history.append(message)
+        if content is None:
+            self.new_message = None
+        return message
+
+    def unanswered_calls(self, reply: ChatMessage) -> tuple[ToolCall, ...]:
+        """The tool calls of `reply` that have no result in the history yet, in order."""
+        after = self.history[next(i for i, message in enumerate(self.history) if message is reply) + 1 :]
+        answered = {message.tool_call_id for message in after if message.role is MessageRole.tool}
+        return tuple(call for call in reply.tool_calls if call.id not in answered)
+
+    def tool_named(self, name: str) -> CallableTool | StructuredTool | None:
+        """The tool with this name among `tools` and `forced_output`."""
+        offered = [*self.tools, *([self.forced_output] if self.forced_output else [])]
+        return next((tool for tool in offered if tool.name == name), None)

@@ -1,0 +1,64 @@
+"""What a thread waits for: a pure function of its messages, so that resuming after a crash is just running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """The model is to speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTools:
+    """Tools are to run, whose calls have no result yet."""
+
+    reply: ChatMessage
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The user is to speak: nothing was said yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The model has answered."""
+
+    reply: ChatMessage
+
+
+Step = CallModel | RunTools | Ask | Done
+
+
+def next_step(thread: ChatThread) -> Step:
+    """What the thread waits for. Reads the messages only, so a reloaded thread resumes by itself."""
+    if thread.new_message is not None:
+        return CallModel()
+    reply = next((message for message in reversed(thread.history) if message.role is MessageRole.assistant), None)
+    match thread.last_message:
+        case None | ChatMessage(role=MessageRole.system):
+            return Ask()
+        case ChatMessage(role=MessageRole.user):
+            return CallModel()
+        case ChatMessage(role=MessageRole.assistant) as last:
+            missing = _calls_to_run(thread, last)
+            return RunTools(last, missing) if missing else Done(last)
+        case ChatMessage(role=MessageRole.tool):
+            if reply is None:
+                return CallModel()
+            missing = _calls_to_run(thread, reply)
+            return RunTools(reply, missing) if missing else CallModel()
+
+
+def _calls_to_run(thread: ChatThread, reply: ChatMessage) -> tuple[ToolCall, ...]:
+    """Calls of a structured tool are the answer itself: they wait for nothing."""
+    return tuple(
+        call for call in thread.unanswered_calls(reply) if (tool := thread.tool_named(call.name)) is None or isinstance(tool, CallableTool)
+    )
