@@ -9,6 +9,7 @@ MinferenceError
 │   ├── UnsupportedField
 │   ├── DuplicateKind
 │   ├── FrozenSnapshot
+│   ├── TableMismatch
 │   └── NoStorage
 ├── StorageError                what the database says
 │   ├── VersionNotFound
@@ -19,7 +20,10 @@ MinferenceError
 │   ├── DatabaseUnreadable
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
+│   ├── OutdatedDatabase
 │   ├── UnknownStoredField
+│   ├── UnreadableVersion
+│   ├── UnstorableValue
 │   └── WriteFailed
 ├── ProviderError               what a model provider did (see the attributes)
 │   ├── ProviderUnreachable
@@ -110,6 +114,22 @@ class FrozenSnapshot(EntityError, AttributeError):
         super().__init__(f"{kind} {ecs_id} is a cold snapshot, {name!r} cannot change: load a warm copy with `await {kind}.get(ecs_id)`")
 
 
+class TableMismatch(EntityError, TypeError):
+    """A table and the entity class that it is to hold do not fit together."""
+
+    def __init__(self, table: str, entity: str, problems: Sequence[str]) -> None:
+        self.table, self.entity, self.problems = table, entity, tuple(problems)
+        super().__init__(f"{table} does not hold {entity}: {'; '.join(problems)}")
+
+
+class WrongMember(EntityError, TypeError):
+    """A collection holds what its annotation does not allow; nothing was saved."""
+
+    def __init__(self, kind: str, field: str, member: object, allowed: Sequence[str]) -> None:
+        self.kind, self.field, self.member, self.allowed = kind, field, member, tuple(allowed)
+        super().__init__(f"{field} of {kind} holds {member!r:.100}, of type {type(member).__name__}: it takes {' or '.join(allowed)}")
+
+
 class NoStorage(EntityError):
     """An operation needs a current storage and none is open in this context."""
 
@@ -189,12 +209,37 @@ class NewerDatabase(DatabaseUnreadable):
         super().__init__(url, f"its schema revision is {revision!r} and this minference knows {known!r}; upgrade minference to read it")
 
 
+class OutdatedDatabase(DatabaseUnreadable):
+    """The database was written by an older minference, or is empty, and must not be changed here."""
+
+    def __init__(self, url: str, revision: str | None, known: str) -> None:
+        self.revision, self.known = revision, known
+        what = f"its schema revision is {revision!r}" if revision else "it holds no tables yet"
+        super().__init__(url, f"{what} and this minference needs {known!r}; run `minference db upgrade`, or open it with migrate='auto'")
+
+
 class UnknownStoredField(StorageError):
     """A stored version has fields that its class does not know."""
 
     def __init__(self, kind: str, fields: Sequence[str]) -> None:
         self.kind, self.fields = kind, tuple(fields)
         super().__init__(f"stored {kind} has fields {', '.join(map(repr, fields))} that the class has not: add them back, or rename them")
+
+
+class UnreadableVersion(StorageError):
+    """What is stored does not fit its class."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind, self.reason = kind, reason
+        super().__init__(f"a stored {kind} does not fit its class: {reason}. Make the class accept what it accepted when this was written")
+
+
+class UnstorableValue(StorageError, ValueError):
+    """A field holds what cannot be stored so that it reads back the same; nothing was written."""
+
+    def __init__(self, kind: str, field: str, reason: str) -> None:
+        self.kind, self.field, self.reason = kind, field, reason
+        super().__init__(f"field {field!r} of {kind} cannot be stored: {reason}; assign a value of the annotated type")
 
 
 class WriteFailed(StorageError):

@@ -1,0 +1,109 @@
+"""Plain values in the form in which they are stored: JSON that loads equal to what was dumped.
+
+The JSON is written by pydantic from the field's annotation alone, so that serialisers made for presentation on the
+class do not get a say. Two things go beyond strict JSON: `NaN` and the infinities stand as bare words, and lone
+surrogates as `\\udXXX`; the storage hides both from databases that refuse them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from minference.ecs.entity import Entity
+from minference.errors import UnstorableValue
+
+STORED = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=True)
+"""How values are written and read, whatever the class's own configuration says."""
+
+
+def stored_type(cls: type[Entity], field: str) -> Any:
+    """The annotation of a field together with its constraints, without its default and aliases."""
+    info = cls.model_fields[field]
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+
+
+def dump_json(cls: type[Entity], field: str, value: object) -> bytes:
+    """The stored form of one field value.
+
+    Raises:
+        UnstorableValue: The value does not fit the annotation, or holds what JSON cannot express.
+    """
+    return _dumper(cls, field)(value)
+
+
+def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
+    """The value that `dump_json` wrote.
+
+    Raises:
+        ValidationError: The value does not fit the annotation (any more).
+    """
+    adapter = _adapter(cls, field)
+    try:
+        return adapter.validate_json(data, strict=False, by_alias=False, by_name=True)
+    except ValidationError as error:
+        if error.errors(include_url=False, include_input=False, include_context=False)[0]["type"] != "json_invalid":
+            raise
+        # Lone surrogates: pydantic's parser refuses them, the standard library's does not.
+        return adapter.validate_python(json.loads(data), strict=False, by_alias=False, by_name=True)
+
+
+def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> None:
+    """Make sure that `dumped` loads equal to `value`; worth calling before a changed value is written.
+
+    Raises:
+        UnstorableValue: It loads as something else, e.g. a tuple put into a dict of JSON comes back as a list.
+    """
+    try:
+        loaded = load_json(cls, field, dumped)
+    except ValidationError as error:
+        raise UnstorableValue(cls.__kind__, field, f"it cannot be read back: {error.errors(include_url=False)[0]['msg']}") from error
+    if not _alike(loaded, value):
+        raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
+
+
+@cache
+def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
+    annotation = stored_type(cls, field)
+    try:
+        return TypeAdapter(annotation, config=STORED)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(annotation)
+
+
+@cache
+def _dumper(cls: type[Entity], field: str) -> Callable[[object], bytes]:
+    serializer = _adapter(cls, field).serializer
+
+    def dump(value: object) -> bytes:
+        try:
+            return serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+        except (PydanticSerializationError, ValueError) as error:
+            if "surrogates not allowed" not in str(error):
+                raise UnstorableValue(cls.__kind__, field, str(error)) from error
+        plain = serializer.to_python(value, mode="json", by_alias=False, round_trip=True, warnings="error")
+        return json.dumps(plain, separators=(",", ":")).encode()
+
+    return dump
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal with equal types, where NaN is NaN."""
+    if type(one) is not type(other):
+        return False
+    match one:
+        case dict():
+            return list(one) == list(other) and all(_alike(value, other[key]) for key, value in one.items())
+        case list() | tuple():
+            return len(one) == len(other) and all(map(_alike, one, other))
+        case float():
+            return repr(one) == repr(other)
+        case _:
+            return bool(one == other)
