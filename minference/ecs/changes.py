@@ -1,8 +1,7 @@
 """What changed since the last save: exactly, and for the price of the change.
 
-Each stored object has a `State`: the version that it stands on, and what that version holds. `capture` compares the
-objects under some roots with their states and makes a `Draft` of each new version, children first, without any I/O or
-await: a consistent cut. One logical change gives one new version to each changed entity and to each of its ancestors.
+Each stored object has a `State`: the version that it stands on, and what that version holds. A scan compares the
+objects under a root with their states. One logical change makes every ancestor changed too.
 
 The usual turn (the root changed, or new entities were added to it) is answered without visiting the rest: the root
 keeps a `Watch` over everything below it, which becomes stale as soon as any of that is assigned to or saved elsewhere.
@@ -10,75 +9,34 @@ keeps a `Watch` over everything below it, which becomes stale as soon as any of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from minference.ecs.entity import Entity, plan_of, state_of
-from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json
-
-_Members = tuple[list[Entity], list[Version], int]
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceEdit:
-    """How an ordered field came from that of the previous version: its head, new members, its tail."""
-
-    head: int
-    middle: list[Version]
-    tail: int
-    old_length: int
-    versions: list[Version]
-    """All members, in a list that only grows; the first `length` count."""
-    length: int
-
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the members are the same as before."""
-        return not self.middle and self.head + self.tail == self.old_length
-
-
-@dataclass(slots=True, eq=False)
-class Draft:
-    """One new version, ready to be written."""
-
-    entity: Entity
-    version: Version
-    previous: Version | None
-    data: dict[str, Any]
-    json: dict[str, bytes]
-    references: dict[str, Version | None]
-    edits: dict[str, SequenceEdit]
-    keys: dict[str, tuple[str, ...]]
-    undo: Callable[[], None]
-    """Put the live object back on the version before, still holding its changes."""
-
-
-def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
-    """Drafts of everything that changed under `roots`, children first; the objects stand on the new versions at once."""
-    drafts: list[Draft] = []
-    now = utc_now()
-    for root in roots:
-        found = _fast(root, ledger)
-        if found is None:
-            found = _full(root, ledger)
-        drafts.extend(_draft(found, ledger, now))
-        _renew_watch(root, found, ledger)
-    return drafts
+from minference.errors import WrongMember
 
 
 def has_changes(root: Entity, ledger: Ledger) -> bool:
     """Whether saving `root` would make a version of anything."""
+    return bool(find_changes(root, ledger).changed)
+
+
+def find_changes(root: Entity, ledger: Ledger) -> Findings:
+    """What changed under `root`.
+
+    Raises:
+        WrongMember: A collection holds something that is no entity.
+    """
     found = _fast(root, ledger)
-    return bool((found if found is not None else _full(root, ledger)).changed)
+    return found if found is not None else _full(root, ledger)
 
 
 @dataclass(slots=True)
-class _Findings:
+class Findings:
     """What a scan saw: entities in an order with children first, and which of them changed."""
 
     order: list[Entity]
@@ -89,7 +47,7 @@ class _Findings:
     """Whether the scan visited everything under the root."""
 
 
-def _fast(root: Entity, ledger: Ledger) -> _Findings | None:
+def _fast(root: Entity, ledger: Ledger) -> Findings | None:
     """Findings from the root and what was newly added to it, or `None` if only a full scan can tell."""
     state = ledger.state_of(root)
     if state is None or (watch := state.watch) is None or watch.stale or watch.cyclic:
@@ -103,13 +61,13 @@ def _fast(root: Entity, ledger: Ledger) -> _Findings | None:
     changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
     if any(id(child) in changed for child in fresh) or _root_differs(root, state, ledger):
         changed.add(id(root))
-    return _Findings([*order, root], changed, cyclic=False, complete=False)
+    return Findings([*order, root], changed, cyclic=False, complete=False)
 
 
-def _full(root: Entity, ledger: Ledger) -> _Findings:
+def _full(root: Entity, ledger: Ledger) -> Findings:
     order, dependents = _walk([root], lambda _entity: False)
     changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
-    return _Findings(order, changed, cyclic=id(root) in dependents, complete=True)
+    return Findings(order, changed, cyclic=id(root) in dependents, complete=True)
 
 
 def _is_member(entity: Entity, ledger: Ledger, watch: Watch) -> bool:
@@ -124,10 +82,8 @@ def _new_children(root: Entity, state: State) -> Iterator[Entity]:
         if (child := root.__dict__[name]) is not None:
             yield child
     for collection in plan.collections:
-        current = _members(root, collection)
-        objects, _, length = state.members[collection.name]
-        same_beginning = len(current) >= length and current[:length] == objects[:length]
-        yield from current[length:] if same_beginning else current
+        current = members_of(root, collection)
+        yield from current[state.members[collection.name][2] :] if same_beginning(current, state, collection) else current
 
 
 def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[list[Entity], dict[int, list[Entity]]]:
@@ -143,6 +99,8 @@ def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[lis
         while stack:
             entity, children = stack[-1]
             for child in children:
+                if not isinstance(child, Entity):
+                    raise WrongMember(type(entity).__kind__, "a collection", child, ["Entity"])
                 dependents.setdefault(id(child), []).append(entity)
                 if id(child) not in seen and not skip(child):
                     seen.add(id(child))
@@ -174,17 +132,17 @@ def _differs(entity: Entity, ledger: Ledger) -> bool:
     plan = plan_of(type(entity))
     return (
         _values_differ(entity, state, plan)
-        or any(_current(entity.__dict__[name], ledger) is not state.references[name] for name in plan.references)
+        or any(current_version(entity.__dict__[name], ledger) is not state.references[name] for name in plan.references)
         or any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
     )
 
 
 def _collection_differs(entity: Entity, collection: CollectionField, state: State, ledger: Ledger) -> bool:
     _, versions, length = state.members[collection.name]
-    current = _members(entity, collection)
-    if len(current) != length or [_current(child, ledger) for child in current] != versions[:length]:
+    current = members_of(entity, collection)
+    if len(current) != length or [current_version(child, ledger) for child in current] != versions[:length]:
         return True
-    return collection.shape is dict and _keys(entity, collection) != state.keys[collection.name]
+    return collection.shape is dict and keys_of(entity, collection) != state.keys[collection.name]
 
 
 def _root_differs(root: Entity, state: State, ledger: Ledger) -> bool:
@@ -192,7 +150,7 @@ def _root_differs(root: Entity, state: State, ledger: Ledger) -> bool:
     plan = plan_of(type(root))
     if _values_differ(root, state, plan):
         return True
-    if any(_current(root.__dict__[name], ledger) is not state.references[name] for name in plan.references):
+    if any(current_version(root.__dict__[name], ledger) is not state.references[name] for name in plan.references):
         return True
     for collection in plan.collections:
         if not _same_objects(root, collection, state) and _collection_differs(root, collection, state, ledger):
@@ -210,10 +168,10 @@ def _changed_in_place(entity: Entity, ledger: Ledger) -> bool:
 
 def _same_objects(entity: Entity, collection: CollectionField, state: State) -> bool:
     objects, _, length = state.members[collection.name]
-    current = _members(entity, collection)
+    current = members_of(entity, collection)
     if len(current) != length or current != objects[:length]:
         return False
-    return collection.shape is not dict or _keys(entity, collection) == state.keys[collection.name]
+    return collection.shape is not dict or keys_of(entity, collection) == state.keys[collection.name]
 
 
 def _values_differ(entity: Entity, state: State, plan: EntityPlan) -> bool:
@@ -241,130 +199,26 @@ def _same_value(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _current(entity: Entity | None, ledger: Ledger) -> Version | None:
+def current_version(entity: Entity | None, ledger: Ledger) -> Version | None:
+    """The version that the object stands on, if it has one here."""
     if entity is None:
         return None
     state = ledger.state_of(entity)
     return state.version if state is not None else None
 
 
-def _members(entity: Entity, collection: CollectionField) -> list[Entity]:
+def members_of(entity: Entity, collection: CollectionField) -> list[Entity]:
+    """The entities of a collection, in order; not to be changed."""
     value = entity.__dict__[collection.name]
     return value if type(value) is list else collection.members(value)
 
 
-def _keys(entity: Entity, collection: CollectionField) -> tuple[str, ...]:
+def keys_of(entity: Entity, collection: CollectionField) -> tuple[str, ...]:
+    """The keys of a keyed collection, in order."""
     return tuple(entity.__dict__[collection.name])
 
 
-def _draft(found: _Findings, ledger: Ledger, now: datetime) -> list[Draft]:
-    entities = [entity for entity in found.order if id(entity) in found.changed]
-    before = [(ledger.state_of(entity), _identity(entity)) for entity in entities]
-    states = [_advance(entity, state, ledger, now) for entity, (state, _) in zip(entities, before, strict=True)]
-    return [
-        _fill(entity, old, state, identity, ledger, known=not found.complete and entity is found.order[-1])
-        for entity, (old, identity), state in zip(entities, before, states, strict=True)
-    ]
-
-
-def _identity(entity: Entity) -> dict[str, Any]:
-    data = entity.__dict__
-    return {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
-
-
-def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime) -> State:
-    """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
-    data = entity.__dict__
-    elsewhere = state_of(entity) if old is None else None
-    if old is not None or (elsewhere is not None and elsewhere.data is not data):
-        data.update(ecs_id=uuid7(), parent_id=data["ecs_id"], created_at=now)
-    version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
-    ledger.versions[version.ecs_id] = version
-    state = State(ledger, version, data)
-    if old is not None:
-        state.watchers, state.watch = old.watchers, old.watch
-        old.notify()
-    ledger.install(entity, state)
-    return state
-
-
-def _fill(entity: Entity, old: State | None, state: State, identity: dict[str, Any], ledger: Ledger, *, known: bool) -> Draft:
-    cls, plan, data = type(entity), plan_of(type(entity)), entity.__dict__
-    state.json = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
-    state.references = {name: _current(data[name], ledger) for name in plan.references}
-    edits: dict[str, SequenceEdit] = {}
-    for collection in plan.collections:
-        members, edit = _edit(_members(entity, collection), old.members[collection.name] if old else None, ledger, known=known)
-        state.members[collection.name], edits[collection.name] = members, edit
-        if collection.shape is dict:
-            state.keys[collection.name] = _keys(entity, collection)
-    previous = old.version if old is not None else None
-    undo = _undo(entity, old, state, identity)
-    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, undo)
-
-
-def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, known: bool) -> tuple[_Members, SequenceEdit]:
-    """The members of a collection, and how they came from the previous ones; `known`: none of those has a new version."""
-    objects, versions, length = old if old is not None else ([], [], 0)
-    added = [_known(child, ledger) for child in current[length:]]
-    same_beginning = len(objects) == length <= len(current) and current[:length] == objects
-    if same_beginning and (known or [_current(child, ledger) for child in objects] == versions):
-        objects.extend(current[length:])
-        versions.extend(added)
-        edit = SequenceEdit(length, added, 0, length, versions, len(current))
-        return (objects, versions, len(current)), edit
-    now = [_known(child, ledger) for child in current]
-    head = 0
-    while head < min(length, len(now)) and now[head] is versions[head]:
-        head += 1
-    tail = 0
-    while tail < min(length, len(now)) - head and now[-1 - tail] is versions[length - 1 - tail]:
-        tail += 1
-    edit = SequenceEdit(head, now[head : len(now) - tail], tail, length, now, len(now))
-    return (list(current), now, len(now)), edit
-
-
-def _known(entity: Entity, ledger: Ledger) -> Version:
-    state = ledger.state_of(entity)
-    assert state is not None, "children have their versions before their parents are drafted"
-    return state.version
-
-
-def _undo(entity: Entity, old: State | None, state: State, identity: dict[str, Any]) -> Callable[[], None]:
-    lengths = {name: length for name, (_, _, length) in old.members.items()} if old is not None else {}
-
-    def undo() -> None:
-        entity.__dict__.update(identity)
-        state.notify()
-        if old is None:
-            object.__setattr__(entity, "__ecs_state__", None)
-            return
-        for name, length in lengths.items():
-            objects, versions, _ = old.members[name]
-            del objects[length:]
-            del versions[length:]
-        old.watch = None
-        object.__setattr__(entity, "__ecs_state__", old)
-
-    return undo
-
-
-def _renew_watch(root: Entity, found: _Findings, ledger: Ledger) -> None:
-    """Watch everything below the root as it is now. What was assigned to and proved equal counts as untouched again."""
-    state = ledger.state_of(root)
-    assert state is not None, "a captured root has a state"
-    watch = state.watch
-    if found.complete or watch is None:
-        watch = state.watch = Watch()
-        watch.cyclic = found.cyclic
-    watch.stale = False
-    for entity in found.order:
-        below = ledger.state_of(entity)
-        assert below is not None, "everything under a captured root has a state"
-        below.data = entity.__dict__
-        if entity is root:
-            continue
-        below.join(watch)
-        plan = plan_of(type(entity))
-        if plan.mutable or plan.collections:
-            watch.inspect.append(entity)
+def same_beginning(members: list[Entity], old: State, field: CollectionField) -> bool:
+    """Whether a collection begins with the objects that it held at its version."""
+    objects, _, length = old.members[field.name]
+    return len(members) >= length and members[:length] == objects[:length]

@@ -36,6 +36,8 @@ class CollectionField:
 
     name: str
     shape: type[list[Any]] | type[tuple[Any, ...]] | type[dict[Any, Any]]
+    types: tuple[type[Entity], ...]
+    """The classes that the annotation allows."""
 
     def members(self, value: Any) -> list[Entity]:
         """The entities of a field value, in order."""
@@ -57,8 +59,8 @@ class EntityPlan:
     references: tuple[str, ...]
     """Fields that hold one entity or None."""
     collections: tuple[CollectionField, ...]
-    back_references: tuple[str, ...]
-    """Weak inverses: neither stored nor compared."""
+    back_references: tuple[tuple[str, str], ...]
+    """Weak inverses (own field, field of the other): neither stored nor compared."""
 
     def children(self, entity: Entity) -> Iterator[Entity]:
         """Every entity that this one holds, in field order, repetitions included."""
@@ -81,12 +83,12 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
     mutable: list[str] = []
     references: list[str] = []
     collections: list[CollectionField] = []
-    back_references: list[str] = []
+    back_references: list[tuple[str, str]] = []
     for name, field in cls.model_fields.items():
         if name in IDENTITY_FIELDS:
             continue
-        if any(isinstance(mark, BackRef) for mark in field.metadata):
-            back_references.append(name)
+        if inverse := next((mark for mark in field.metadata if isinstance(mark, BackRef)), None):
+            back_references.append((name, inverse.field))
             continue
         if field.exclude:
             raise UnsupportedField(cls.__name__, name, field.annotation, "is excluded from dumps, so its value would be lost")
@@ -96,7 +98,7 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             case "reference":
                 references.append(name)
             case shape:
-                collections.append(CollectionField(name, shape))
+                collections.append(CollectionField(name, shape, _member_types(field.annotation, shape)))
     return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), tuple(back_references))
 
 
@@ -114,6 +116,10 @@ def _classify(owner: str, name: str, annotation: Any) -> Any:
     if origin is dict and _strip(arguments[0]) is str and _only_entities(arguments[1]):
         return dict
     raise UnsupportedField(owner, name, annotation, "nests entities where their versions cannot be tracked")
+
+
+def _member_types(annotation: Any, shape: type) -> tuple[type[Entity], ...]:
+    return tuple(_arms(get_args(_strip(annotation))[1 if shape is dict else 0]))
 
 
 def _strip(annotation: Any) -> Any:

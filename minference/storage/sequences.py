@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minference.ecs.changes import SequenceEdit
+from minference.ecs.drafts import SequenceEdit
 from minference.ecs.state import Version
 
 OPEN = 2**31 - 1

@@ -1,0 +1,34 @@
+"""Frozen containers: what cold snapshots hold instead of lists and dicts."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+def _refuse(_self: object, *_args: object, **_kwargs: object) -> NoReturn:
+    raise TypeError("this belongs to a cold snapshot and cannot change: load a warm copy with `get`")
+
+
+class FrozenList(list[Any]):
+    """A list that cannot change."""
+
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot change."""
+
+    update = pop = popitem = clear = setdefault = _refuse
+    __setitem__ = __delitem__ = __ior__ = _refuse
+
+
+def freeze(value: Any) -> Any:
+    """The value with every list and dict in it replaced by a frozen one."""
+    if isinstance(value, list):
+        return FrozenList(freeze(item) for item in value)
+    if isinstance(value, tuple):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, dict):
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    return value

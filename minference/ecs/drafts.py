@@ -1,0 +1,206 @@
+"""New versions in the making: what is to be written, taken from live objects in one consistent cut.
+
+`capture` gives each changed entity and each of its ancestors one new version, children first, without any I/O or await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from minference.ecs.changes import Findings, current_version, find_changes, keys_of, members_of, same_beginning
+from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.state import Ledger, State, Version, Watch
+from minference.ecs.values import dump_json, verify_json
+from minference.errors import WrongMember
+
+_Members = tuple[list[Entity], list[Version], int]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceEdit:
+    """How an ordered field came from that of the previous version: its head, new members, its tail."""
+
+    head: int
+    middle: list[Version]
+    tail: int
+    old_length: int
+    versions: list[Version]
+    """All members, in a list that only grows; the first `length` count."""
+    length: int
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the members are the same as before."""
+        return not self.middle and self.head + self.tail == self.old_length
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One new version, ready to be written."""
+
+    entity: Entity
+    version: Version
+    previous: Version | None
+    data: dict[str, Any]
+    json: dict[str, bytes]
+    references: dict[str, Version | None]
+    edits: dict[str, SequenceEdit]
+    keys: dict[str, tuple[str, ...]]
+    undo: Callable[[], None]
+    """Put the live object back on the version before, still holding its changes."""
+
+
+def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
+    """Drafts of everything that changed under `roots`, children first; the objects stand on the new versions at once.
+
+    Raises:
+        UnstorableValue: A value was changed in place into something that cannot be stored. No object was changed.
+        WrongMember: A collection holds what its annotation does not allow. No object was changed.
+    """
+    drafts: list[Draft] = []
+    now = utc_now()
+    try:
+        for root in roots:
+            found = find_changes(root, ledger)
+            drafts.extend(_draft(found, ledger, now))
+            _renew_watch(root, found, ledger)
+    except BaseException:
+        for draft in reversed(drafts):
+            draft.undo()
+        raise
+    return drafts
+
+
+def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
+    """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
+    entities = [entity for entity in found.order if id(entity) in found.changed]
+    before = [(ledger.state_of(entity), _identity(entity)) for entity in entities]
+    values = [_storable(entity, state) for entity, (state, _) in zip(entities, before, strict=True)]
+    states = [_advance(entity, state, ledger, now) for entity, (state, _) in zip(entities, before, strict=True)]
+    for state, json in zip(states, values, strict=True):
+        state.json = json
+    return [
+        _fill(entity, old, state, identity, ledger, known=not found.complete and entity is found.order[-1])
+        for entity, (old, identity), state in zip(entities, before, states, strict=True)
+    ]
+
+
+def _storable(entity: Entity, old: State | None) -> dict[str, bytes]:
+    """The stored form of the values that can change in place; proves that it can be read back."""
+    cls, plan, data = type(entity), plan_of(type(entity)), entity.__dict__
+    for field in plan.collections:
+        members = members_of(entity, field)
+        for child in members[old.members[field.name][2] :] if old is not None and same_beginning(members, old, field) else members:
+            if not isinstance(child, field.types):
+                raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in field.types])
+    dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
+    for name, json in dumped.items():
+        if old is None or old.json[name] != json:
+            verify_json(cls, name, data[name], json)
+    return dumped
+
+
+def _identity(entity: Entity) -> dict[str, Any]:
+    data = entity.__dict__
+    return {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
+
+
+def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime) -> State:
+    """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
+    data = entity.__dict__
+    elsewhere = state_of(entity) if old is None else None
+    if old is not None or (elsewhere is not None and elsewhere.data is not data):
+        data.update(ecs_id=uuid7(), parent_id=data["ecs_id"], created_at=now)
+    version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
+    ledger.versions[version.ecs_id] = version
+    state = State(ledger, version, data)
+    if old is not None:
+        state.watchers, state.watch = old.watchers, old.watch
+        old.notify()
+    ledger.install(entity, state)
+    return state
+
+
+def _fill(entity: Entity, old: State | None, state: State, identity: dict[str, Any], ledger: Ledger, *, known: bool) -> Draft:
+    plan, data = plan_of(type(entity)), entity.__dict__
+    state.references = {name: current_version(data[name], ledger) for name in plan.references}
+    edits: dict[str, SequenceEdit] = {}
+    for collection in plan.collections:
+        members, edit = _edit(members_of(entity, collection), old.members[collection.name] if old else None, ledger, known=known)
+        state.members[collection.name], edits[collection.name] = members, edit
+        if collection.shape is dict:
+            state.keys[collection.name] = keys_of(entity, collection)
+    previous = old.version if old is not None else None
+    undo = _undo(entity, old, state, identity)
+    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, undo)
+
+
+def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, known: bool) -> tuple[_Members, SequenceEdit]:
+    """The members of a collection, and how they came from the previous ones; `known`: none of those has a new version."""
+    objects, versions, length = old if old is not None else ([], [], 0)
+    added = [_known(child, ledger) for child in current[length:]]
+    same_beginning = len(objects) == length <= len(current) and current[:length] == objects
+    if same_beginning and (known or [current_version(child, ledger) for child in objects] == versions):
+        objects.extend(current[length:])
+        versions.extend(added)
+        edit = SequenceEdit(length, added, 0, length, versions, len(current))
+        return (objects, versions, len(current)), edit
+    now = [_known(child, ledger) for child in current]
+    head = 0
+    while head < min(length, len(now)) and now[head] is versions[head]:
+        head += 1
+    tail = 0
+    while tail < min(length, len(now)) - head and now[-1 - tail] is versions[length - 1 - tail]:
+        tail += 1
+    edit = SequenceEdit(head, now[head : len(now) - tail], tail, length, now, len(now))
+    return (list(current), now, len(now)), edit
+
+
+def _known(entity: Entity, ledger: Ledger) -> Version:
+    state = ledger.state_of(entity)
+    assert state is not None, "children have their versions before their parents are drafted"
+    return state.version
+
+
+def _undo(entity: Entity, old: State | None, state: State, identity: dict[str, Any]) -> Callable[[], None]:
+    lengths = {name: length for name, (_, _, length) in old.members.items()} if old is not None else {}
+
+    def undo() -> None:
+        entity.__dict__.update(identity)
+        state.notify()
+        if old is None:
+            object.__setattr__(entity, "__ecs_state__", None)
+            return
+        for name, length in lengths.items():
+            objects, versions, _ = old.members[name]
+            del objects[length:]
+            del versions[length:]
+        old.watch = None
+        object.__setattr__(entity, "__ecs_state__", old)
+
+    return undo
+
+
+def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:
+    """Watch everything below the root as it is now. What was assigned to and proved equal counts as untouched again."""
+    state = ledger.state_of(root)
+    assert state is not None, "a captured root has a state"
+    watch = state.watch
+    if found.complete or watch is None:
+        watch = state.watch = Watch()
+        watch.cyclic = found.cyclic
+    watch.stale = False
+    for entity in found.order:
+        below = ledger.state_of(entity)
+        assert below is not None, "everything under a captured root has a state"
+        below.data = entity.__dict__
+        if entity is root:
+            continue
+        below.join(watch)
+        plan = plan_of(type(entity))
+        if plan.mutable or plan.collections:
+            watch.inspect.append(entity)

@@ -1,0 +1,243 @@
+"""The storage contract: what every storage promises to user code, and what a backend promises to the storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, Self, TypeVar
+from uuid import UUID
+
+from minference.ecs.diff import EntityDiff
+from minference.ecs.drafts import Draft
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.state import Ledger, Version
+
+E = TypeVar("E", bound=Entity)
+
+OnConflict = Literal["branch", "raise"]
+"""What to do when another writer has already made a version from the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One new version that became a sibling of an older one."""
+
+    lineage_id: UUID
+    parent: UUID
+    """The version that both were made from."""
+    sibling: UUID | None
+    """A version that was made from it before."""
+    version: UUID
+    """The new version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One atomic save: who, when, why, and which versions it made."""
+
+    info: CommitInfo | None
+    """`None` if nothing had changed, so that nothing was written."""
+    versions: tuple[UUID, ...]
+    branches: tuple[Branch, ...] = ()
+
+    @property
+    def branched(self) -> bool:
+        """Whether any of the versions became a second child of its parent."""
+        return bool(self.branches)
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """What is written together or not at all."""
+
+    drafts: list[Draft]
+    author: str | None
+    note: str | None
+    created_at: datetime
+    on_conflict: OnConflict
+    done: asyncio.Future[Commit]
+    awaited: bool = False
+    """Whether somebody waits for the outcome, and so learns of a failure."""
+    after: tuple[Unit, ...] = field(default=())
+    """Pending units that this one waits for without writing anything itself."""
+
+
+class Pending:
+    """A save whose versions are made in memory and on their way to the database.
+
+    Awaiting it gives the `Commit` once that is durable. Cancelling whoever awaits does not cancel the write.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def __await__(self) -> Generator[Any, None, Commit]:
+        self._unit.awaited = True
+        return asyncio.shield(self._unit.done).__await__()
+
+    @property
+    def versions(self) -> tuple[UUID, ...]:
+        """The new versions, children first; empty if nothing had changed."""
+        return tuple(draft.version.ecs_id for draft in self._unit.drafts)
+
+
+@dataclass(slots=True)
+class Record:
+    """One stored version as a backend reads it."""
+
+    version: Version
+    """With its key, and the places of its ordered fields."""
+    parent_id: UUID | None
+    cls: type[Entity]
+    values: dict[str, Any]
+    """Every plain value, validated; those that can change in place are new objects."""
+    references: dict[str, int | None]
+    members: dict[str, list[int]]
+    """Keys of the members of each collection, in order."""
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Where versions are kept. Each call is one consistent, atomic operation."""
+
+    url: str
+
+    async def open(self) -> Ledger:
+        """Connect, create or check the tables, and return a ledger that names the database.
+
+        Raises:
+            DatabaseUnreadable: The database cannot be used; nothing in it was changed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back every connection. Nothing is pending when this is called."""
+        ...
+
+    async def write(self, units: Sequence[Unit]) -> list[Commit]:
+        """Make all units durable in one transaction, in order, and return their commits.
+
+        Raises:
+            StaleVersion: A unit with `on_conflict="raise"` would branch.
+            StorageError: They could not be written. In every case, nothing of any unit was written.
+        """
+        ...
+
+    async def read(self, ecs_id: UUID) -> dict[int, Record]:
+        """The version with this id and everything that it reaches, by key, itself first.
+
+        Raises:
+            VersionNotFound: There is no such version.
+        """
+        ...
+
+    async def find(self, ecs_id: UUID) -> VersionInfo | None:
+        """The version with this id."""
+        ...
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """All versions of one logical object, oldest first."""
+        ...
+
+    async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
+        """The newest version of each lineage of these kinds, newest first."""
+        ...
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """Versions whose own or lineage id starts with these hexadecimal digits; a few, enough to see whether they are unique."""
+        ...
+
+
+class EntityStorage(Protocol):
+    """Keeps entities as immutable versions."""
+
+    url: str
+    """Where: without a password."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> Pending:
+        """Make versions of what changed under `roots` now, as one commit, and hand them to the writer.
+
+        A plain function: the cut is consistent, and the objects stand on their new versions when it returns.
+
+        Raises:
+            StorageClosed: The storage is not open.
+        """
+        ...
+
+    async def register(
+        self, entity: E, *more: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch"
+    ) -> E:
+        """Save what changed under the entities in one commit; they stand on their new, durable versions.
+
+        Each changed entity and each of its ancestors under the roots gets exactly one new version; without changes
+        nothing is written. If it fails, nothing is written and the objects keep their changes.
+
+        Raises:
+            StaleVersion: `on_conflict="raise"`, and another writer was first.
+            WriteFailed: The database refused.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything submitted before is durable.
+
+        Raises:
+            StorageError: Something submitted, whose `Pending` nobody awaited, could not be written.
+        """
+        ...
+
+    async def get(self, cls: type[E], ecs_id: UUID) -> E:
+        """A new warm copy of one version, with everything that it holds.
+
+        Raises:
+            VersionNotFound: No version has this id.
+            WrongEntityType: The version is of another class.
+        """
+        ...
+
+    async def get_cold_snapshot(self, cls: type[E], ecs_id: UUID) -> E:
+        """The same as a frozen tree, whose setters raise `FrozenSnapshot`."""
+        ...
+
+    async def has_entity(self, ecs_id: UUID) -> bool:
+        """Whether a version with this id is stored."""
+        ...
+
+    async def info(self, ecs_id: UUID) -> VersionInfo:
+        """What is known of one version without loading it."""
+        ...
+
+    async def latest(self, cls: type[E], lineage_id: UUID) -> E:
+        """A warm copy of the newest version of a lineage."""
+        ...
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """All versions of one logical object, oldest first; empty if there is none."""
+        ...
+
+    async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
+        """The versions that no other was made from, oldest first: one, unless the lineage has branched."""
+        ...
+
+    async def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
+        """The versions that one was made from, nearest first."""
+        ...
+
+    async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
+        """The newest version of each lineage of this class or a subclass, newest first."""
+        ...
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """Versions whose own or lineage id begins with `prefix` (hexadecimal digits, dashes allowed): the newest few."""
+        ...
+
+    async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
+        """What differs between two versions of one class, whole trees, as a structure that prints readably."""
+        ...

@@ -1,0 +1,117 @@
+"""Objects from records: a stored tree becomes live entities that know the version they stand on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.cold import FrozenList, freeze
+from minference.ecs.entity import Entity, plan_of
+from minference.ecs.plan import EntityPlan
+from minference.ecs.state import Ledger, State
+from minference.ecs.values import dump_json
+from minference.errors import WrongEntityType
+from minference.storage.base import Record
+
+E = TypeVar("E", bound=Entity)
+
+_LIVE_IDS = TypeAdapter(list[UUID])
+
+
+def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: bool) -> E:
+    """Live objects for all records; returns the first, on which the others hang.
+
+    Raises:
+        WrongEntityType: The first record is of another class.
+    """
+    first = next(iter(records.values()))
+    if not issubclass(first.cls, cls):
+        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
+    objects = _bare_objects(records)
+    for key, record in records.items():
+        _fill(objects[key], record, objects, cold=cold)
+    for key, record in records.items():
+        entity = objects[key]
+        state = State(None, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
+        object.__setattr__(entity, "__ecs_state__", state)
+    root = objects[next(iter(records))]
+    assert isinstance(root, cls), "checked above"
+    return root
+
+
+def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
+    """Objects with identity and plain values. Made without validation: the values were validated when they were read."""
+    random = os.urandom(16 * len(records))
+    live_ids = _LIVE_IDS.validate_python([_version_4(random[i : i + 16]) for i in range(0, len(random), 16)])
+    objects: dict[int, Entity] = {}
+    for (key, record), live_id in zip(records.items(), live_ids, strict=True):
+        cls, version = record.cls, record.version
+        entity = cls.__new__(cls)
+        data = {
+            "ecs_id": version.ecs_id,
+            "lineage_id": version.lineage_id,
+            "parent_id": record.parent_id,
+            "created_at": version.created_at,
+            "live_id": live_id,
+            **record.values,
+        }
+        object.__setattr__(entity, "__dict__", data)
+        object.__setattr__(entity, "__pydantic_fields_set__", set(data))
+        object.__setattr__(entity, "__pydantic_extra__", None)
+        object.__setattr__(entity, "__pydantic_private__", None)
+        if cls.__pydantic_post_init__:
+            entity.model_post_init(None)
+        objects[key] = entity
+    return objects
+
+
+def _version_4(octets: bytes) -> bytes:
+    return octets[:6] + bytes([octets[6] & 0x0F | 0x40]) + octets[7:8] + bytes([octets[8] & 0x3F | 0x80]) + octets[9:]
+
+
+def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: bool) -> None:
+    plan, data = plan_of(type(entity)), entity.__dict__
+    for name, _ in plan.back_references:
+        data.setdefault(name, None)
+    for name in plan.references:
+        key = record.references.get(name)
+        data[name] = None if key is None else objects[key]
+        _answer(entity, name, data[name])
+    for field in plan.collections:
+        members = [objects[key] for key in record.members[field.name]]
+        for member in members:
+            _answer(entity, field.name, member)
+        data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
+    if cold:
+        for name in plan.mutable:
+            data[name] = freeze(data[name])
+        for field in plan.collections:
+            data[field.name] = FrozenList(data[field.name]) if field.shape is list else freeze(data[field.name])
+
+
+def _answer(owner: Entity, field: str, child: Entity | None) -> None:
+    """Fill the weak inverse of `field` in the child, if it has one."""
+    if child is None:
+        return
+    for name, inverse in plan_of(type(child)).back_references:
+        if inverse == field:
+            child.__dict__[name] = owner
+
+
+def _state(entity: Entity, record: Record, records: dict[int, Record], objects: dict[int, Entity], ledger: Ledger) -> State:
+    plan: EntityPlan = plan_of(type(entity))
+    state = State(ledger, record.version, entity.__dict__)
+    if plan.mutable:
+        state.json = {name: dump_json(type(entity), name, entity.__dict__[name]) for name in plan.mutable}
+    if plan.references:
+        keys = record.references
+        state.references = {name: None if (key := keys.get(name)) is None else records[key].version for name in plan.references}
+    for field in plan.collections:
+        members = record.members[field.name]
+        state.members[field.name] = ([objects[key] for key in members], [records[key].version for key in members], len(members))
+        if field.shape is dict:
+            state.keys[field.name] = tuple(record.keys[field.name])
+    return state

@@ -1,0 +1,152 @@
+"""One writer for one storage: everything that waits goes into one transaction, and a bad unit fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from minference.ecs.state import Version
+from minference.errors import StorageError, WriteFailed
+from minference.storage.base import Backend, Commit, Unit
+
+_log = logging.getLogger("minference.storage")
+
+MAX_BATCH = 512
+"""Units in one transaction."""
+
+
+class Committer:
+    """Writes units in the order in which they were submitted."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._queue: deque[Unit] = deque()
+        self._writing: list[Unit] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._unreported: list[StorageError] = []
+        self._task = asyncio.create_task(self._run(), name="minference storage writer")
+
+    def add(self, unit: Unit) -> None:
+        """Queue a unit behind those that are there."""
+        for draft in unit.drafts:
+            draft.version.unit = unit
+        self._queue.append(unit)
+        self._wake.set()
+
+    def pending(self) -> tuple[Unit, ...]:
+        """Units that are not durable yet, oldest first."""
+        return (*self._writing, *self._queue)
+
+    async def flush(self) -> None:
+        """Return when everything that is queued now has been written or has failed.
+
+        Raises:
+            StorageError: A unit failed since the last flush that nobody had awaited.
+        """
+        waiting = [unit.done for unit in self.pending()]
+        if waiting:
+            await asyncio.wait([asyncio.ensure_future(asyncio.shield(future)) for future in waiting])
+        if self._unreported:
+            error, self._unreported = self._unreported[0], []
+            raise error
+
+    async def close(self) -> None:
+        """Write what is queued, and stop.
+
+        Raises:
+            StorageError: As `flush`.
+        """
+        self._closing = True
+        self._wake.set()
+        await self._task
+        await self.flush()
+
+    async def _run(self) -> None:
+        while True:
+            while not self._queue and not self._closing:
+                self._wake.clear()
+                await self._wake.wait()
+            if not self._queue:
+                return
+            self._writing = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            await self._write_all(self._writing)
+            self._writing = []
+
+    async def _write_all(self, units: list[Unit]) -> None:
+        error = await self._try(units)
+        if error is None:
+            return
+        if len(units) == 1:
+            self._fail(units[0], error)
+            return
+        for unit in list(units):
+            if not unit.done.done() and (error := await self._try([unit])) is not None:
+                self._fail(unit, error)
+
+    async def _try(self, units: list[Unit]) -> StorageError | None:
+        writing = [unit for unit in units if unit.drafts]
+        try:
+            commits = iter(await self._backend.write(writing) if writing else [])
+        except StorageError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a bug in writing must reach whoever saves, not end the writer
+            failure = WriteFailed(f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return failure
+        for unit in units:
+            self._succeed(unit, next(commits) if unit.drafts else Commit(None, ()))
+        return None
+
+    def _succeed(self, unit: Unit, commit: Commit) -> None:
+        for draft in unit.drafts:
+            draft.version.unit = None
+        for branch in commit.branches:
+            _log.warning(
+                "lineage %s branched: version %s was made from %s, as %s was before",
+                branch.lineage_id,
+                branch.version,
+                branch.parent,
+                branch.sibling,
+            )
+        if not unit.done.done():
+            unit.done.set_result(commit)
+
+    def _fail(self, failed: Unit, error: StorageError) -> None:
+        """Put back the objects of a unit and of all that stand on its versions, newest first. No await: one cut."""
+        lost = {draft.version for draft in failed.drafts}
+        failing = [failed]
+        for unit in self.pending():
+            if unit is not failed and not unit.done.done() and _stands_on(unit, lost):
+                lost.update(draft.version for draft in unit.drafts)
+                failing.append(unit)
+        for unit in reversed(failing):
+            for draft in reversed(unit.drafts):
+                draft.undo()
+                draft.version.unit = None
+        for unit in failing:
+            self._report(unit, error)
+        self._queue = deque(unit for unit in self._queue if unit not in failing)
+
+    def _report(self, unit: Unit, error: StorageError) -> None:
+        if unit.done.done():
+            return
+        unit.done.set_exception(error)
+        if not unit.awaited:
+            unit.done.exception()
+            self._unreported.append(error)
+            _log.error("a save that nobody awaited failed: %s", error)
+
+
+def _stands_on(unit: Unit, lost: set[Version]) -> bool:
+    for draft in unit.drafts:
+        if draft.previous in lost or not lost.isdisjoint(filter(None, draft.references.values())):
+            return True
+        if any(not lost.isdisjoint(edit.middle) for edit in draft.edits.values()):
+            return True
+    return any(waited in lost for waited in _waited(unit))
+
+
+def _waited(unit: Unit) -> set[Version]:
+    return {draft.version for other in unit.after for draft in other.drafts}

@@ -1,0 +1,168 @@
+"""Versions in this process's memory: for tests, and for work that is not meant to last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from minference.ecs.drafts import Draft
+from minference.ecs.entity import Entity, plan_of
+from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.state import Ledger, Version
+from minference.ecs.values import load_json
+from minference.errors import StaleVersion, VersionExists, VersionNotFound
+from minference.storage.base import Branch, Commit, Record, Unit
+from minference.storage.sequences import EMPTY, Place, Run, place_edit
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One stored version."""
+
+    info: VersionInfo
+    cls: type[Entity]
+    values: dict[str, Any]
+    json: dict[str, bytes]
+    references: dict[str, UUID | None]
+    places: dict[str, Place]
+    keys: dict[str, tuple[str, ...]]
+
+
+class MemoryBackend:
+    """Versions in dictionaries, lists as runs and spans. Nothing outlives `close`."""
+
+    url = "memory:"
+
+    def __init__(self) -> None:
+        self._ledger = Ledger(uuid4())
+        self._rows: dict[UUID, _Row] = {}
+        self._keys: dict[UUID, int] = {}
+        self._children: dict[UUID, list[UUID]] = {}
+        self._lineages: dict[UUID, list[UUID]] = {}
+        self._cells: dict[Run, list[UUID]] = {}
+        self._ids = count(1)
+
+    async def open(self) -> Ledger:
+        """See `Backend.open`."""
+        return self._ledger
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+
+    async def write(self, units: Sequence[Unit]) -> list[Commit]:
+        """See `Backend.write`. Everything is checked before anything is changed."""
+        made = {draft.version.ecs_id for unit in units for draft in unit.drafts}
+        children: dict[UUID, int] = {}
+        for unit in units:
+            for draft in unit.drafts:
+                self._check(unit, draft, children)
+        if len(made) < sum(len(unit.drafts) for unit in units):
+            raise VersionExists(next(iter(made)))
+        return [self._write_unit(unit) for unit in units]
+
+    def _check(self, unit: Unit, draft: Draft, children: dict[UUID, int]) -> None:
+        if draft.version.ecs_id in self._rows:
+            raise VersionExists(draft.version.ecs_id)
+        if draft.previous is None:
+            return
+        base = draft.previous.ecs_id
+        siblings = self._children.get(base, [])
+        taken = len(siblings) + children.get(base, 0)
+        if taken and unit.on_conflict == "raise":
+            raise StaleVersion(draft.version.lineage_id, base, siblings[-1] if siblings else None)
+        children[base] = children.get(base, 0) + 1
+
+    def _write_unit(self, unit: Unit) -> Commit:
+        commit = CommitInfo(next(self._ids), unit.created_at, unit.author, unit.note)
+        branches = [branch for draft in unit.drafts if (branch := self._write_draft(draft, commit)) is not None]
+        return Commit(commit, tuple(draft.version.ecs_id for draft in unit.drafts), tuple(branches))
+
+    def _write_draft(self, draft: Draft, commit: CommitInfo) -> Branch | None:
+        version, cls = draft.version, type(draft.entity)
+        version.id = self._keys[version.ecs_id] = next(self._ids)
+        for name, edit in draft.edits.items():
+            old = draft.previous.places.get(name, EMPTY) if draft.previous else EMPTY
+            ends: dict[Run, int] = {}
+            placed = place_edit(old, edit, lambda: next(self._ids), ends)
+            version.places[name] = placed.place
+            for run, position, child in placed.items:
+                cells = self._cells.setdefault(run, [])
+                assert position == len(cells), "a run cell belongs to whoever writes it first"
+                cells.append(child.ecs_id)
+            for run, end in ends.items():
+                run.end = end
+        parent = draft.previous.ecs_id if draft.previous else None
+        references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
+        info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit)
+        values = {name: draft.data[name] for name in plan_of(cls).values}
+        self._rows[version.ecs_id] = _Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
+        self._lineages.setdefault(version.lineage_id, []).append(version.ecs_id)
+        if parent is None:
+            return None
+        siblings = self._children.setdefault(parent, [])
+        siblings.append(version.ecs_id)
+        return Branch(version.lineage_id, parent, siblings[-2], version.ecs_id) if len(siblings) > 1 else None
+
+    async def read(self, ecs_id: UUID) -> dict[int, Record]:
+        """See `Backend.read`."""
+        if ecs_id not in self._rows:
+            raise VersionNotFound(ecs_id, self._hint(ecs_id))
+        records: dict[int, Record] = {}
+        queue = [ecs_id]
+        while queue:
+            current = queue.pop()
+            key = self._keys[current]
+            if key in records:
+                continue
+            row = self._rows[current]
+            members = {name: self._cells_of(place) for name, place in row.places.items()}
+            records[key] = self._record(row, members)
+            queue.extend(child for child in row.references.values() if child is not None)
+            queue.extend(child for children in members.values() for child in children)
+        return records
+
+    def _hint(self, ecs_id: UUID) -> str:
+        return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
+
+    def _record(self, row: _Row, members: dict[str, list[UUID]]) -> Record:
+        info = row.info
+        version = self._ledger.versions.get(info.ecs_id)
+        if version is None:
+            version = Version(info.ecs_id, info.lineage_id, info.created_at, self._keys[info.ecs_id])
+            version.places.update(row.places)
+            self._ledger.versions[info.ecs_id] = version
+        values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
+        references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
+        keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}
+        return Record(version, info.parent_id, row.cls, values, references, keyed, row.keys)
+
+    def _cells_of(self, place: Place) -> list[UUID]:
+        return [child for span in place.spans for child in self._cells[span.run][span.start : span.start + span.length]]
+
+    async def find(self, ecs_id: UUID) -> VersionInfo | None:
+        """See `Backend.find`."""
+        row = self._rows.get(ecs_id)
+        return row.info if row else None
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `Backend.lineage`."""
+        return [self._rows[ecs_id].info for ecs_id in self._lineages.get(lineage_id, ())]
+
+    async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
+        """See `Backend.heads_of_kinds`."""
+        newest = [self._rows[versions[-1]].info for versions in self._lineages.values()]
+        return sorted((info for info in newest if info.kind in kinds), key=lambda info: self._keys[info.ecs_id], reverse=True)
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """See `Backend.matching`."""
+        found = [
+            row.info for row in self._rows.values() if row.info.ecs_id.hex.startswith(prefix) or row.info.lineage_id.hex.startswith(prefix)
+        ]
+        return found[::-1][:MATCHES]
+
+
+MATCHES = 20
+"""How many versions `matching` returns at most."""

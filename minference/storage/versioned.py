@@ -1,0 +1,176 @@
+"""`VersionedStorage`: what a storage means, over any backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from minference.ecs.diff import EntityDiff, diff_entities
+from minference.ecs.drafts import capture
+from minference.ecs.entity import Entity
+from minference.ecs.identity import utc_now
+from minference.ecs.lineage import LineageTree, VersionInfo
+from minference.ecs.registry import CurrentStorage, use_storage
+from minference.ecs.state import Ledger
+from minference.errors import StorageClosed, VersionNotFound
+from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
+from minference.storage.building import build
+from minference.storage.committer import Committer
+
+E = TypeVar("E", bound=Entity)
+
+
+class VersionedStorage(EntityStorage):
+    """Entities as versions in a backend. Belongs to the event loop that it was opened on."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.url = backend.url
+        self._ledger: Ledger | None = None
+        self._committer: Committer | None = None
+        self._before: CurrentStorage | None = None
+
+    async def __aenter__(self) -> Self:
+        self._ledger = await self._backend.open()
+        self._committer = Committer(self._backend)
+        self._before = use_storage(self)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        # Tokens of context variables cannot be reset from another context, as test fixtures would: put back the value.
+        use_storage(self._before)
+        committer, self._committer = self._open()[1], None
+        try:
+            await _finish(committer.close())
+        finally:
+            await _finish(self._backend.close())
+
+    def _open(self) -> tuple[Ledger, Committer]:
+        if self._ledger is None or self._committer is None:
+            raise StorageClosed(self.url)
+        return self._ledger, self._committer
+
+    def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> Pending:
+        """See `EntityStorage.submit`."""
+        ledger, committer = self._open()
+        done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        drafts = capture(roots, ledger)
+        unit = Unit(drafts, author, note, utc_now(), on_conflict, done)
+        unit.after = tuple(_pending_versions(roots, ledger)) if not drafts else ()
+        if drafts or committer.pending():
+            committer.add(unit)
+        else:
+            done.set_result(Commit(None, ()))
+        return Pending(unit)
+
+    async def register(
+        self, entity: E, *more: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch"
+    ) -> E:
+        """See `EntityStorage.register`."""
+        await self.submit(entity, *more, author=author, note=note, on_conflict=on_conflict)
+        return entity
+
+    async def flush(self) -> None:
+        """See `EntityStorage.flush`."""
+        await self._open()[1].flush()
+
+    async def get(self, cls: type[E], ecs_id: UUID) -> E:
+        """See `EntityStorage.get`."""
+        return await self._load(cls, ecs_id, cold=False)
+
+    async def get_cold_snapshot(self, cls: type[E], ecs_id: UUID) -> E:
+        """See `EntityStorage.get_cold_snapshot`."""
+        return await self._load(cls, ecs_id, cold=True)
+
+    async def _load(self, cls: type[E], ecs_id: UUID, *, cold: bool) -> E:
+        ledger, _ = self._open()
+        await self._settle(ecs_id)
+        return build(await self._backend.read(ecs_id), cls, ledger, cold=cold)
+
+    async def _settle(self, ecs_id: UUID) -> None:
+        """Wait for the write of a version that exists in memory only, so that what was submitted can be read."""
+        ledger, _ = self._open()
+        version = ledger.versions.get(ecs_id)
+        if version is not None and version.unit is not None:
+            await asyncio.wait([version.unit.done])
+
+    async def has_entity(self, ecs_id: UUID) -> bool:
+        """See `EntityStorage.has_entity`."""
+        self._open()
+        await self._settle(ecs_id)
+        return await self._backend.find(ecs_id) is not None
+
+    async def info(self, ecs_id: UUID) -> VersionInfo:
+        """See `EntityStorage.info`."""
+        self._open()
+        await self._settle(ecs_id)
+        found = await self._backend.find(ecs_id)
+        if found is None:
+            raise VersionNotFound(ecs_id)
+        return found
+
+    async def latest(self, cls: type[E], lineage_id: UUID) -> E:
+        """See `EntityStorage.latest`."""
+        versions = await self.lineage(lineage_id)
+        if not versions:
+            raise VersionNotFound(lineage_id, "it is the id of no lineage")
+        return await self.get(cls, versions[-1].ecs_id)
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `EntityStorage.lineage`."""
+        await self._settle_all()
+        return await self._backend.lineage(lineage_id)
+
+    async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `EntityStorage.heads`."""
+        return list(LineageTree(await self.lineage(lineage_id)).heads)
+
+    async def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
+        """See `EntityStorage.ancestors`."""
+        version = await self.info(ecs_id)
+        return list(LineageTree(await self.lineage(version.lineage_id)).ancestors(ecs_id))
+
+    async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
+        """See `EntityStorage.list_by_type`."""
+        await self._settle_all()
+        return await self._backend.heads_of_kinds(sorted({each.__kind__ for each in _with_subclasses(cls)}))
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """See `EntityStorage.matching`."""
+        await self._settle_all()
+        digits = prefix.replace("-", "").lower()
+        return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
+
+    async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
+        """See `EntityStorage.diff`."""
+        before = await self.get(Entity, old) if isinstance(old, UUID) else old
+        after = await self.get(Entity, new) if isinstance(new, UUID) else new
+        return diff_entities(before, after)
+
+    async def _settle_all(self) -> None:
+        """Wait for what is queued, so that lists hold it. Failures reach whoever saved."""
+        _, committer = self._open()
+        waiting = [unit.done for unit in committer.pending()]
+        if waiting:
+            await asyncio.wait(waiting)
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end even if this task is cancelled meanwhile; the cancellation follows."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
+    states = [ledger.state_of(root) for root in roots]
+    return [state.version.unit for state in states if state is not None and state.version.unit is not None]
+
+
+def _with_subclasses(cls: type[Entity]) -> list[type[Entity]]:
+    return [cls, *(each for direct in cls.__subclasses__() for each in _with_subclasses(direct))]
