@@ -67,6 +67,7 @@ IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp")
 MODULE_STATE = {
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
+    ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",
 }
 """Module-level objects that change, and why each may."""
 
