@@ -32,6 +32,7 @@ MinferenceError
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
+│   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
 │   ├── InvalidToolSchema
@@ -218,6 +219,14 @@ class OutdatedDatabase(DatabaseUnreadable):
         super().__init__(url, f"{what} and this minference needs {known!r}; run `minference db upgrade`, or open it with migrate='auto'")
 
 
+class UnknownKind(StorageError):
+    """A stored version is of a class that the program has not defined."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        super().__init__(f"no entity class is stored as {kind!r} in this program: import the module that defines it before loading")
+
+
 class UnknownStoredField(StorageError):
     """A stored version has fields that its class does not know."""
 
@@ -305,6 +314,17 @@ class UnknownTool(ToolError):
         super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
 
 
+class UnregisteredTool(ToolError, LookupError):
+    """The tool is known, and this process has no function for it."""
+
+    def __init__(self, name: str, registered: Sequence[str]) -> None:
+        self.name, self.registered = name, tuple(registered)
+        super().__init__(
+            f"no function is registered for tool {name!r} in this process (registered: {', '.join(registered) or 'none'}): "
+            f"import the module that calls CallableTool.from_callable, or call CallableRegistry.register({name!r}, function)"
+        )
+
+
 class ToolNameTaken(ToolError):
     """Another function is registered under this tool name."""
 
@@ -348,9 +368,12 @@ class InvalidToolResult(ToolError):
 class ToolTimedOut(ToolError):
     """A tool did not finish in time."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, name: str, seconds: float, *, still_running: bool = False) -> None:
         self.name, self.seconds = name, seconds
-        super().__init__(f"tool {name!r} did not finish within {seconds:g} s")
+        self.still_running = still_running
+        """Whether it goes on all the same: a thread cannot be stopped from outside."""
+        more = "; it could not be stopped and may still have an effect" if still_running else ""
+        super().__init__(f"tool {name!r} did not finish within {seconds:g} s{more}")
 
 
 class ToolRaised(ToolError):
@@ -358,7 +381,11 @@ class ToolRaised(ToolError):
 
     def __init__(self, name: str, error: BaseException) -> None:
         self.name, self.error = name, error
-        super().__init__(f"tool {name!r} raised {type(error).__name__}: {error}")
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - an exception of somebody else's, whose __str__ may be broken
+            text = ""
+        super().__init__(f"tool {name!r} raised {type(error).__name__}{': ' if text else ''}{text}")
 
 
 class RunError(MinferenceError):
