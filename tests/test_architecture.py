@@ -35,6 +35,7 @@ CIRCLES_ON_PURPOSE = {
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
+LONGER_ON_PURPOSE = {"minference/errors.py": "one tree of errors, drawn at its top: short classes, and no logic to get lost in"}
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("minference/storage/sql/", "minference/threads/tables.py"),
@@ -55,6 +56,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 """Who may import what, at run time; a name ending in `/` is a folder, one without `.py` is the beginning of a file's name."""
 
 ASYNCIO_ELSEWHERE = {
+    "minference/clients/transport.py": "one deadline around each call of an SDK, and connections that belong to an event loop",
     "minference/clients/local": "owns the child process of the embedded model",
     "minference/cli/": "a command is where asyncio.run is called",
     "minference/testing.py": "the scripted client can wait for a test",
@@ -69,10 +71,12 @@ MODULE_STATE = {
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",
+    ("minference/storage/sql/tables.py", "_HOMES"): "which table each entity class has, filled while tables are defined",
 }
 """Module-level objects that change, and why each may."""
 
-SOURCES = package_sources()
+ALL_SOURCES = package_sources()
+SOURCES = [source for source in ALL_SOURCES if source.syntax_error is None]
 
 
 def _layer_of(module: str) -> int | None:
@@ -91,6 +95,10 @@ def _our_imports() -> Iterator[tuple[Source, str, int]]:
         for imported in source.imports():
             if imported.module.partition(".")[0] == PACKAGE.name and imported.module != source.module:
                 yield source, imported.module, imported.line
+
+
+def test_every_file_is_python_as_old_as_we_promise() -> None:
+    report((source.syntax_error for source in ALL_SOURCES if source.syntax_error), "write this in Python 3.11")
 
 
 def test_imports_point_one_way() -> None:
@@ -138,7 +146,11 @@ def test_exceptions_from_the_import_rules_are_still_needed() -> None:
 
 
 def test_files_are_short() -> None:
-    found = (f"{source.name}: {len(source.lines)} lines" for source in SOURCES if len(source.lines) > LONGEST_FILE)
+    found = (
+        f"{source.name}: {len(source.lines)} lines"
+        for source in SOURCES
+        if len(source.lines) > LONGEST_FILE and source.name not in LONGER_ON_PURPOSE
+    )
     report(found, f"a file has at most {LONGEST_FILE} lines; split it by what it is about")
 
 

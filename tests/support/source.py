@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "minference"
+OLDEST_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class Source:
     def tree(self) -> ast.Module:
         return _parse(self.path)
 
+    @property
+    def syntax_error(self) -> str | None:
+        """What is wrong with it as Python 3.11, if anything is."""
+        try:
+            _parse(self.path)
+        except SyntaxError as error:
+            return f"{self.name}:{error.lineno} {error.msg}"
+        return None
+
     def imports(self) -> Iterator[Import]:
         """Every import that can happen at run time: all but those under `if TYPE_CHECKING:`."""
         for node, at_module_level in _running(self.tree, at_module_level=True):
@@ -84,7 +94,7 @@ def length_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -
 
 @cache
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=OLDEST_PYTHON)
 
 
 def _loaded(base: str, name: str) -> str:
