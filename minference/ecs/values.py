@@ -18,8 +18,16 @@ from pydantic_core import PydanticSerializationError
 from minference.ecs.entity import Entity
 from minference.errors import UnstorableValue
 
-STORED = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64", arbitrary_types_allowed=True)
-"""How values are written and read, whatever the class's own configuration says."""
+
+def stored_config(cls: type[Entity]) -> ConfigDict:
+    """How the plain values of a class are written and read, whatever its own configuration says about presentation."""
+    return ConfigDict(
+        ser_json_inf_nan="constants",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        arbitrary_types_allowed=True,
+        use_enum_values=cls.model_config.get("use_enum_values", False),
+    )
 
 
 def stored_type(cls: type[Entity], field: str) -> Any:
@@ -71,7 +79,7 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
 def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
     annotation = stored_type(cls, field)
     try:
-        return TypeAdapter(annotation, config=STORED)
+        return TypeAdapter(annotation, config=stored_config(cls))
     except PydanticUserError as error:
         if error.code != "type-adapter-config-unused":
             raise

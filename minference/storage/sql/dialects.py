@@ -1,0 +1,181 @@
+"""What differs between the databases: URLs, connections, and what their exceptions mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from minference.errors import ConfigurationError
+from minference.storage.sql.types import DialectName
+
+BUSY_TIMEOUT = 30.0
+"""Seconds to wait for the lock that another process holds."""
+
+_DRIVERS: dict[str, str] = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+def async_url(url: str) -> URL:
+    """The URL with the name of the async driver.
+
+    Raises:
+        ConfigurationError: It is no URL of a database that can be used.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError(f"{url!r} is no database URL: use sqlite:///file.db or postgresql://user@host/database") from error
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise ConfigurationError(f"database driver {parsed.drivername!r} is not supported: use sqlite:///file.db or postgresql://")
+    if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
+        raise ConfigurationError(f"{url!r} names no file: use sqlite:///file.db, or memory: to keep nothing")
+    return parsed.set(drivername=driver)
+
+
+def shown_url(url: str) -> str:
+    """The URL as the user wrote it, without its password: for messages and logs."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def dialect_of(engine: AsyncEngine) -> DialectName:
+    """Which of the two databases this is."""
+    return "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
+
+
+def open_engine(url: str, *, durability: Literal["full", "fast"] = "full") -> AsyncEngine:
+    """An engine; nothing is connected yet, and nothing is changed by connecting.
+
+    On SQLite a transaction begins when SQLAlchemy begins one, with the write lock if the connection has the execution
+    option `writes=True`. On a bare driver connection there is none until somebody executes BEGIN.
+
+    Raises:
+        ConfigurationError: As `async_url`.
+    """
+    target = async_url(url)
+    if target.get_backend_name() == "sqlite":
+        return _sqlite_engine(target, "FULL" if durability == "full" else "NORMAL")
+    settings = {"application_name": "minference", "jit": "off", "synchronous_commit": "on" if durability == "full" else "off"}
+    return create_async_engine(target, pool_pre_ping=True, connect_args={"server_settings": settings})
+
+
+def _sqlite_engine(target: URL, synchronous: str) -> AsyncEngine:
+    engine = create_async_engine(target, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA synchronous = {synchronous}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+    return engine
+
+
+class Conflict(Enum):
+    """Another writer was first."""
+
+    child = "child"
+    """It made a version from the same parent."""
+    run_cell = "run cell"
+    """It wrote the same cell of a run."""
+    version_exists = "version exists"
+    """A version with this id is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """The database is busy or away: the same again can succeed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """The same again would fail again."""
+
+    reason: str
+
+
+Diagnosis = Conflict | Transient | Permanent
+
+_CONSTRAINTS = {
+    "uq_entity_version_child": Conflict.child,
+    "entity_version.parent_id, entity_version.fork_no": Conflict.child,
+    "pk_run_item": Conflict.run_cell,
+    "run_item.run_id, run_item.position": Conflict.run_cell,
+    "uq_entity_version_ecs_id": Conflict.version_exists,
+    "entity_version.ecs_id": Conflict.version_exists,
+}
+"""What a violation means, by name of the constraint (PostgreSQL) or of its columns (SQLite)."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
+"""Beginnings of SQLSTATEs: connection lost, serialization and deadlocks, shutdown and start, too many connections, locked."""
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """What an exception of a driver, bare or wrapped by SQLAlchemy, means for whoever was writing."""
+    chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, sqlite3.Error):
+            return _of_sqlite(each)
+        if isinstance(state := getattr(each, "sqlstate", None), str):
+            return _of_postgresql(each, state)
+    if any(isinstance(each, (OSError, PoolTimeout)) for each in chain) or _is_lost(chain):
+        return Transient(f"the database is not reachable ({error})")
+    return Permanent(f"{type(error).__name__}: {error}")
+
+
+def _chain(error: BaseException) -> Any:
+    """The exception and those that it wraps."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.orig if isinstance(seen, DBAPIError) and seen.orig is not None else seen.__cause__
+
+
+def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
+    message = str(error)
+    conflict = _CONSTRAINTS.get(message.removeprefix("UNIQUE constraint failed: "))
+    if conflict is not None:
+        return conflict
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in _BUSY:
+        return Transient("the database is locked by another process")
+    if primary == sqlite3.SQLITE_FULL:
+        return Permanent("the disk is full")
+    return Permanent(f"{type(error).__name__}: {message}")
+
+
+def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
+    conflict = _CONSTRAINTS.get(str(getattr(error, "constraint_name", None)))
+    if state == "23505" and conflict is not None:
+        return conflict
+    if state.startswith(_BUSY_STATES):
+        return Transient(f"{type(error).__name__}: {error}")
+    if state == "53100":
+        return Permanent("the disk of the database server is full")
+    return Permanent(f"{type(error).__name__}: {error}")
+
+
+def _is_lost(chain: list[BaseException]) -> bool:
+    """asyncpg's own exceptions about a connection that is closed carry no state."""
+    return any(type(each).__module__.startswith("asyncpg.") and "clos" in str(each) for each in chain)

@@ -1,0 +1,322 @@
+"""`Mapping`: how the versions of one entity class become rows, and rows become values again.
+
+The writer calls `encode` for each new version and inserts what it yields: a row for the class's table and, for fields
+that have no column, rows for `entity_link` and `entity_sequence`. The reader groups integer keys by class, runs each
+statement of `selects` with them, and gives the results to `decode`. Neither needs to know which class has a table:
+
+    for insert, row in mapping.encode("sqlite", key, draft.data, draft.json, references, sequences, draft.keys):
+        rows[insert].append(row)                               # insert.sql("sqlite") with executemany, in order of insert_order()
+
+    results = [run(sql, id_parameter("sqlite", keys)) for sql in mapping.selects("sqlite")]
+    loaded = mapping.decode("sqlite", results)                 # loaded.ids[i], loaded.values[i], loaded.references[i], ...
+
+Rows are those of the bare drivers (sqlite3 tuples, asyncpg records), without SQLAlchemy's result processing: values are
+converted and validated in bulk by pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import Column, Table
+
+from minference.ecs.entity import Entity
+from minference.ecs.values import dump_json
+from minference.errors import UnknownStoredField, UnstorableValue
+from minference.storage.sql.decoding import Decoder, Loaded
+from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
+from minference.storage.sql.types import DialectName, Encoder, Kind, encoder, escape_json, kind_of, unescape_json
+
+Row = tuple[Any, ...]
+Place = tuple[int | None, int]
+"""Where an ordered field is: its sequence (`None` if it was never anything but empty) and its length."""
+
+
+@dataclass(frozen=True, eq=False)
+class TableInsert:
+    """An INSERT of whole rows into one table."""
+
+    table: Table
+    columns: tuple[str, ...]
+
+    def sql(self, dialect: DialectName) -> str:
+        """The statement for the bare driver, for `executemany` with rows in the order of `columns`."""
+        return self._statements[dialect]
+
+    @cached_property
+    def _statements(self) -> dict[DialectName, str]:
+        names = ", ".join(map(quoted, self.columns))
+        head = f"INSERT INTO {quoted(self.table.name)} ({names}) VALUES "
+        return {
+            "sqlite": f"{head}({', '.join('?' for _ in self.columns)})",
+            "postgresql": f"{head}({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))})",
+        }
+
+
+def insert_order(inserts: Iterable[TableInsert]) -> list[TableInsert]:
+    """The inserts in an order in which rows come after those that they refer to.
+
+    With rows in any other order SQLite searches each referring table once per referred row.
+    """
+    ranks = _ranks(len(Base.metadata.tables))
+    return sorted(inserts, key=lambda insert: ranks[insert.table.name])
+
+
+@cache
+def _ranks(_tables: int) -> dict[str, int]:
+    return {table.name: rank for rank, table in enumerate(Base.metadata.sorted_tables)}
+
+
+def quoted(name: str) -> str:
+    """An identifier as both databases read it."""
+    return f'"{name}"'
+
+
+def id_parameter(dialect: DialectName, ids: Iterable[int]) -> Any:
+    """The one parameter of the statements of `Mapping.selects`: any number of keys."""
+    return list(ids) if dialect == "postgresql" else f"[{','.join(map(str, ids))}]"
+
+
+def among_ids(dialect: DialectName) -> str:
+    """The condition that a key is among those of `id_parameter`."""
+    return "= ANY($1::bigint[])" if dialect == "postgresql" else "IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueColumn:
+    """A plain value and the column that holds it."""
+
+    field: str
+    column: Column[Any]
+    mutable: bool
+    """Whether the value can change in place, so that it comes as JSON bytes."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the column holds."""
+        kind = kind_of(self.column.type)
+        assert kind is not None, "checked when the table was matched with its class"
+        return kind
+
+
+INSERT_LINK = TableInsert(Base.metadata.tables[EntityLink.__tablename__], ("owner_id", "field", "child_id"))
+INSERT_SEQUENCE = TableInsert(Base.metadata.tables[EntitySequence.__tablename__], ("owner_id", "field", "sequence_id", "length", "keys"))
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """Where each field of an entity class is stored: exactly once."""
+
+    cls: type[Entity]
+    table: Table
+    constants: dict[str, object]
+    """Columns with the same value for every row of this class: the discriminator of a shared table."""
+    values: tuple[ValueColumn, ...]
+    references: dict[str, str]
+    """Field to column."""
+    collections: dict[str, tuple[str, str, str | None]]
+    """Field to the columns of its sequence, its length and, for a keyed field, its keys."""
+    packed_column: str | None
+    packed: tuple[str, ...]
+    """Fields with plain values that share the JSON object in `packed_column`."""
+    links: tuple[str, ...]
+    """References that are rows of `entity_link`."""
+    sequences: tuple[str, ...]
+    """Ordered fields that are rows of `entity_sequence`."""
+    mutable: frozenset[str]
+    """Fields whose values can change in place."""
+    keyed: frozenset[str]
+    """Ordered fields that have keys."""
+
+    @property
+    def value_fields(self) -> tuple[str, ...]:
+        """Every field with a plain value."""
+        return (*(value.field for value in self.values), *self.packed)
+
+    @cached_property
+    def insert(self) -> TableInsert:
+        """The INSERT of a row of the class's table."""
+        return TableInsert(self.table, ("id", *self.constants, *self._data_columns))
+
+    def encode(
+        self,
+        dialect: DialectName,
+        id: int,
+        values: Dict[str, Any],
+        documents: Dict[str, bytes],
+        references: Dict[str, int | None],
+        sequences: Dict[str, Place],
+        keys: Dict[str, Sequence[str]],
+    ) -> Iterator[tuple[TableInsert, Row]]:
+        """The rows of one version, that of the class's table first.
+
+        `values` holds the plain values as the entity's `__dict__` does, `documents` what `dump_json` wrote of those that can
+        change in place, `references` and `sequences` an entry for each such field.
+
+        Raises:
+            UnstorableValue: A value does not fit into its column.
+        """
+        yield self.insert, self._row(dialect, id, values, documents, references, sequences, keys)
+        for field in self.links:
+            if (child := references[field]) is not None:
+                yield INSERT_LINK, (id, field, child)
+        for field in self.sequences:
+            sequence, length = sequences[field]
+            if sequence is not None:
+                yield INSERT_SEQUENCE, (id, field, sequence, length, _dump_keys(keys[field]) if field in keys else None)
+
+    def selects(self, dialect: DialectName) -> tuple[str, ...]:
+        """Statements for the bare driver that read everything there is of some versions; each takes `id_parameter`."""
+        return self._selects[dialect]
+
+    def decode(self, dialect: DialectName, results: Sequence[Sequence[Row]]) -> Loaded:
+        """What the results of `selects` mean.
+
+        Raises:
+            UnknownStoredField: A version holds a field that the class has not.
+            UnreadableVersion: A version does not fit the class.
+        """
+        rows = results[0]
+        end = 1 + len(self._decoder_names)
+        cells = [row[1:end] for row in rows]
+        loaded = Loaded(
+            [row[0] for row in rows],
+            self._decoder.values(cells, times_are_text=dialect == "sqlite"),
+            [dict(zip(self.references, row[end:], strict=False)) for row in rows],
+            [{} for _ in rows],
+            [{} for _ in rows],
+        )
+        self._place_collections(loaded, rows, end + len(self.references))
+        if self._has_loose_fields:
+            self._attach_loose(loaded, results[1], results[2])
+        return loaded
+
+    @cached_property
+    def _data_columns(self) -> tuple[str, ...]:
+        packed = () if self.packed_column is None else (self.packed_column,)
+        ordered = (column for columns in self.collections.values() for column in columns if column is not None)
+        return (*(value.column.name for value in self.values), *packed, *self.references.values(), *ordered)
+
+    @property
+    def _has_loose_fields(self) -> bool:
+        """Whether to look into the tables for fields without a column; where there is no table, for unknown ones too."""
+        return bool(self.links or self.sequences) or self.table.name == AnyEntity.__tablename__
+
+    def _row(
+        self,
+        dialect: DialectName,
+        id: int,
+        values: Dict[str, Any],
+        documents: Dict[str, bytes],
+        references: Dict[str, int | None],
+        sequences: Dict[str, Place],
+        keys: Dict[str, Sequence[str]],
+    ) -> Row:
+        row: list[Any] = [id, *self.constants.values()]
+        for field, is_json, mutable, encode in self._cells[dialect]:
+            value = values[field]
+            if value is None:
+                row.append(None)
+            elif is_json:
+                row.append(_document(documents[field] if mutable else dump_json(self.cls, field, value)))
+            elif encode is None:
+                row.append(value)
+            else:
+                try:
+                    row.append(encode(value))
+                except ValueError as error:
+                    raise UnstorableValue(self.cls.__kind__, field, str(error)) from error
+        if self.packed_column is not None:
+            row.append(self._pack(values, documents))
+        row.extend(references[field] for field in self.references)
+        for field, (_, _, keys_column) in self.collections.items():
+            row.extend(sequences[field])
+            if keys_column is not None:
+                row.append(_dump_keys(keys[field]))
+        return tuple(row)
+
+    @cached_property
+    def _cells(self) -> dict[DialectName, list[tuple[str, bool, bool, Encoder | None]]]:
+        dialects: tuple[DialectName, ...] = ("sqlite", "postgresql")
+        return {
+            dialect: [(value.field, value.kind is Kind.json, value.mutable, encoder(value.column.type, dialect)) for value in self.values]
+            for dialect in dialects
+        }
+
+    def _pack(self, values: Dict[str, Any], documents: Dict[str, bytes]) -> str | None:
+        if not self.packed:
+            return None if self.table.name != AnyEntity.__tablename__ else "{}"
+        parts = (
+            to_json(field) + b":" + (documents[field] if field in self.mutable else dump_json(self.cls, field, values[field]))
+            for field in self.packed
+        )
+        return escape_json(f"{{{b','.join(parts).decode()}}}")
+
+    @cached_property
+    def _selects(self) -> dict[DialectName, tuple[str, ...]]:
+        return {"sqlite": self._select("sqlite"), "postgresql": self._select("postgresql")}
+
+    def _select(self, dialect: DialectName) -> tuple[str, ...]:
+        among = among_ids(dialect)
+        casts = {v.column.name for v in self.values if v.kind is Kind.uuid} if dialect == "postgresql" else set()
+        names = ", ".join(quoted(name) + ("::text" if name in casts else "") for name in ("id", *self._data_columns))
+        main = f"SELECT {names} FROM {quoted(self.table.name)} WHERE id {among}"
+        if not self._has_loose_fields:
+            return (main,)
+        links = f"SELECT owner_id, field, child_id FROM entity_link WHERE owner_id {among}"
+        sequences = f"SELECT owner_id, field, sequence_id, length, keys FROM entity_sequence WHERE owner_id {among}"
+        return (main, links, sequences)
+
+    @cached_property
+    def _decoder_names(self) -> tuple[str, ...]:
+        return (*(value.field for value in self.values), *(() if self.packed_column is None else (self.packed_column,)))
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        kinds = {value.field: value.kind for value in self.values}
+        return Decoder(self.cls, kinds, self.packed, has_packed_cell=self.packed_column is not None)
+
+    def _place_collections(self, loaded: Loaded, rows: Sequence[Row], start: int) -> None:
+        for field, (_, _, keys_column) in self.collections.items():
+            for row, sequences, keys in zip(rows, loaded.sequences, loaded.keys, strict=True):
+                sequences[field] = (row[start], row[start + 1])
+                if keys_column is not None:
+                    keys[field] = _load_keys(row[start + 2])
+            start += 2 if keys_column is None else 3
+
+    def _attach_loose(self, loaded: Loaded, links: Sequence[Row], sequences: Sequence[Row]) -> None:
+        unknown = {row[1] for row in links} - set(self.links) | {row[1] for row in sequences} - set(self.sequences)
+        if unknown:
+            raise UnknownStoredField(self.cls.__kind__, sorted(unknown))
+        index = {key: i for i, key in enumerate(loaded.ids)}
+        for references in loaded.references:
+            references.update(dict.fromkeys(self.links))
+        for owner, field, child in links:
+            loaded.references[index[owner]][field] = child
+        for places in loaded.sequences:
+            places.update(dict.fromkeys(self.sequences, (None, 0)))
+        for owner, field, sequence, length, keys in sequences:
+            loaded.sequences[index[owner]][field] = (sequence, length)
+            if keys is not None:
+                loaded.keys[index[owner]][field] = _load_keys(keys)
+        for names in loaded.keys:
+            for field in self.keyed - names.keys():
+                names[field] = ()
+
+
+def _document(data: bytes) -> str | None:
+    return None if data == b"null" else escape_json(data.decode())
+
+
+def _dump_keys(keys: Sequence[str]) -> str:
+    return escape_json(json.dumps(list(keys)))
+
+
+def _load_keys(stored: str) -> tuple[str, ...]:
+    return tuple(json.loads(unescape_json(stored)))
