@@ -95,8 +95,8 @@ def _storable(entity: Entity, old: State | None) -> dict[str, bytes]:
     for field in plan.collections:
         members = members_of(entity, field)
         for child in members[old.members[field.name][2] :] if old is not None and same_beginning(members, old, field) else members:
-            if not isinstance(child, field.types):
-                raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in field.types])
+            if not isinstance(child, allowed := plan.types[field.name]):
+                raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():
         if old is None or old.json[name] != json:

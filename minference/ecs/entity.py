@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
@@ -48,6 +49,10 @@ class Entity(BaseModel):
     live_id: UUID = Field(default_factory=uuid4, frozen=True)
     """Names the object in memory: two warm copies of one version differ."""
 
+    def __init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
+        """`kind` is handled in `__pydantic_init_subclass__`, when the fields are known."""
+        super().__init_subclass__(**kwargs)
+
     @classmethod
     def __pydantic_init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
@@ -67,6 +72,12 @@ class Entity(BaseModel):
             state.touch(before)
         try:
             super().__setattr__(name, value)
+        except ValidationError as error:
+            object.__setattr__(self, "__dict__", before)
+            if not _is_only_a_loop(error) or not plan_of(type(self)).accepts(name, value):
+                raise
+            # Pydantic refuses objects that refer back to the one being assigned to. Entities may.
+            object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
         except BaseException:
             # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
             object.__setattr__(self, "__dict__", before)
@@ -147,6 +158,10 @@ def state_of(entity: Entity) -> State | None:
         return entity.__ecs_state__
     except AttributeError:
         return None
+
+
+def _is_only_a_loop(error: ValidationError) -> bool:
+    return all(each["type"] == "recursion_loop" for each in error.errors(include_url=False, include_input=False, include_context=False))
 
 
 @cache

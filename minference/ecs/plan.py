@@ -36,8 +36,6 @@ class CollectionField:
 
     name: str
     shape: type[list[Any]] | type[tuple[Any, ...]] | type[dict[Any, Any]]
-    types: tuple[type[Entity], ...]
-    """The classes that the annotation allows."""
 
     def members(self, value: Any) -> list[Entity]:
         """The entities of a field value, in order."""
@@ -59,8 +57,21 @@ class EntityPlan:
     references: tuple[str, ...]
     """Fields that hold one entity or None."""
     collections: tuple[CollectionField, ...]
+    types: dict[str, tuple[type[Entity], ...]]
+    """The classes that each reference and collection allows."""
     back_references: tuple[tuple[str, str], ...]
     """Weak inverses (own field, field of the other): neither stored nor compared."""
+
+    def accepts(self, name: str, value: Any) -> bool:
+        """Whether `value` has the shape and the classes that an entity field asks for."""
+        if name in self.references:
+            return value is None or isinstance(value, self.types[name])
+        field = next((each for each in self.collections if each.name == name), None)
+        return (
+            field is not None
+            and isinstance(value, field.shape)
+            and all(isinstance(each, self.types[name]) for each in field.members(value))
+        )
 
     def children(self, entity: Entity) -> Iterator[Entity]:
         """Every entity that this one holds, in field order, repetitions included."""
@@ -82,6 +93,7 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
     values: list[str] = []
     mutable: list[str] = []
     references: list[str] = []
+    types: dict[str, tuple[type[Entity], ...]] = {}
     collections: list[CollectionField] = []
     back_references: list[tuple[str, str]] = []
     for name, field in cls.model_fields.items():
@@ -97,16 +109,18 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
                 (values if _is_immutable(field.annotation) else mutable).append(name)
             case "reference":
                 references.append(name)
+                types[name] = _entities(field.annotation)
             case shape:
-                collections.append(CollectionField(name, shape, _member_types(field.annotation, shape)))
-    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), tuple(back_references))
+                collections.append(CollectionField(name, shape))
+                types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
+    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), types, tuple(back_references))
 
 
 def _classify(owner: str, name: str, annotation: Any) -> Any:
     if not _mentions_entity(annotation):
         return "value"
     plain = _strip(annotation)
-    if all(_is_entity(arm) or arm is type(None) for arm in _arms(plain)):
+    if all(_is_entity(arm) or arm is type(None) for arm in arms(plain)):
         return "reference"
     origin, arguments = get_origin(plain), get_args(plain)
     if origin is list and _only_entities(arguments[0]):
@@ -118,8 +132,8 @@ def _classify(owner: str, name: str, annotation: Any) -> Any:
     raise UnsupportedField(owner, name, annotation, "nests entities where their versions cannot be tracked")
 
 
-def _member_types(annotation: Any, shape: type) -> tuple[type[Entity], ...]:
-    return tuple(_arms(get_args(_strip(annotation))[1 if shape is dict else 0]))
+def _entities(annotation: Any) -> tuple[type[Entity], ...]:
+    return tuple(arm for arm in arms(annotation) if arm is not type(None))
 
 
 def _strip(annotation: Any) -> Any:
@@ -128,10 +142,11 @@ def _strip(annotation: Any) -> Any:
     return annotation
 
 
-def _arms(annotation: Any) -> list[Any]:
+def arms(annotation: Any) -> list[Any]:
+    """The alternatives of a union, nested ones included; the annotation itself if it is none."""
     plain = _strip(annotation)
     if get_origin(plain) in (Union, types.UnionType):
-        return [arm for part in get_args(plain) for arm in _arms(part)]
+        return [arm for part in get_args(plain) for arm in arms(part)]
     return [plain]
 
 
@@ -142,7 +157,7 @@ def _is_entity(annotation: Any) -> bool:
 
 
 def _only_entities(annotation: Any) -> bool:
-    return all(_is_entity(arm) for arm in _arms(annotation))
+    return all(_is_entity(arm) for arm in arms(annotation))
 
 
 def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
@@ -157,7 +172,7 @@ def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> boo
 
 
 def _is_immutable(annotation: Any) -> bool:
-    for arm in _arms(annotation):
+    for arm in arms(annotation):
         origin, arguments = get_origin(arm), get_args(arm)
         if origin is Literal:
             continue

@@ -37,6 +37,8 @@ class Ledger:
         self.versions: weakref.WeakValueDictionary[UUID, Version] = weakref.WeakValueDictionary()
         self.parked: weakref.WeakKeyDictionary[Entity, State] = weakref.WeakKeyDictionary()
         """States of objects that were since saved to another storage."""
+        self.runs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        """What the backend knows of runs, by key."""
 
     def state_of(self, entity: Entity) -> State | None:
         """The state of `entity` in this storage, or `None` if this storage never saw it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic_core import from_json, to_json
+from pydantic_core import to_jsonable_python
 
 from minference.ecs.entity import Entity
 from minference.ecs.identity import utc_now
@@ -39,6 +40,10 @@ class FinishReason(StrEnum):
     """The model declined to answer."""
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 class ToolCall(BaseModel):
     """One call of a tool, as the model wrote it."""
 
@@ -54,7 +59,7 @@ class ToolCall(BaseModel):
     @classmethod
     def from_arguments(cls, id: str, name: str, arguments: dict[str, Any]) -> Self:
         """A call with these arguments."""
-        return cls(id=id, name=name, arguments_json=to_json(arguments).decode())
+        return cls(id=id, name=name, arguments_json=json.dumps(to_jsonable_python(arguments), ensure_ascii=False))
 
     @property
     def arguments(self) -> dict[str, JsonValue]:
@@ -64,7 +69,7 @@ class ToolCall(BaseModel):
             InvalidToolArguments: The model wrote something else than one JSON object.
         """
         try:
-            parsed = from_json(self.arguments_json or "{}", allow_inf_nan=False)
+            parsed = json.loads(self.arguments_json or "{}", parse_constant=_refuse_constant)
         except ValueError as error:
             raise InvalidToolArguments(self.name, f"{self.arguments_json[:200]!r} is not JSON ({error})") from error
         if not isinstance(parsed, dict):

@@ -1,0 +1,84 @@
+"""`SqlBackend`: versions in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
+
+from minference.ecs.lineage import VersionInfo
+from minference.ecs.state import Ledger
+from minference.errors import StorageClosed
+from minference.storage.base import Commit, Record, Unit
+from minference.storage.sql.dialects import dialect_of, open_engine, shown_url
+from minference.storage.sql.driver import Driver, PostgresDriver, SqliteDriver
+from minference.storage.sql.keys import KeyBlock
+from minference.storage.sql.kinds import Kinds
+from minference.storage.sql.opening import open_database
+from minference.storage.sql.reader import Reader
+from minference.storage.sql.writer import Writer
+
+
+class SqlBackend:
+    """One database. Writing goes through one connection, reading through a pool."""
+
+    def __init__(self, url: str, *, durability: Literal["full", "fast"], migrate: Literal["auto", "check", "off"]) -> None:
+        self._engine = open_engine(url, durability=durability)
+        self._migrate: Literal["auto", "check", "off"] = migrate
+        self.url = shown_url(url)
+        self._driver: Driver | None = None
+        self._reader: Reader | None = None
+        self._writer: Writer | None = None
+
+    async def open(self) -> Ledger:
+        """See `Backend.open`."""
+        try:
+            database_id = await open_database(self._engine, migrate=self._migrate)
+        except BaseException:
+            await self._engine.dispose()
+            raise
+        self._driver = SqliteDriver(self._engine) if dialect_of(self._engine) == "sqlite" else PostgresDriver(self._engine)
+        ledger = Ledger(database_id)
+        keys = KeyBlock(self._driver)
+        kinds = Kinds(self._driver, keys)
+        self._reader = Reader(self._driver, ledger, kinds)
+        self._writer = Writer(self._driver, keys, kinds)
+        return ledger
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        if self._driver is not None:
+            await self._driver.close()
+        self._reader = self._writer = self._driver = None
+        await self._engine.dispose()
+
+    def _reading(self) -> Reader:
+        if self._reader is None:
+            raise StorageClosed(self.url)
+        return self._reader
+
+    async def write(self, units: Sequence[Unit]) -> list[Commit]:
+        """See `Backend.write`."""
+        if self._writer is None:
+            raise StorageClosed(self.url)
+        return await self._writer.write(units)
+
+    async def read(self, ecs_id: UUID) -> dict[int, Record]:
+        """See `Backend.read`."""
+        return await self._reading().read(ecs_id)
+
+    async def find(self, ecs_id: UUID) -> VersionInfo | None:
+        """See `Backend.find`."""
+        return await self._reading().find(ecs_id)
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `Backend.lineage`."""
+        return await self._reading().lineage(lineage_id)
+
+    async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
+        """See `Backend.heads_of_kinds`."""
+        return await self._reading().heads_of_kinds(kinds)
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """See `Backend.matching`."""
+        return await self._reading().matching(prefix)

@@ -1,0 +1,124 @@
+"""Rows of one transaction: units of versions, laid out with every key known before the first INSERT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from minference.ecs.drafts import Draft
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import CommitInfo
+from minference.ecs.state import Version
+from minference.errors import StaleVersion
+from minference.storage.base import Branch, Commit, Unit
+from minference.storage.sequences import EMPTY, OPEN, Place, Run, place_edit
+from minference.storage.sql.driver import Statement
+from minference.storage.sql.mapping import TableInsert, insert_order
+from minference.storage.sql.registered import mapping_for
+from minference.storage.sql.schema import EntityCommit, EntityVersion, RunItem, SequenceSpan
+from minference.storage.sql.types import DialectName, Encoder, encoder
+
+
+def _insert_into(model: type[Any], *columns: str) -> TableInsert:
+    return TableInsert(model.__table__, columns)
+
+
+INSERT_COMMIT = _insert_into(EntityCommit, "id", "created_at", "author", "note")
+INSERT_VERSION = _insert_into(EntityVersion, "id", "ecs_id", "lineage_id", "parent_id", "fork_no", "kind_id", "commit_id", "created_at")
+INSERT_ITEM = _insert_into(RunItem, "run_id", "position", "child_id", "owner_id")
+INSERT_SPAN = _insert_into(SequenceSpan, "sequence_id", "position", "run_id", "run_position", "length")
+
+
+class Batch:
+    """The rows of some units. Nothing outside of it changes until `settle`, but for the places of the new versions."""
+
+    def __init__(self, dialect: DialectName, kinds: dict[type[Entity], int], new_id: Callable[[], int]) -> None:
+        self._dialect = dialect
+        self._kinds = kinds
+        self._new_id = new_id
+        self._rows: dict[TableInsert, list[tuple[Any, ...]]] = {INSERT_COMMIT: [], INSERT_VERSION: []}
+        self._ends: dict[Run, int] = {}
+        self._children: dict[Version, tuple[int, UUID | None]] = {}
+        self._encode_uuid = _codec(dialect, "ecs_id")
+        self._encode_time = _codec(dialect, "created_at")
+        self.commits: list[Commit] = []
+
+    def add(self, unit: Unit) -> None:
+        """Lay out one unit.
+
+        Raises:
+            StaleVersion: It must not branch, and would.
+            UnstorableValue: A value does not fit into its column.
+        """
+        commit = CommitInfo(self._new_id(), unit.created_at, unit.author, unit.note)
+        self._rows[INSERT_COMMIT].append((commit.id, self._encode_time(commit.created_at), commit.author, commit.note))
+        for draft in unit.drafts:
+            draft.version.id = self._new_id()
+        branches = [branch for draft in unit.drafts if (branch := self._add_version(draft, unit, commit.id)) is not None]
+        for draft in unit.drafts:
+            self._add_values(draft)
+        self.commits.append(Commit(commit, tuple(draft.version.ecs_id for draft in unit.drafts), tuple(branches)))
+
+    def _add_version(self, draft: Draft, unit: Unit, commit_id: int) -> Branch | None:
+        version, previous = draft.version, draft.previous
+        number, sibling = 0, None
+        if previous is not None:
+            number, sibling = self._children.get(previous, (previous.children, previous.last_child))
+            if number and unit.on_conflict == "raise":
+                raise StaleVersion(version.lineage_id, previous.ecs_id, sibling)
+            self._children[previous] = (number + 1, version.ecs_id)
+        ecs_id, lineage_id = self._encode_uuid(version.ecs_id), self._encode_uuid(version.lineage_id)
+        parent = previous.id if previous is not None else None
+        kind, created_at = self._kinds[type(draft.entity)], self._encode_time(version.created_at)
+        self._rows[INSERT_VERSION].append((version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at))
+        if previous is None or not number:
+            return None
+        return Branch(version.lineage_id, previous.ecs_id, sibling, version.ecs_id)
+
+    def _add_values(self, draft: Draft) -> None:
+        version, places = draft.version, {}
+        for name, edit in draft.edits.items():
+            old = draft.previous.places.get(name, EMPTY) if draft.previous is not None else EMPTY
+            placed = place_edit(old, edit, self._new_id, self._ends)
+            version.places[name] = placed.place
+            places[name] = (placed.place.sequence, placed.place.length)
+            for run, position, child in placed.items:
+                self._rows.setdefault(INSERT_ITEM, []).append((run.id, position, child.id, version.id))
+            if placed.new_sequence:
+                self._rows.setdefault(INSERT_SPAN, []).extend(_span_rows(placed.place))
+        references = {name: child.id if child is not None else None for name, child in draft.references.items()}
+        mapping = mapping_for(type(draft.entity))
+        assert version.id is not None, "keys are given out before values are laid out"
+        for insert, row in mapping.encode(self._dialect, version.id, draft.data, draft.json, references, places, draft.keys):
+            self._rows.setdefault(insert, []).append(row)
+
+    def statements(self) -> list[Statement]:
+        """One INSERT for each table, in an order in which rows come after those they refer to."""
+        return [(insert.sql(self._dialect), self._rows[insert]) for insert in insert_order(self._rows)]
+
+    def settle(self) -> None:
+        """Remember what is now stored."""
+        for run, end in self._ends.items():
+            run.end = end
+        for version, (number, last) in self._children.items():
+            version.children, version.last_child = number, last
+
+
+def _span_rows(place: Place) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    position = 0
+    for number, span in enumerate(place.spans, start=1):
+        length = OPEN if number == len(place.spans) else span.length
+        rows.append((place.sequence, position, span.run.id, span.start, length))
+        position += span.length
+    return rows
+
+
+def _codec(dialect: DialectName, column: str) -> Encoder:
+    found = encoder(EntityVersion.__table__.c[column].type, dialect)
+    return found if found is not None else _unchanged
+
+
+def _unchanged(value: Any) -> Any:
+    return value

@@ -1,0 +1,170 @@
+"""The hot path to a database: compiled statements on the raw driver, few round trips, one writing connection."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+
+from minference.storage.sql.types import DialectName
+
+Statement = tuple[str, Sequence[tuple[Any, ...]]]
+"""SQL in the driver's own parameter style, and the rows to execute it with."""
+Rows = list[tuple[Any, ...]]
+Fetch = Callable[..., Awaitable[Rows]]
+"""`await fetch(sql, *arguments)` gives all rows."""
+
+
+class Driver(Protocol):
+    """One database through its own driver."""
+
+    dialect: DialectName
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """Execute everything in one transaction. The driver's exception passes; then nothing was written."""
+        ...
+
+    async def write_returning(self, sql: str, *arguments: Any) -> Rows:
+        """Execute one statement in a transaction of its own, and return its rows."""
+        ...
+
+    def reading(self) -> Any:
+        """A context manager that lends a connection: `async with driver.reading() as fetch`."""
+        ...
+
+    async def close(self) -> None:
+        """Give back the writing connection."""
+        ...
+
+
+class SqliteDriver:
+    """aiosqlite: a whole transaction is one visit to the connection's thread."""
+
+    dialect: DialectName = "sqlite"
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._connection: PoolProxiedConnection | None = None
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """See `Driver.write`."""
+        await self._in_transaction(lambda connection: _execute_all(connection, statements))
+
+    async def write_returning(self, sql: str, *arguments: Any) -> Rows:
+        """See `Driver.write_returning`."""
+        return list(await self._in_transaction(lambda connection: connection.execute(sql, arguments).fetchall()))
+
+    async def _in_transaction(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        async with self._lock:
+            if self._connection is None:
+                self._connection = await self._engine.raw_connection()
+            connection = self._connection.driver_connection
+            assert connection is not None, "the writing connection is open"
+            return await _visit(connection, lambda: _transaction(connection._conn, work))
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Fetch]:
+        """See `Driver.reading`."""
+        lent = await self._engine.raw_connection()
+        connection = lent.driver_connection
+        assert connection is not None, "a lent connection is open"
+
+        async def fetch(sql: str, *arguments: Any) -> Rows:
+            return list(await _visit(connection, lambda: connection._conn.execute(sql, arguments).fetchall()))
+
+        try:
+            yield fetch
+        finally:
+            lent.close()
+
+    async def close(self) -> None:
+        """See `Driver.close`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+async def _visit(connection: Any, work: Callable[[], Any]) -> Any:
+    """Run `work` in the thread of an aiosqlite connection. Its public calls make one visit for each statement."""
+    return await connection._execute(work)
+
+
+def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # A COMMIT that fails leaves the transaction open.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _execute_all(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+    for sql, rows in statements:
+        if len(rows) == 1:
+            connection.execute(sql, rows[0])
+        else:
+            connection.executemany(sql, rows)
+
+
+class PostgresDriver:
+    """asyncpg: each statement is prepared once, its rows are sent in one round trip."""
+
+    dialect: DialectName = "postgresql"
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._connection: PoolProxiedConnection | None = None
+
+    async def _writer(self) -> Any:
+        if self._connection is None or self._connection.driver_connection is None or self._connection.driver_connection.is_closed():
+            self._connection = await self._engine.raw_connection()
+        return self._connection.driver_connection
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """See `Driver.write`."""
+        async with self._lock:
+            connection = await self._writer()
+            async with connection.transaction():
+                for sql, rows in statements:
+                    if len(rows) == 1:
+                        await connection.execute(sql, *rows[0])
+                    else:
+                        await connection.executemany(sql, rows)
+
+    async def write_returning(self, sql: str, *arguments: Any) -> Rows:
+        """See `Driver.write_returning`."""
+        async with self._lock:
+            connection = await self._writer()
+            async with connection.transaction():
+                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Fetch]:
+        """See `Driver.reading`."""
+        lent = await self._engine.raw_connection()
+        connection: Any = lent.driver_connection
+
+        async def fetch(sql: str, *arguments: Any) -> Rows:
+            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+
+        try:
+            yield fetch
+        finally:
+            lent.close()
+
+    async def close(self) -> None:
+        """See `Driver.close`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

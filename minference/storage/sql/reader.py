@@ -1,0 +1,212 @@
+"""Reading by level: a tree of any size is a handful of statements a level, whatever the number of entities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.state import Ledger, Version
+from minference.errors import VersionNotFound
+from minference.storage.base import Record
+from minference.storage.sequences import Place, Run, Span, cut
+from minference.storage.sql.driver import Driver, Fetch
+from minference.storage.sql.kinds import Kinds
+from minference.storage.sql.mapping import among_ids, id_parameter
+from minference.storage.sql.registered import mapping_for
+
+T = TypeVar("T")
+
+_VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
+_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
+_VERSION_ROWS = TypeAdapter(list[_VersionRow])
+_INFO_ROWS = TypeAdapter(list[_InfoRow])
+
+_VERSIONS = """
+    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
+    FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
+_INFOS = """
+    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
+    FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
+_SPANS = "SELECT sequence_id, position, run_id, run_position, length FROM sequence_span WHERE sequence_id {among} ORDER BY 1, 2"
+# Planners may turn a join over ranges into a scan of the whole table; OFFSET 0 and CROSS JOIN hold them to the key.
+_ITEMS = {
+    "sqlite": """
+        SELECT s.key, i.child_id FROM json_each(?) s CROSS JOIN run_item i
+        WHERE i.run_id = s.value ->> 0 AND i.position >= s.value ->> 1 AND i.position < s.value ->> 2 ORDER BY s.key, i.position""",
+    "postgresql": """
+        SELECT s.n - 1, i.child_id FROM unnest($1::bigint[], $2::int[], $3::int[]) WITH ORDINALITY AS s(run, low, high, n),
+        LATERAL (SELECT position, child_id FROM run_item
+                 WHERE run_id = s.run AND position >= s.low AND position < s.high OFFSET 0) i ORDER BY s.n, i.position""",
+}
+MATCHES = 20
+"""How many versions `matching` returns at most."""
+
+
+class Reader:
+    """Turns rows into records."""
+
+    def __init__(self, driver: Driver, ledger: Ledger, kinds: Kinds) -> None:
+        self._driver = driver
+        self._dialect = driver.dialect
+        self._ledger = ledger
+        self._kinds = kinds
+
+    async def read(self, ecs_id: UUID) -> dict[int, Record]:
+        """See `Backend.read`."""
+        async with self._driver.reading() as fetch:
+            rows = await fetch(f"{_VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
+            if not rows:
+                raise VersionNotFound(ecs_id, await self._hint(fetch, ecs_id))
+            records: dict[int, Record] = {}
+            while rows:
+                found = await self._level(fetch, rows)
+                records.update(found)
+                missing = {key for record in found.values() for key in _children(record)} - records.keys()
+                rows = await fetch(f"{_VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(missing)) if missing else []
+            await self._count_children(fetch, next(iter(records.values())).version)
+        return records
+
+    @property
+    def _one(self) -> str:
+        return "$1" if self._dialect == "postgresql" else "?"
+
+    def _uuid(self, value: UUID) -> Any:
+        return value if self._dialect == "postgresql" else value.hex
+
+    def _ids(self, keys: Any) -> Any:
+        return id_parameter(self._dialect, keys)
+
+    async def _hint(self, fetch: Fetch, ecs_id: UUID) -> str:
+        found = await fetch(f"SELECT 1 FROM entity_version WHERE lineage_id = {self._one} LIMIT 1", self._uuid(ecs_id))
+        return "it is the id of a lineage, use latest()" if found else ""
+
+    async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
+        """The records of some versions, without what hangs on them."""
+        versions = {row[0]: row for row in _VERSION_ROWS.validate_python(rows)}
+        classes: dict[type[Entity], list[int]] = {}
+        for key, row in versions.items():
+            classes.setdefault(await self._kinds.class_of(row[4]), []).append(key)
+        records: dict[int, Record] = {}
+        wanted: dict[tuple[int, str], tuple[int | None, int]] = {}
+        for cls, keys in classes.items():
+            mapping = mapping_for(cls)
+            results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]
+            loaded = mapping.decode(self._dialect, results)
+            for i, key in enumerate(loaded.ids):
+                records[key] = self._record(versions[key], cls, loaded.values[i], loaded.references[i])
+                records[key].keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
+                wanted.update({(key, name): place for name, place in loaded.sequences[i].items()})
+        await self._attach_members(fetch, records, wanted)
+        return {key: records[key] for key in versions}
+
+    def _record(self, row: _VersionRow, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
+        key, ecs_id, lineage_id, parent_id, _, created_at = row
+        version = self._ledger.versions.get(ecs_id)
+        if version is None:
+            version = self._ledger.versions[ecs_id] = Version(ecs_id, lineage_id, created_at, key)
+        return Record(version, parent_id, cls, values, references, {})
+
+    async def _attach_members(
+        self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
+    ) -> None:
+        spans = await self._spans(fetch, [sequence for sequence, length in wanted.values() if sequence is not None and length])
+        places: dict[tuple[int, str], Place] = {}
+        for owner, (sequence, length) in wanted.items():
+            inside, ends_open = cut(spans.get(sequence, []) if sequence is not None else [], length)
+            places[owner] = Place(sequence, length, inside, ends_open=ends_open)
+        ranges = [span for place in places.values() for span in place.spans]
+        cells = iter(await self._cells(fetch, ranges))
+        for (key, name), place in places.items():
+            records[key].members[name] = [child for _ in place.spans for child in next(cells)]
+            records[key].version.places.setdefault(name, place)
+
+    async def _spans(self, fetch: Fetch, sequences: list[int]) -> dict[int | None, list[tuple[int, Run, int, int]]]:
+        if not sequences:
+            return {}
+        rows = await fetch(_SPANS.format(among=among_ids(self._dialect)), self._ids(sequences))
+        runs: dict[int, Run] = {}
+        found: dict[int | None, list[tuple[int, Run, int, int]]] = {}
+        for sequence, position, run_id, start, length in rows:
+            run = runs.setdefault(run_id, self._ledger_run(run_id))
+            found.setdefault(sequence, []).append((position, run, start, length))
+        return found
+
+    def _ledger_run(self, run_id: int) -> Run:
+        run: Run | None = self._ledger.runs.get(run_id)
+        if run is None:
+            run = self._ledger.runs[run_id] = Run(run_id, 0)
+        return run
+
+    async def _cells(self, fetch: Fetch, spans: Sequence[Span]) -> list[list[int]]:
+        """The keys in each span, in order."""
+        if not spans:
+            return []
+        if self._dialect == "sqlite":
+            ranges = ",".join(f"[{span.run.id},{span.start},{span.start + span.length}]" for span in spans)
+            rows = await fetch(_ITEMS["sqlite"], f"[{ranges}]")
+        else:
+            runs, lows = [span.run.id for span in spans], [span.start for span in spans]
+            rows = await fetch(_ITEMS["postgresql"], runs, lows, [span.start + span.length for span in spans])
+        cells: list[list[int]] = [[] for _ in spans]
+        for number, child in rows:
+            cells[number].append(child)
+        for span in spans:
+            span.run.end = max(span.run.end, span.start + span.length)
+        return cells
+
+    async def _count_children(self, fetch: Fetch, version: Version) -> None:
+        """Whether an edit of this version will branch, so that the first attempt to write it is right."""
+        sql = f"SELECT fork_no + 1, ecs_id FROM entity_version WHERE parent_id = {self._one} ORDER BY fork_no DESC LIMIT 1"
+        for number, ecs_id in await fetch(sql, version.id):
+            version.children = number
+            version.last_child = ecs_id if isinstance(ecs_id, UUID) else UUID(hex=ecs_id)
+
+    async def find(self, ecs_id: UUID) -> VersionInfo | None:
+        """See `Backend.find`."""
+        return next(iter(await self._infos(f"{_INFOS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))), None)
+
+    async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `Backend.lineage`."""
+        return await self._infos(f"{_INFOS} WHERE v.lineage_id = {self._one} ORDER BY v.created_at, v.id", self._uuid(lineage_id))
+
+    async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
+        """See `Backend.heads_of_kinds`."""
+        postgresql = self._dialect == "postgresql"
+        among = "= ANY($1::text[])" if postgresql else "IN (SELECT value FROM json_each(?))"
+        newest = f"""
+            SELECT id FROM (
+                SELECT n.id, ROW_NUMBER() OVER (PARTITION BY n.lineage_id ORDER BY n.created_at DESC, n.id DESC) AS age
+                FROM entity_version n JOIN entity_kind k ON k.id = n.kind_id WHERE k.name {among}) AS ranked
+            WHERE age = 1"""
+        names = list(kinds) if postgresql else f'["{'","'.join(kinds)}"]'
+        return await self._infos(f"{_INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC", names)
+
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """See `Backend.matching`."""
+        low, high = UUID(hex=prefix.ljust(32, "0")), UUID(hex=prefix.ljust(32, "f"))
+        first, second = ("$1", "$2") if self._dialect == "postgresql" else ("?1", "?2")
+        between = f"BETWEEN {first} AND {second}"
+        where = f"v.ecs_id {between} OR v.lineage_id {between}"
+        return await self._infos(
+            f"{_INFOS} WHERE {where} ORDER BY v.created_at DESC, v.id DESC LIMIT {MATCHES}", self._uuid(low), self._uuid(high)
+        )
+
+    async def _infos(self, sql: str, *arguments: Any) -> list[VersionInfo]:
+        async with self._driver.reading() as fetch:
+            rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
+        found: list[VersionInfo] = []
+        for ecs_id, lineage_id, parent_id, kind_id, created_at, *commit in rows:
+            kind = await self._kinds.name_of(kind_id)
+            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, CommitInfo(*commit)))
+        return found
+
+
+def _children(record: Record) -> list[int]:
+    single = [key for key in record.references.values() if key is not None]
+    return [*single, *(key for members in record.members.values() for key in members)]
