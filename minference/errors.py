@@ -9,6 +9,7 @@ MinferenceError
 │   ├── UnsupportedField
 │   ├── DuplicateKind
 │   ├── FrozenSnapshot
+│   ├── DifferentClasses
 │   ├── TableMismatch
 │   └── NoStorage
 ├── StorageError                what the database says
@@ -129,6 +130,14 @@ class WrongMember(EntityError, TypeError):
     def __init__(self, kind: str, field: str, member: object, allowed: Sequence[str]) -> None:
         self.kind, self.field, self.member, self.allowed = kind, field, member, tuple(allowed)
         super().__init__(f"{field} of {kind} holds {member!r:.100}, of type {type(member).__name__}: it takes {' or '.join(allowed)}")
+
+
+class DifferentClasses(EntityError, TypeError):
+    """Two entities of different classes cannot be compared."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+        super().__init__(f"a {old} cannot be compared with a {new}: pass two entities of one class")
 
 
 class NoStorage(EntityError):
