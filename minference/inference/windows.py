@@ -1,0 +1,93 @@
+"""`SlidingWindow`: an exact log of what was spent, so that no window of its length ever holds more than the limit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from math import inf
+
+
+class Spending:
+    """One amount in a window: on its way until the provider has certainly counted it, then counted for one length more."""
+
+    __slots__ = ("amount", "expired", "latest", "until")
+
+    def __init__(self, amount: int, latest: float) -> None:
+        self.amount = amount
+        self.latest = latest
+        """The moment by which the provider has counted it, if no reply says so earlier."""
+        self.until = inf
+        """The moment from which it counts no more; infinity while it is on its way."""
+        self.expired = False
+
+
+class SlidingWindow:
+    """Admits amounts so that the sum over any `length` seconds stays within `limit`, whenever the provider counts each.
+
+    The provider counts an amount somewhere between our sending and its reply, at most `slack` seconds after the
+    sending. Until then the amount is held, and only from then on its `length` seconds run.
+    """
+
+    def __init__(self, what: str, limit: int, *, length: float, slack: float) -> None:
+        self.what = what
+        """What is counted, in words for a message: requests, input tokens, ..."""
+        self.limit = limit
+        self._length = length
+        self._slack = slack
+        self._in_flight: OrderedDict[Spending, None] = OrderedDict()
+        self._counted: deque[Spending] = deque()
+        self._total = 0
+
+    def total(self, now: float) -> int:
+        """What the provider may count at this moment."""
+        self._move_on(now)
+        return self._total
+
+    def free_at(self, amount: int, now: float) -> float:
+        """The moment from which `amount` fits if nothing else happens: at most `now` if it does already.
+
+        Infinity if only a settlement can make room.
+        """
+        self._move_on(now)
+        missing = self._total + amount - self.limit
+        if missing <= 0:
+            return now
+        for spending in self._counted:
+            missing -= spending.amount
+            if missing <= 0:
+                return spending.until
+        for spending in self._in_flight:
+            missing -= spending.amount
+            if missing <= 0:
+                return spending.latest + self._length
+        return inf
+
+    def spend(self, amount: int, now: float) -> Spending:
+        """Count `amount` from now on; `settle` must follow."""
+        spending = Spending(amount, now + self._slack)
+        self._in_flight[spending] = None
+        self._total += amount
+        return spending
+
+    def settle(self, spending: Spending, amount: int, now: float) -> None:
+        """Count what it really was. Less makes room at once; more is debt that later callers wait for."""
+        self._move_on(now)
+        if spending.expired:
+            return
+        self._total += amount - spending.amount
+        spending.amount = amount
+        if spending in self._in_flight:
+            del self._in_flight[spending]
+            self._count(spending, now)
+
+    def _move_on(self, now: float) -> None:
+        while self._in_flight and (first := next(iter(self._in_flight))).latest <= now:
+            del self._in_flight[first]
+            self._count(first, first.latest)
+        while self._counted and self._counted[0].until <= now:
+            old = self._counted.popleft()
+            old.expired = True
+            self._total -= old.amount
+
+    def _count(self, spending: Spending, moment: float) -> None:
+        spending.until = moment + self._length
+        self._counted.append(spending)
