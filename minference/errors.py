@@ -65,8 +65,12 @@ class UnknownClient(ConfigurationError):
     """No client or profile has this name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches
+
         self.name, self.known = name, tuple(known)
-        super().__init__(f"no client is called {name!r}: use one of {', '.join(known)}, or add a profile to providers.toml")
+        close = get_close_matches(name, known, 1)
+        meant = f"did you mean {close[0]!r}? The clients are" if close else "use one of"
+        super().__init__(f"no client is called {name!r}: {meant} {', '.join(known)}, or add a profile to providers.toml")
 
 
 class MissingKey(ConfigurationError):

@@ -1,0 +1,195 @@
+"""What an answer in Anthropic's dialect says, whole or put together from a stream. Pure, without the SDK."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from pydantic import Field, JsonValue
+from pydantic_core import from_json, to_json
+
+from minference.clients.base import Reply, TokenUsage
+from minference.clients.failures import describe
+from minference.clients.parsing import Part, read
+from minference.errors import InvalidReply
+from minference.threads.messages import FinishReason, ToolCall
+
+THINKING = ("thinking", "redacted_thinking")
+
+_FINISH = {
+    "end_turn": FinishReason.stop,
+    "stop_sequence": FinishReason.stop,
+    "max_tokens": FinishReason.length,
+    "model_context_window_exceeded": FinishReason.length,
+    "tool_use": FinishReason.tool_calls,
+    "refusal": FinishReason.refusal,
+}
+
+
+class _Text(Part):
+    text: str
+
+
+class _Thinking(Part):
+    thinking: str
+
+
+class _ToolUse(Part):
+    id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    input: dict[str, JsonValue] | str
+    """A string only from a stream that ended before the JSON did."""
+
+
+class _Block(Part):
+    type: str
+
+
+class _StopDetails(Part):
+    explanation: str | None = None
+
+
+class _OutputDetails(Part):
+    thinking_tokens: int | None = None
+
+
+class _Usage(Part):
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
+    cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Answer(Part):
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: str
+    stop_details: _StopDetails | None = None
+    usage: _Usage | None = None
+
+
+def read_answer(client: str, payload: dict[str, Any]) -> Reply:
+    """What the answer says.
+
+    Raises:
+        InvalidReply: It is not what the dialect promises.
+    """
+    answer = read(client, payload, _Answer)
+    reason = _FINISH.get(answer.stop_reason)
+    if reason is None:
+        raise InvalidReply(client, f"answered with the stop_reason {describe(answer.stop_reason)}, which is not handled", status=200)
+    types = [read(client, block, _Block).type for block in answer.content]
+    texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
+    thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
+    calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
+    declined = (answer.stop_details and answer.stop_details.explanation) or "".join(texts) or "declined without a word"
+    return Reply(
+        content="".join(texts),
+        model=answer.model,
+        finish_reason=reason,
+        tool_calls=calls,
+        usage=_usage(answer.usage) if answer.usage else None,
+        reasoning="".join(thoughts) or None,
+        reasoning_json=_blocks_to_keep(answer.content, types),
+        refusal=declined if reason is FinishReason.refusal else None,
+    )
+
+
+def _call(block: _ToolUse) -> ToolCall:
+    written = block.input if isinstance(block.input, str) else to_json(block.input).decode()
+    return ToolCall(id=block.id, name=block.name, arguments_json=written)
+
+
+def _blocks_to_keep(blocks: list[dict[str, Any]], types: list[str]) -> str | None:
+    """The thinking blocks, to be sent back unchanged; all blocks if their order is not the usual one of thinking, text, calls."""
+    usual = sorted(types, key=lambda kind: (*THINKING, "text", "tool_use").index(kind) // 2 if _is_known(kind) else -1)
+    ordered = usual == types and all(map(_is_known, types)) and types.count("text") <= 1
+    kept = [block for block in blocks if block["type"] in THINKING] if ordered else blocks
+    return to_json(kept).decode() if kept else None
+
+
+def _is_known(kind: str) -> bool:
+    return kind in (*THINKING, "text", "tool_use")
+
+
+def _usage(usage: _Usage) -> TokenUsage:
+    read_tokens, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    return TokenUsage(
+        prompt=usage.input_tokens + (read_tokens or 0) + (written or 0),
+        completion=usage.output_tokens,
+        cached=read_tokens,
+        cache_written=written,
+        reasoning=usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else None,
+    )
+
+
+class AnswerStream:
+    """Puts the events of a stream together to the answer that would have come without streaming."""
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._answer: dict[str, Any] = {}
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._inputs: dict[int, str] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model said why it ended; without that, the stream broke off."""
+        return bool(self._answer.get("stop_reason"))
+
+    def add(self, event: object) -> str:
+        """Take in one event; the new text in it, or an empty string.
+
+        Raises:
+            InvalidReply: The event is not what the dialect promises.
+        """
+        try:
+            return self._add(event) if isinstance(event, dict) else self._refuse(event)
+        except (AttributeError, TypeError, LookupError):
+            self._refuse(event)
+
+    def payload(self) -> dict[str, Any]:
+        """The answer as it would have come in one piece; arguments that were cut off stay text."""
+        for index, written in self._inputs.items():
+            self._blocks[index]["input"] = _arguments(written)
+        return {**self._answer, "content": [self._blocks[index] for index in sorted(self._blocks)]}
+
+    def _add(self, event: dict[str, Any]) -> str:
+        match event["type"]:
+            case "message_start":
+                self._answer = {**event["message"], "usage": dict(event["message"].get("usage") or {})}
+            case "content_block_start":
+                self._blocks[event["index"]] = dict(event["content_block"])
+            case "content_block_delta":
+                return self._add_delta(event["index"], event["delta"])
+            case "message_delta":
+                self._answer |= event["delta"]
+                self._answer["usage"] |= {name: count for name, count in (event.get("usage") or {}).items() if count is not None}
+        return ""
+
+    def _add_delta(self, index: int, delta: dict[str, Any]) -> str:
+        block = self._blocks[index]
+        match delta["type"]:
+            case "text_delta":
+                block["text"] += delta["text"]
+                return str(delta["text"])
+            case "input_json_delta":
+                self._inputs[index] = self._inputs.get(index, "") + delta["partial_json"]
+            case "thinking_delta":
+                block["thinking"] += delta["thinking"]
+            case "signature_delta":
+                block["signature"] = delta["signature"]
+            case "citations_delta":
+                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        return ""
+
+    def _refuse(self, event: object) -> NoReturn:
+        raise InvalidReply(self._client, f"streamed {describe(event)}, which is no event of a message", status=200) from None
+
+
+def _arguments(written: str) -> dict[str, Any] | str:
+    try:
+        parsed = from_json(written or "{}", allow_inf_nan=False)
+    except ValueError:
+        return written
+    return parsed if isinstance(parsed, dict) else written

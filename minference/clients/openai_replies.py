@@ -1,0 +1,201 @@
+"""What an answer in the dialect of Chat Completions says, whole or put together from a stream. Pure, without the SDK."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_core import to_json
+
+from minference.clients.base import Reply, TokenUsage
+from minference.clients.failures import describe
+from minference.clients.parsing import Part, read
+from minference.errors import InvalidReply
+from minference.threads.messages import FinishReason, ToolCall
+
+_FINISH = {
+    "stop": FinishReason.stop,
+    "length": FinishReason.length,
+    "tool_calls": FinishReason.tool_calls,
+    "function_call": FinishReason.tool_calls,
+    "content_filter": FinishReason.content_filter,
+}
+
+
+class _Function(Part):
+    name: str = Field(min_length=1)
+    arguments: str
+
+
+class _ToolCall(Part):
+    id: str = Field(min_length=1)
+    type: Literal["function"] = "function"
+    function: _Function
+
+
+class _Message(Part):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: tuple[_ToolCall, ...] | None = Field(default=None, strict=False)
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+
+
+class _Choice(Part):
+    message: _Message
+    finish_reason: str
+
+
+class _PromptDetails(Part):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class _CompletionDetails(Part):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+
+
+class _Usage(Part):
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Completion(Part):
+    model: str
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+def read_completion(client: str, payload: dict[str, Any]) -> Reply:
+    """What the answer says.
+
+    Raises:
+        InvalidReply: It is not what the dialect promises.
+    """
+    completion = read(client, payload, _Completion)
+    choice = completion.choices[0]
+    message = choice.message
+    calls = tuple(
+        ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
+    )
+    details = message.reasoning_details
+    return Reply(
+        content=message.content or "",
+        model=completion.model,
+        finish_reason=_finish_reason(client, choice, bool(calls)),
+        tool_calls=calls,
+        usage=_usage(completion.usage) if completion.usage else None,
+        reasoning=message.reasoning_content or message.reasoning or None,
+        reasoning_json=to_json(details).decode() if details else None,
+        refusal=message.refusal or None,
+    )
+
+
+def _finish_reason(client: str, choice: _Choice, calls: bool) -> FinishReason:
+    reason = _FINISH.get(choice.finish_reason)
+    if reason is None:
+        raise InvalidReply(client, f"answered with the unknown finish_reason {describe(choice.finish_reason)}", status=200)
+    if reason is FinishReason.stop and choice.message.refusal:
+        return FinishReason.refusal
+    return FinishReason.tool_calls if reason is FinishReason.stop and calls else reason
+
+
+def _usage(usage: _Usage) -> TokenUsage:
+    prompt = usage.prompt_tokens_details or _PromptDetails()
+    completion = usage.completion_tokens_details or _CompletionDetails()
+    audio = [tokens for tokens in (prompt.audio_tokens, completion.audio_tokens) if tokens is not None]
+    return TokenUsage(
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        cached=prompt.cached_tokens,
+        cache_written=prompt.cache_write_tokens,
+        reasoning=completion.reasoning_tokens,
+        audio=sum(audio) if audio else None,
+        accepted_prediction=completion.accepted_prediction_tokens,
+        rejected_prediction=completion.rejected_prediction_tokens,
+    )
+
+
+class CompletionStream:
+    """Puts the chunks of a stream together to the answer that would have come without streaming."""
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._top: dict[str, Any] = {}
+        self._message: dict[str, Any] = {"role": "assistant", "content": None}
+        self._calls: list[tuple[int, dict[str, Any]]] = []
+        self._finish_reason: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model said why it ended; without that, the stream broke off."""
+        return self._finish_reason is not None
+
+    def add(self, chunk: object) -> str:
+        """Take in one chunk; the new text in it, or an empty string.
+
+        Raises:
+            InvalidReply: The chunk is not what the dialect promises.
+        """
+        if not isinstance(chunk, dict):
+            raise self._invalid(chunk)
+        choices = chunk.get("choices") or []
+        self._top |= {key: value for key, value in chunk.items() if key not in ("choices", "object") and value is not None}
+        if not choices:
+            return ""
+        try:
+            choice = choices[0]
+            delta = choice.get("delta") or {}
+            text = self._add_delta(delta)
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        except (AttributeError, KeyError, TypeError, LookupError):
+            raise self._invalid(chunk) from None
+        return text
+
+    def payload(self) -> dict[str, Any]:
+        """The answer as it would have come in one piece."""
+        message = {**self._message, **({"tool_calls": [call for _, call in self._calls]} if self._calls else {})}
+        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
+        return {**self._top, "object": "chat.completion", "choices": [choice]}
+
+    def _add_delta(self, delta: dict[str, Any]) -> str:
+        for name in ("content", "refusal", "reasoning_content", "reasoning"):
+            if delta.get(name):
+                self._message[name] = (self._message.get(name) or "") + delta[name]
+        for detail in delta.get("reasoning_details") or ():
+            self._add_reasoning_detail(detail)
+        for part in delta.get("tool_calls") or ():
+            self._add_call(part)
+        return delta.get("content") or ""
+
+    def _add_call(self, part: dict[str, Any]) -> None:
+        """Servers tell calls apart by index, some by id alone: a part with a new id begins a new call."""
+        known = [call for index, call in self._calls if index == part.get("index", index)]
+        call = known[-1] if known else None
+        if call is None or (part.get("id") and call["id"] and part["id"] != call["id"]):
+            call = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            self._calls.append((part.get("index", len(self._calls)), call))
+        call["id"] = part.get("id") or call["id"]
+        function = part.get("function") or {}
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
+
+    def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:
+        details = self._message.setdefault("reasoning_details", [])
+        same = next((known for known in details if "index" in known and known["index"] == detail.get("index")), None)
+        if same is None or same.get("type") != detail.get("type"):
+            details.append(dict(detail))
+            return
+        for name, value in detail.items():
+            grows = name in ("text", "summary", "data") and isinstance(same.get(name), str) and isinstance(value, str)
+            same[name] = same[name] + value if grows else (value if value is not None else same.get(name))
+
+    def _invalid(self, chunk: object) -> InvalidReply:
+        return InvalidReply(self._client, f"streamed {describe(chunk)}, which is no chunk of a completion", status=200)

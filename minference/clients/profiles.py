@@ -1,0 +1,152 @@
+"""Profiles: where a provider is, which variable holds its key, and how its dialect differs, as data."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from minference.errors import ConfigurationError, MissingKey
+
+FILE_VARIABLE = "MINFERENCE_PROVIDERS"
+USUAL_FILES = ("configs/providers.toml", "providers.toml")
+NO_KEY = "no-key-needed"
+"""Sent to servers that ask for no key, because the SDKs insist on one."""
+
+_KEY_HEADERS = {"authorization", "api-key", "x-api-key"}
+
+
+class Profile(BaseModel):
+    """One provider, as `providers.toml` describes it. Never holds a key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    """The name that configs use: the table's."""
+    dialect: Literal["openai", "anthropic", "local", "scripted"]
+    base_url: str | None = None
+    """Where requests go."""
+    base_url_env: str | None = None
+    """Environment variable that overrides `base_url`."""
+    base_url_suffix: str = ""
+    """Added to the URL unless it ends so already."""
+    key_env: str | None = None
+    """Environment variable that holds the API key."""
+    key_required: bool = True
+    """Whether calls are impossible without a key."""
+    token_limit: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"  # noqa: S105 - a field's name
+    """The field for the longest reply."""
+    json_schema: bool = True
+    """Whether replies can be held to a JSON schema."""
+    json_object: bool = True
+    """Whether there is a JSON mode."""
+    prefill: Literal["no", "assistant", "continue_final_message"] = "no"
+    """Whether an answer can be begun for the model, and by which means."""
+    reasoning: Literal["reasoning_effort", "reasoning", "unsupported"] = "reasoning_effort"
+    """The field for the reasoning effort."""
+    reasoning_details: bool = False
+    """Whether the provider's reasoning blocks are sent back to it."""
+    stream_usage: bool = True
+    """Whether usage must be asked for when streaming."""
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    """Sent with every request."""
+
+    @field_validator("headers")
+    @classmethod
+    def _no_keys_in_headers(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if found := sorted(name for name in headers if name.lower() in _KEY_HEADERS):
+            raise ValueError(f"{found[0]} belongs to the API key: name its environment variable in key_env")
+        return headers
+
+    def key(self) -> str | None:
+        """The API key from the environment; `None` if there is none and none is needed.
+
+        Raises:
+            MissingKey: The variable is empty or not set.
+            ConfigurationError: The variable holds what cannot be a key.
+        """
+        value = os.environ.get(self.key_env, "").strip() if self.key_env else ""
+        if not value:
+            if self.key_env and self.key_required:
+                raise MissingKey(self.name, self.key_env)
+            return None
+        if not (value.isascii() and value.isprintable()) or " " in value:
+            raise ConfigurationError(f"{self.key_env} holds characters that no API key has: set it again, without spaces or line breaks")
+        return value
+
+    def url(self) -> str:
+        """Where requests go, from the environment or the profile.
+
+        Raises:
+            ConfigurationError: There is no URL, or it is none.
+        """
+        value = (os.environ.get(self.base_url_env, "").strip() if self.base_url_env else "") or self.base_url or ""
+        if not value:
+            where = f"the environment variable {self.base_url_env}" if self.base_url_env else "base_url in its profile"
+            raise ConfigurationError(f"client {self.name!r} needs a base URL: set {where}")
+        scheme, _, rest = value.partition("://")
+        if scheme not in ("http", "https") or not rest.strip("/"):
+            raise ConfigurationError(f"the base URL of client {self.name!r} must be like https://host/path, not {_hidden(value)!r}")
+        value = value.rstrip("/")
+        return value if value.endswith(self.base_url_suffix) else value + self.base_url_suffix
+
+
+def load_profiles(path: Path | None = None) -> dict[str, Profile]:
+    """Every profile by name: the built-in ones with the user's own file laid over them.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or a field is wrong; says which.
+    """
+    built_in = tomllib.loads(files("minference.clients").joinpath("providers.toml").read_text(encoding="utf-8"))
+    path = path or _own_file()
+    own = _read(path) if path else {}
+    tables = {name: {**built_in.get(name, {}), **own.get(name, {})} for name in {**built_in, **own}}
+    return {name: _profile(name, table, path) for name, table in tables.items()}
+
+
+def _own_file() -> Path | None:
+    if named := os.environ.get(FILE_VARIABLE):
+        return Path(named)
+    return next((path for path in map(Path, USUAL_FILES) if path.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}; {FILE_VARIABLE} and the usual places must name a file") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no TOML file: {error}") from error
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: {name!r} stands outside of a table: write it under [name-of-the-provider]")
+    return tables
+
+
+def _profile(name: str, table: dict[str, Any], path: Path | None) -> Profile:
+    if "name" in table:
+        raise ConfigurationError(f"{path}: [{name}] name: the table's heading is the name; remove the field")
+    try:
+        return Profile.model_validate({"name": name, **table})
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise ConfigurationError(f"{path}: [{name}] {field}: {_explain(problem['type'], field, problem['msg'])}") from None
+
+
+def _explain(kind: str, field: str, message: str) -> str:
+    if kind != "extra_forbidden":
+        return message
+    if "key" in field:
+        return "keys do not belong into files: name the environment variable in key_env"
+    return f"there is no such field; the fields are {', '.join(sorted(set(Profile.model_fields) - {'name'}))}"
+
+
+def _hidden(url: str) -> str:
+    """The URL without what may be a password in it."""
+    return url if "@" not in url else "...@" + url.rpartition("@")[2]

@@ -1,0 +1,135 @@
+"""What of a thread is told to a model, before any provider's dialect: the same for all of them, and pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic_core import to_json
+
+from minference.clients.base import Request
+from minference.errors import ConfigurationError
+from minference.threads.config import LLMConfig, ResponseFormat
+from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.thread import ChatThread
+from minference.threads.tools import StructuredTool, Tool
+
+ASKS_FOR_JSON = (ResponseFormat.json_beg, ResponseFormat.json_object)
+RECEIVED = "Received."
+NOT_RUN = "This call was not run: the conversation went on without it."
+USE_SCHEMA = "Please follow this JSON schema for your response:"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The tools that a request holds, and the one that must be called."""
+
+    tools: tuple[Tool, ...] = ()
+    forced: Tool | None = None
+
+
+def offer_of(thread: ChatThread) -> Offer:
+    """The tools for the next reply.
+
+    Raises:
+        ConfigurationError: The response format needs a tool that the thread does not have.
+    """
+    match thread.llm_config.response_format:
+        case ResponseFormat.tool:
+            forced = forced_output(thread)
+            others = tuple(tool for tool in thread.tools if tool.name != forced.name)
+            return Offer((*others, forced), forced)
+        case ResponseFormat.workflow:
+            step = thread.workflow_step or 0
+            if step >= len(thread.tools):
+                raise ConfigurationError(
+                    f"the workflow has {len(thread.tools)} steps and {step} are done: add tools, or set workflow_step back to 0"
+                )
+            return Offer(tuple(thread.tools), thread.tools[step])
+        case ResponseFormat.auto_tools if not thread.tools:
+            raise ConfigurationError("response_format 'auto_tools' needs tools: add some to thread.tools, or use 'text'")
+        case ResponseFormat.json_beg:
+            return Offer()
+        case _:
+            return Offer(tuple(thread.tools))
+
+
+def forced_output(thread: ChatThread) -> Tool:
+    """The tool whose schema the reply must fit.
+
+    Raises:
+        ConfigurationError: The thread has none.
+    """
+    if thread.forced_output is None:
+        name = thread.llm_config.response_format.value
+        raise ConfigurationError(f"response_format {name!r} needs thread.forced_output: set it, e.g. StructuredTool.from_pydantic(Model)")
+    return thread.forced_output
+
+
+def system_text(thread: ChatThread) -> str:
+    """The system prompt, and the schema of the forced output if the thread wants it there; empty if there is neither."""
+    parts = [thread.system_prompt.content] if thread.system_prompt else []
+    if thread.use_schema_instruction and (tool := thread.forced_output) is not None:
+        instruction = tool.instruction_string if isinstance(tool, StructuredTool) else USE_SCHEMA
+        parts.append(f"{instruction}\n{to_json(tool.input_schema).decode()}")
+    return "\n\n".join(parts)
+
+
+def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
+    """The messages for the next reply: the history or its end, `new_message`, and a result for every call.
+
+    Providers refuse a call without a result, so one is made up where a conversation went on without it.
+
+    Raises:
+        ConfigurationError: There is no message at all.
+    """
+    sent = list(thread.history)
+    if thread.new_message is not None:
+        sent.append(ChatMessage(role=MessageRole.user, content=thread.new_message))
+    if not thread.use_history:
+        asked = [position for position, message in enumerate(sent) if message.role is MessageRole.user]
+        sent = sent[asked[-1] :] if asked else sent
+    if not sent:
+        raise ConfigurationError("the thread has nothing to answer: set new_message, or call add_user_message()")
+    sent = _with_all_results(thread, sent)
+    return _with_postfill(thread, sent) if thread.llm_config.response_format in ASKS_FOR_JSON else sent
+
+
+def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    complete: list[ChatMessage] = []
+    waiting: dict[str, ToolCall] = {}
+    for message in messages:
+        if message.role is MessageRole.tool and message.tool_call_id is not None:
+            waiting.pop(message.tool_call_id, None)
+        else:
+            complete += [_made_up_result(thread, call) for call in waiting.values()]
+            waiting = {call.id: call for call in message.tool_calls}
+        complete.append(message)
+    return complete + [_made_up_result(thread, call) for call in waiting.values()]
+
+
+def _made_up_result(thread: ChatThread, call: ToolCall) -> ChatMessage:
+    text = RECEIVED if isinstance(thread.tool_named(call.name), StructuredTool) else NOT_RUN
+    return ChatMessage(role=MessageRole.tool, content=text, tool_call_id=call.id, tool_name=call.name)
+
+
+def _with_postfill(thread: ChatThread, messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The messages with the postfill on the user's last one, as a copy: the thread never sees it."""
+    for position in range(len(messages) - 1, -1, -1):
+        if messages[position].role is MessageRole.user:
+            asked = ChatMessage(role=MessageRole.user, content=messages[position].content + thread.postfill)
+            return [*messages[:position], asked, *messages[position + 1 :]]
+    return messages
+
+
+def merge_extra(request: Request, config: LLMConfig, client: str, rendered: Sequence[str]) -> Request:
+    """The request with the config's further parameters in it; what is `rendered` from the thread cannot be replaced.
+
+    Raises:
+        ConfigurationError: A further parameter would replace what the thread says.
+    """
+    if clash := sorted(set(rendered) & config.extra.keys()):
+        raise ConfigurationError(
+            f"llm_config.extra[{clash[0]!r}] cannot be sent by {client!r}: that part of a request comes from the thread and its config"
+        )
+    return {**request, **config.extra}

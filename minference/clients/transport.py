@@ -1,0 +1,187 @@
+"""One call through a vendor's SDK: whole bodies, one deadline, and errors in our words.
+
+The SDKs of OpenAI and Anthropic are built alike. Requests go through their public `post`: it makes the same request as
+the typed methods without walking through every message again, which costs more than the call itself on long histories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from pydantic_core import from_json
+
+from minference.clients.base import Request, Response
+from minference.clients.failures import describe, refused, without_key
+from minference.errors import InvalidReply, ProviderError, ProviderTimeout, ProviderUnreachable
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """A vendor's client object, and the names of its module that a call needs."""
+
+    client: Any
+    key: str | None
+    """Never to be seen in an error."""
+    stream_class: Any
+    api_error: type[Any]
+    status_error: type[Any]
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls one endpoint. Connections belong to the event loop that opened them, so each loop gets an SDK object of its own."""
+
+    name: str
+    path: str
+    build: Callable[[], Sdk]
+    _of_loop: dict[asyncio.AbstractEventLoop, Sdk] = field(default_factory=dict)
+
+    async def send(self, body: Request, headers: dict[str, str], timeout: float) -> Response:
+        """The whole answer to one request.
+
+        Raises:
+            ProviderError: What went wrong, as attributes.
+        """
+        import httpx2
+
+        sdk = await self._sdk()
+        failure: ProviderError
+        try:
+            async with asyncio.timeout(timeout):
+                options = {"timeout": timeout, "headers": headers}
+                raw = await sdk.client.post(self.path, cast_to=httpx2.Response, body=body, options=options)
+                return Response(self._parse(raw.content, sdk.key), _lower(raw.headers))
+        except TimeoutError:
+            failure = self._timed_out(timeout)
+        except _failures(sdk) as error:
+            failure = self._translate(sdk, error, timeout)
+        raise failure  # outside of the handler: the SDK's error holds the request, and that holds the key
+
+    async def events(self, body: Request, headers: dict[str, str], timeout: float) -> AsyncGenerator[tuple[Any, dict[str, str]]]:
+        """Each event of a streamed answer as JSON data, with the answer's headers. `timeout` counts time spent waiting for them.
+
+        Raises:
+            ProviderError: What went wrong, as attributes.
+        """
+        sdk = await self._sdk()
+        clock = asyncio.get_running_loop().time
+        failure: ProviderError
+        left = timeout
+        try:
+            started = clock()
+            async with asyncio.timeout(left):
+                options = {"timeout": timeout, "headers": headers}
+                stream = await sdk.client.post(
+                    self.path, cast_to=object, body=body, options=options, stream=True, stream_cls=sdk.stream_class
+                )
+            left -= clock() - started
+            async with stream:
+                while True:
+                    started = clock()
+                    async with asyncio.timeout(left):
+                        event = await anext(stream, None)
+                    left -= clock() - started
+                    if event is None:
+                        return
+                    yield event, _lower(stream.response.headers)
+        except TimeoutError:
+            failure = self._timed_out(timeout)
+        except _failures(sdk) as error:
+            failure = self._translate(sdk, error, timeout)
+        except ValueError:
+            failure = ProviderUnreachable(self.name, "the stream broke off in the middle of an event", retryable=True)
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, and of loops that have ended."""
+        here = asyncio.get_running_loop()
+        for loop in [loop for loop in self._of_loop if loop is here or loop.is_closed()]:
+            await self._of_loop.pop(loop).client.close()
+
+    async def _sdk(self) -> Sdk:
+        here = asyncio.get_running_loop()
+        if here not in self._of_loop:
+            for loop in [loop for loop in self._of_loop if loop.is_closed()]:
+                await self._of_loop.pop(loop).client.close()
+            self._of_loop[here] = self.build()
+        return self._of_loop[here]
+
+    def _parse(self, content: bytes, key: str | None) -> dict[str, Any]:
+        try:
+            payload = from_json(content, allow_inf_nan=False)
+        except ValueError:
+            if content.lstrip().startswith(b"<"):
+                raise InvalidReply(self.name, "answered with an HTML page instead of JSON: is the base URL right?", status=200) from None
+            if _is_cut_off(content):
+                raise ProviderUnreachable(self.name, "the answer broke off in the middle", retryable=True) from None
+            found = without_key(describe(content), key)
+            raise InvalidReply(self.name, f"answered with {found}, which is no JSON", status=200) from None
+        if not isinstance(payload, dict):
+            found = without_key(describe(payload), key)
+            raise InvalidReply(self.name, f"answered with {found} instead of a JSON object", status=200)
+        return payload
+
+    def _timed_out(self, timeout: float) -> ProviderTimeout:
+        return ProviderTimeout(self.name, f"no whole reply within {timeout:g} s", retryable=True)
+
+    def _translate(self, sdk: Sdk, error: BaseException, timeout: float) -> ProviderError:
+        if isinstance(error, sdk.status_error):
+            headers = _lower(error.response.headers)
+            return refused(self.name, status=error.response.status_code, headers=headers, body=error.body, key=sdk.key)
+        if isinstance(error, sdk.api_error) and error.body is not None:
+            return refused(self.name, status=200, headers={}, body=error.body, key=sdk.key)
+        causes = list(_causes(error))
+        if any(isinstance(cause, TimeoutError) for cause in causes):
+            return self._timed_out(timeout)
+        told = ": ".join(filter(None, (type(causes[-1]).__name__, str(causes[-1]))))
+        trusted = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+        return ProviderUnreachable(self.name, f"no connection, or it broke: {without_key(told, sdk.key)}", retryable=trusted)
+
+
+def sdk_http_client(aiohttp_client: Any) -> Any:
+    """An HTTP client for an SDK on its aiohttp transport, with no limit on connections of its own: how many calls are made
+    at once is the orchestrator's decision, and a queue in the pool would only eat up their timeouts.
+    """
+    import httpx2
+
+    return aiohttp_client(limits=httpx2.Limits(max_connections=0, max_keepalive_connections=None), verify=_tls())
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all clients: it takes tens of milliseconds to load the certificates."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+def _failures(sdk: Sdk) -> tuple[type[BaseException], ...]:
+    """What a call can raise. The SDKs let some errors of their transport through."""
+    import aiohttp
+    import httpx2
+
+    return sdk.api_error, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether the content is the beginning of a JSON object."""
+    try:
+        return isinstance(from_json(content, allow_partial=True), dict)
+    except ValueError:
+        return False
