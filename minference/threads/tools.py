@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from inspect import cleandoc
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import from_json, to_json
 
+from minference.ecs.callables import CallableRegistry
 from minference.ecs.entity import Entity
+from minference.errors import InvalidToolArguments, UnusableFunction
+from minference.threads.schemas import (
+    check_schema,
+    inlined,
+    model_schema,
+    remember_model,
+    remembered_model,
+    schema_errors,
+    schema_validator,
+    validation_errors,
+)
+from minference.threads.signatures import signature_of
 
 TOOL_NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$"
 
@@ -30,6 +47,83 @@ class CallableTool(Entity):
     idempotent: bool = True
     """Whether running it twice does no harm. If not, a call that a crash interrupted is not run again."""
 
+    @field_validator("input_schema")
+    @classmethod
+    def _check_input_schema(cls, schema: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        check_schema(str(info.data.get("name")), schema)
+        return schema
+
+    @field_validator("output_schema")
+    @classmethod
+    def _check_output_schema(cls, schema: dict[str, JsonValue] | None, info: ValidationInfo) -> dict[str, JsonValue] | None:
+        if schema is not None:
+            schema_validator(str(info.data.get("name")), schema)
+        return schema
+
+    @classmethod
+    def from_callable(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout: float | None = 60.0,
+        idempotent: bool = True,
+        strict_schema: bool = True,
+        replace: bool = False,
+    ) -> Self:
+        """A tool that calls `function`, which is registered under the tool's name.
+
+        Sync and async functions, methods of objects, partials (what they bind is hidden from the model) and objects
+        with `__call__` will do. Schemas come from the annotations, descriptions from the docstring; each parameter
+        needs an annotation and can be passed by name.
+
+        Raises:
+            UnusableFunction: A model could not call it; says why.
+            ToolNameTaken: Another function has the name, and `replace` is false.
+        """
+        tool = cls._describing(
+            function, name=name, description=description, timeout=timeout, idempotent=idempotent, strict_schema=strict_schema
+        )
+        CallableRegistry.register(tool.name, function, replace=replace)
+        return tool
+
+    @classmethod
+    def from_registry(
+        cls,
+        name: str,
+        *,
+        description: str | None = None,
+        timeout: float | None = 60.0,
+        idempotent: bool = True,
+        strict_schema: bool = True,
+    ) -> Self:
+        """A tool for the function that is registered under `name`.
+
+        Raises:
+            UnregisteredTool: There is none.
+            UnusableFunction: A model could not call it; says why.
+        """
+        function = CallableRegistry.get(name)
+        return cls._describing(
+            function, name=name, description=description, timeout=timeout, idempotent=idempotent, strict_schema=strict_schema
+        )
+
+    @classmethod
+    def _describing(cls, function: Callable[..., Any], *, name: str | None, description: str | None, **options: Any) -> Self:
+        signature = signature_of(function)
+        name = name if name is not None else signature.name
+        if not re.match(TOOL_NAME_PATTERN, name) or name.endswith("\n"):
+            raise UnusableFunction(name, "a tool's name has 1 to 64 of the letters a-z and A-Z, digits, '_' and '-': pass name=...")
+        return cls(
+            name=name,
+            docstring=description if description is not None else signature.docstring.text,
+            input_schema=signature.input_schema,
+            output_schema=signature.output_schema,
+            callable_text=signature.source,
+            **options,
+        )
+
     @property
     def description(self) -> str:
         """What the model reads."""
@@ -46,17 +140,91 @@ class StructuredTool(Entity):
     """JSON schema of the answer: an object."""
     strict_schema: bool = True
 
+    _model: type[BaseModel] | None = PrivateAttr(default=None)
+    """Keeps the class of `from_pydantic` alive as long as the tool."""
+
+    @field_validator("json_schema")
     @classmethod
-    def from_pydantic(cls, model: type[BaseModel], *, name: str | None = None, description: str | None = None) -> StructuredTool:
-        """The schema of a pydantic model."""
-        schema: dict[str, Any] = model.model_json_schema()
-        text = description if description is not None else (model.__doc__ or "").strip()
-        return cls(name=name or model.__name__, description=text, json_schema=schema)
+    def _check_json_schema(cls, schema: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        check_schema(str(info.data.get("name")), schema)
+        return schema
+
+    @classmethod
+    def from_pydantic(cls, model: type[BaseModel], *, name: str | None = None, description: str | None = None) -> Self:
+        """The schema of a pydantic model. In this process, `parse` makes objects of that class, loaded tools included.
+
+        Raises:
+            InvalidToolSchema: The class cannot be written as the JSON schema of an object.
+        """
+        name = name if name is not None else model.__name__
+        schema = model_schema(name, model)
+        text = description if description is not None else cleandoc(model.__doc__ or "")
+        tool = cls.from_json_schema(name, schema, description=text)
+        tool._model = model
+        remember_model(name, tool.json_schema, model)
+        return tool
+
+    @classmethod
+    def from_json_schema(cls, name: str, schema: Mapping[str, Any], *, description: str = "") -> Self:
+        """The schema as it is, which may refer to nothing outside of itself.
+
+        Raises:
+            InvalidToolSchema: It is no JSON schema of an object.
+        """
+        whole = inlined(dict(schema))
+        check_schema(name, whole)
+        return cls(name=name, description=description, json_schema=whole)
 
     @property
     def input_schema(self) -> dict[str, JsonValue]:
         """The schema under the name that callable tools use."""
         return self.json_schema
+
+    @property
+    def model_class(self) -> type[BaseModel] | None:
+        """The class whose schema this is, if this process knows one; `None` once name or schema were edited."""
+        return remembered_model(self.name, self.json_schema)
+
+    def validate_object(self, object: Mapping[str, Any]) -> dict[str, JsonValue]:
+        """The object as plain JSON data, as it was written.
+
+        Raises:
+            InvalidToolArguments: It does not fit the schema, or the class refuses it; says where.
+        """
+        plain, _ = self._checked(object)
+        return plain
+
+    def parse(self, answer: str | Mapping[str, Any]) -> BaseModel | dict[str, JsonValue]:
+        """The answer (JSON text, or an object) as an instance of `model_class`; as a plain object if there is none.
+
+        Raises:
+            InvalidToolArguments: It is no JSON object, does not fit the schema, or the class refuses it.
+        """
+        plain, typed = self._checked(answer)
+        return typed if typed is not None else plain
+
+    def _checked(self, answer: str | Mapping[str, Any]) -> tuple[dict[str, JsonValue], BaseModel | None]:
+        plain = self._plain(answer)
+        try:
+            wrong = schema_errors(schema_validator(self.name, self.json_schema), plain)
+            model = self.model_class
+            typed = model.model_validate_json(to_json(plain)) if model is not None and wrong is None else None
+        except ValidationError as error:
+            raise InvalidToolArguments(self.name, validation_errors(error)) from error
+        if wrong is not None:
+            raise InvalidToolArguments(self.name, wrong)
+        return plain, typed
+
+    def _plain(self, answer: str | Mapping[str, Any]) -> dict[str, JsonValue]:
+        try:
+            text = answer if isinstance(answer, str) else to_json(dict(answer), inf_nan_mode="constants")
+            plain = from_json(text, allow_inf_nan=False)
+        except ValueError as error:
+            shown = answer if isinstance(answer, str) else repr(answer)
+            raise InvalidToolArguments(self.name, f"{shown[:200]!r} is not JSON ({error})") from error
+        if not isinstance(plain, dict):
+            raise InvalidToolArguments(self.name, f"the answer is a JSON {type(plain).__name__}, and an object is wanted")
+        return plain
 
 
 Tool = CallableTool | StructuredTool
