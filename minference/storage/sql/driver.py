@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from minference.storage.sql.types import DialectName
 
@@ -50,7 +49,7 @@ class SqliteDriver:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._lock = asyncio.Lock()
-        self._connection: PoolProxiedConnection | None = None
+        self._connection: AsyncConnection | None = None
 
     async def write(self, statements: Sequence[Statement]) -> None:
         """See `Driver.write`."""
@@ -63,31 +62,31 @@ class SqliteDriver:
     async def _in_transaction(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         async with self._lock:
             if self._connection is None:
-                self._connection = await self._engine.raw_connection()
-            connection = self._connection.driver_connection
-            assert connection is not None, "the writing connection is open"
+                self._connection = await self._engine.connect()
+            connection = await _driver_connection(self._connection)
             return await _visit(connection, lambda: _transaction(connection._conn, work))
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Fetch]:
         """See `Driver.reading`."""
-        lent = await self._engine.raw_connection()
-        connection = lent.driver_connection
-        assert connection is not None, "a lent connection is open"
+        async with self._engine.connect() as lent:
+            connection = await _driver_connection(lent)
 
-        async def fetch(sql: str, *arguments: Any) -> Rows:
-            return list(await _visit(connection, lambda: connection._conn.execute(sql, arguments).fetchall()))
+            async def fetch(sql: str, *arguments: Any) -> Rows:
+                return list(await _visit(connection, lambda: connection._conn.execute(sql, arguments).fetchall()))
 
-        try:
             yield fetch
-        finally:
-            lent.close()
 
     async def close(self) -> None:
         """See `Driver.close`."""
         if self._connection is not None:
-            self._connection.close()
+            await self._connection.close()
             self._connection = None
+
+
+async def _driver_connection(connection: AsyncConnection) -> Any:
+    """The driver's own connection under one of SQLAlchemy's."""
+    return (await connection.get_raw_connection()).driver_connection
 
 
 async def _visit(connection: Any, work: Callable[[], Any]) -> Any:
@@ -124,12 +123,17 @@ class PostgresDriver:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._lock = asyncio.Lock()
-        self._connection: PoolProxiedConnection | None = None
+        self._connection: AsyncConnection | None = None
 
     async def _writer(self) -> Any:
-        if self._connection is None or self._connection.driver_connection is None or self._connection.driver_connection.is_closed():
-            self._connection = await self._engine.raw_connection()
-        return self._connection.driver_connection
+        if self._connection is not None:
+            connection = await _driver_connection(self._connection)
+            if not connection.is_closed():
+                return connection
+            await self._connection.invalidate()
+            await self._connection.close()
+        self._connection = await self._engine.connect()
+        return await _driver_connection(self._connection)
 
     async def write(self, statements: Sequence[Statement]) -> None:
         """See `Driver.write`."""
@@ -152,19 +156,16 @@ class PostgresDriver:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Fetch]:
         """See `Driver.reading`."""
-        lent = await self._engine.raw_connection()
-        connection: Any = lent.driver_connection
+        async with self._engine.connect() as lent:
+            connection = await _driver_connection(lent)
 
-        async def fetch(sql: str, *arguments: Any) -> Rows:
-            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+            async def fetch(sql: str, *arguments: Any) -> Rows:
+                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
 
-        try:
             yield fetch
-        finally:
-            lent.close()
 
     async def close(self) -> None:
         """See `Driver.close`."""
         if self._connection is not None:
-            self._connection.close()
+            await self._connection.close()
             self._connection = None

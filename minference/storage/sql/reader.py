@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -19,8 +20,6 @@ from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.mapping import among_ids, id_parameter
 from minference.storage.sql.registered import mapping_for
-
-T = TypeVar("T")
 
 _VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
@@ -184,7 +183,7 @@ class Reader:
                 SELECT n.id, ROW_NUMBER() OVER (PARTITION BY n.lineage_id ORDER BY n.created_at DESC, n.id DESC) AS age
                 FROM entity_version n JOIN entity_kind k ON k.id = n.kind_id WHERE k.name {among}) AS ranked
             WHERE age = 1"""
-        names = list(kinds) if postgresql else f'["{'","'.join(kinds)}"]'
+        names = list(kinds) if postgresql else json.dumps(list(kinds))
         return await self._infos(f"{_INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC", names)
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
