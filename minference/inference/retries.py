@@ -1,0 +1,115 @@
+"""Retries: only of what can pass, with growing pauses, bounded by attempts and time; every failed attempt is noted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+
+from minference.errors import ProviderError
+from minference.inference.limits import Clock, Sleep
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long one call is tried."""
+
+    max_attempts: int = 6
+    """Including the first."""
+    max_seconds: float = 900.0
+    """For attempts and the pauses between them. Waiting for a rate limit of ours is not counted."""
+    first_pause: float = 0.5
+    """Seconds after the first failure; doubled after each further one."""
+    longest_pause: float = 60.0
+    """Seconds beyond which pauses do not grow by themselves; a provider may ask for more."""
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}: at least one attempt is needed to make a call")
+
+    def pause(self, attempt: int, retry_after: float | None, chance: float) -> float:
+        """Seconds between the failure of attempt number `attempt` and the next.
+
+        Up to half of the pause comes on top of it, by `chance` from 0 to 1: never less than the provider asked for,
+        and those who failed together do not come back together.
+        """
+        doubled: float = min(self.first_pause * 2.0 ** min(attempt - 1, 60), self.longest_pause)
+        return max(doubled, retry_after or 0.0) + 0.5 * doubled * chance
+
+
+@dataclass(frozen=True, slots=True)
+class Retrier:
+    """Tries calls under one policy. Clock, sleep and chance are arguments, so that tests take no time."""
+
+    policy: RetryPolicy = RetryPolicy()
+    clock: Clock = time.monotonic
+    sleep: Sleep = asyncio.sleep
+    chance: Callable[[], float] = random.random
+
+    async def call(self, admit: Callable[[], Awaitable[P]], send: Callable[[P], Awaitable[T]], failures: list[str]) -> T:
+        """What `send` returns, called with what `admit` returned for this very attempt.
+
+        Each attempt is admitted anew, and the time that `admit` takes uses up nothing. One line per failed attempt is
+        added to `failures`.
+
+        Raises:
+            ProviderError: That of the last attempt.
+        """
+        spent = 0.0
+
+        async def attempt() -> T:
+            nonlocal spent
+            admitted = await admit()
+            began = self.clock()
+            try:
+                return await send(admitted)
+            except ProviderError as error:
+                took = self.clock() - began
+                spent += took
+                failures.append(describe(error, took))
+                raise
+
+        def pause(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            retry_after = error.retry_after if isinstance(error, ProviderError) else None
+            return self.policy.pause(state.attempt_number, retry_after, self.chance())
+
+        def out_of_time(state: tenacity.RetryCallState) -> bool:
+            return spent + state.upcoming_sleep > self.policy.max_seconds
+
+        async def sleep(seconds: float) -> None:
+            nonlocal spent
+            spent += seconds
+            logger.info("trying again after a failed attempt", extra={"pause": seconds, "failure": failures[-1]})
+            await self.sleep(seconds)
+
+        retrying = tenacity.AsyncRetrying(
+            sleep=sleep,
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.policy.max_attempts), out_of_time),  # type: ignore[arg-type]  # calls them only
+            wait=pause,
+            retry=tenacity.retry_if_exception(is_retryable),
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same request can succeed later; only a provider's error can say so."""
+    return isinstance(error, ProviderError) and error.retryable
+
+
+def describe(error: ProviderError, seconds: float) -> str:
+    """One line for the record of failed attempts."""
+    facts = [f"status {error.status}" if error.status else "", error.code or "", f"after {seconds:.2f} s"]
+    return f"{type(error).__name__} ({', '.join(filter(None, facts))}): {error}"
