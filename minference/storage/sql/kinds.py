@@ -54,9 +54,10 @@ class Kinds:
         shape = _shape(cls)
         await self._keys.ensure(1)
         sqlite = self._driver.dialect == "sqlite"
-        find = "SELECT id, fields, revision FROM entity_kind WHERE name = {0} ORDER BY revision DESC LIMIT 1"
+        columns, name = ("fields", "?") if sqlite else ("fields::text", "$1")
+        find = f"SELECT id, {columns}, revision FROM entity_kind WHERE name = {name} ORDER BY revision DESC LIMIT 1"
         async with self._driver.reading() as fetch:
-            rows = await fetch(find.format("?" if sqlite else "$1"), cls.__kind__)
+            rows = await fetch(find, cls.__kind__)
         if rows and rows[0][1] == shape:
             self._names[rows[0][0]] = cls.__kind__
             return int(rows[0][0])

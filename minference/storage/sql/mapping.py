@@ -264,13 +264,15 @@ class Mapping:
 
     def _select(self, dialect: DialectName) -> tuple[str, ...]:
         among = among_ids(dialect)
-        casts = {v.column.name for v in self.values if v.kind is Kind.uuid} if dialect == "postgresql" else set()
-        names = ", ".join(quoted(name) + ("::text" if name in casts else "") for name in ("id", *self._data_columns))
+        # As text, both are read in bulk by pydantic; asyncpg and SQLAlchemy would make objects of each.
+        as_text = {each.name for each in self.table.c if kind_of(each.type) in (Kind.uuid, Kind.json)} if dialect == "postgresql" else ()
+        names = ", ".join(quoted(name) + ("::text" if name in as_text else "") for name in ("id", *self._data_columns))
         main = f"SELECT {names} FROM {quoted(self.table.name)} WHERE id {among}"
         if not self._has_loose_fields:
             return (main,)
         links = f"SELECT owner_id, field, child_id FROM entity_link WHERE owner_id {among}"
-        sequences = f"SELECT owner_id, field, sequence_id, length, keys FROM entity_sequence WHERE owner_id {among}"
+        keys = "keys::text" if dialect == "postgresql" else "keys"
+        sequences = f"SELECT owner_id, field, sequence_id, length, {keys} FROM entity_sequence WHERE owner_id {among}"
         return (main, links, sequences)
 
     @cached_property
