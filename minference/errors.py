@@ -38,6 +38,7 @@ MinferenceError
 │   ├── UnusableFunction
 │   ├── InvalidToolSchema
 │   ├── InvalidToolArguments
+│   ├── RepeatedCall
 │   ├── InvalidToolResult
 │   ├── ToolTimedOut
 │   └── ToolRaised
@@ -368,6 +369,16 @@ class InvalidToolArguments(ToolError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the arguments for tool {name!r} are not valid: {reason}")
+
+
+class RepeatedCall(ToolError):
+    """Two calls of one reply have the same id; the second was not run."""
+
+    def __init__(self, name: str, call_id: str) -> None:
+        self.name, self.call_id = name, call_id
+        super().__init__(
+            f"this call of tool {name!r} was not run: another call has its id {call_id!r} already. Call it again if it is needed"
+        )
 
 
 class InvalidToolResult(ToolError):

@@ -1,0 +1,80 @@
+"""What a tool returned or raised, as JSON data and as text for the model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from minference.errors import InvalidToolResult, ToolError, UnregisteredTool
+from minference.threads.schemas import schema_errors, schema_validator, validation_errors
+from minference.threads.signatures import is_finite
+
+LONGEST_ERROR = 1000
+"""Characters of an error that a model gets to read."""
+
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+_POSIX_PATH = re.compile(r"(?:file://|(?<![\w/.~]))~?(?:/[\w.@+~%=-]+)+/([\w.@+~%=-]+)/?")
+_WINDOWS_PATH = re.compile(r"(?<!\w)[A-Za-z]:(?:\\+[^\\/:*?\"'<>|\r\n]+)*\\+([^\\/:*?\"'<>|\s]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSucceeded:
+    """A tool gave a result."""
+
+    text: str
+    """What the model reads: a string as it is, everything else as compact JSON."""
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFailed:
+    """A tool gave no result."""
+
+    error: ToolError
+
+
+ToolOutcome = ToolSucceeded | ToolFailed
+
+
+def succeeded(name: str, result: object, hint: TypeAdapter[Any] | None, schema: Mapping[str, JsonValue] | None) -> ToolSucceeded:
+    """The result as JSON data. `hint` is the function's annotation; `schema` a further schema that the data must fit.
+
+    Raises:
+        InvalidToolResult: It is not what the function promises, or JSON cannot hold it.
+    """
+    value = _json_value(name, result, hint)
+    if schema is not None and (wrong := schema_errors(schema_validator(name, schema), value)) is not None:
+        raise InvalidToolResult(name, wrong)
+    return ToolSucceeded(value if isinstance(value, str) else to_json(value).decode(), value)
+
+
+def error_text(error: ToolError) -> str:
+    """The error in words for the model: no traceback, no path of this machine, not endless."""
+    if isinstance(error, UnregisteredTool):
+        return f"tool {error.name!r} is not available at the moment"
+    text = _WINDOWS_PATH.sub(r"\1", _POSIX_PATH.sub(r"\1", str(error)))
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= LONGEST_ERROR else f"{text[: LONGEST_ERROR - 3]}..."
+
+
+def _json_value(name: str, result: object, hint: TypeAdapter[Any] | None) -> JsonValue:
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidToolResult(name, "it is a generator: return a list")
+    adapter = hint or _ANYTHING
+    try:
+        checked = adapter.validate_python(result)
+        if not is_finite(adapter.dump_python(checked, by_alias=True, warnings="error")):
+            raise InvalidToolResult(name, "it holds NaN or an infinite number, which JSON cannot hold")
+        text = adapter.dump_json(checked, by_alias=True, warnings="error")
+        value: JsonValue = from_json(text, allow_inf_nan=False)
+    except ValidationError as error:
+        raise InvalidToolResult(name, validation_errors(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidToolResult(name, f"a {type(result).__name__} that cannot be written as JSON ({error})") from error
+    return value
