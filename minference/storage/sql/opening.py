@@ -1,0 +1,217 @@
+"""Opening a database: recognise it, create or upgrade its tables, or refuse without having changed anything."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase
+from minference.storage.modules import table_modules
+from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of
+from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
+from minference.storage.sql.schema import Base
+
+Migrate = Literal["auto", "check", "off"]
+"""What to do with tables of an older minference: bring them up to date, refuse, or trust them."""
+
+_WHAT_IT_IS = f"SELECT r.version_num, i.database_id FROM {VERSION_TABLE} r CROSS JOIN storage_info i"
+_ADVISORY_LOCK = 6_364_136_223_846_793
+"""Held on PostgreSQL by whoever creates or upgrades tables."""
+
+
+async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UUID:
+    """The id of the database, whose tables are those of this minference when this returns.
+
+    If they already are, that takes one SELECT. Any number of processes may open a new database at the same time.
+
+    Raises:
+        ForeignDatabase: It holds tables of another application.
+        NewerDatabase: A newer minference has upgraded it.
+        OutdatedDatabase: It is empty or older, and `migrate` forbids to change that.
+        DatabaseUnreadable: It is no database, or cannot be reached. In every case nothing was changed.
+    """
+    for module in table_modules():
+        import_module(module)
+    url = _shown(engine)
+    _require_place(engine, url, migrate)
+    try:
+        revision, database_id = await _recognise(engine, url)
+        if _needs_upgrade(revision, url, migrate):
+            database_id = await _upgrade(engine, url)
+        await _create_missing(engine, url, migrate)
+        await _use_write_ahead_log(engine)
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise DatabaseUnreadable(url, _reason(error)) from error
+    assert database_id is not None, "a database of ours has an id"
+    return database_id
+
+
+def _shown(engine: AsyncEngine) -> str:
+    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def _require_place(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
+    name = engine.url.database
+    if dialect_of(engine) != "sqlite" or name is None or name.startswith("file:"):
+        return
+    path = Path(name)
+    if path.is_dir():
+        raise DatabaseUnreadable(url, "that is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise DatabaseUnreadable(url, f"there is no directory {str(path.parent)!r}; create it first")
+    if migrate != "auto" and not path.exists():
+        raise OutdatedDatabase(url, None, HEAD)
+
+
+def _needs_upgrade(revision: str | None, url: str, migrate: Migrate) -> bool:
+    if revision is not None and revision not in REVISIONS:
+        raise NewerDatabase(url, revision, HEAD)
+    if revision == HEAD or (revision is not None and migrate == "off"):
+        return False
+    if migrate != "auto":
+        raise OutdatedDatabase(url, revision, HEAD)
+    return True
+
+
+async def _recognise(engine: AsyncEngine, url: str) -> tuple[str | None, UUID | None]:
+    """Revision and id of a database of ours, or twice `None` if it is empty."""
+    async with engine.connect() as connection:
+        try:
+            rows = (await connection.exec_driver_sql(_WHAT_IT_IS)).all()
+        except DBAPIError:
+            await connection.rollback()
+            return await connection.run_sync(_examine, url)
+    return _identity(rows, url)
+
+
+def _examine(connection: Connection, url: str) -> tuple[str | None, UUID | None]:
+    """The same without relying on any table."""
+    tables = inspect(connection).get_table_names()
+    if not tables:
+        return None, None
+    if VERSION_TABLE not in tables or "storage_info" not in tables:
+        raise ForeignDatabase(url, sorted(tables))
+    return _identity(connection.exec_driver_sql(_WHAT_IT_IS).all(), url)
+
+
+def _identity(rows: Iterable[Any], url: str) -> tuple[str, UUID]:
+    found = [(str(revision), UUID(str(database_id))) for revision, database_id in rows]
+    if len(found) != 1:
+        raise DatabaseUnreadable(url, f"tables {VERSION_TABLE!r} and 'storage_info' must have one row each; restore it from a backup")
+    return found[0]
+
+
+async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
+    """Create or upgrade the tables in one transaction, one process at a time; who comes second finds it done."""
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        await _check_foreign_keys(connection, "OFF")
+        try:
+            async with connection.begin():
+                if dialect_of(engine) == "postgresql":
+                    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                revision, _ = await connection.run_sync(_examine, url)
+                if _needs_upgrade(revision, url, "auto"):
+                    await connection.run_sync(_run_alembic)
+                    await _refuse_broken_references(connection, url)
+                _, database_id = await connection.run_sync(_examine, url)
+        finally:
+            await _check_foreign_keys(connection, "ON")
+    assert database_id is not None, "the first revision gives the database an id"
+    return database_id
+
+
+def _run_alembic(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "minference:storage/sql/migrations")
+    config.set_main_option("path_separator", "os")
+    command.upgrade(config, "head")
+
+
+async def _check_foreign_keys(connection: AsyncConnection, state: Literal["ON", "OFF"]) -> None:
+    """On SQLite: rebuilding a table would delete the rows that refer to it. Has no effect inside a transaction."""
+    if connection.dialect.name == "sqlite":
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None, "the connection is open"
+        await (await raw.execute(f"PRAGMA foreign_keys = {state}")).close()
+
+
+async def _refuse_broken_references(connection: AsyncConnection, url: str) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
+    if broken:
+        tables = ", ".join(sorted({str(row[0]) for row in broken}))
+        raise DatabaseUnreadable(url, f"after the upgrade {len(broken)} references were broken (in {tables}), so it was undone")
+
+
+async def _create_missing(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
+    """Create the tables that the application declares for its own entities."""
+    declared = [table for name, table in Base.metadata.tables.items() if name not in PACKAGE_TABLES]
+    if not declared or migrate == "off":
+        return
+    async with engine.connect() as connection:
+        present = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    missing = [table for table in declared if table.name not in present]
+    if not missing:
+        return
+    if migrate == "check":
+        names = ", ".join(sorted(table.name for table in missing))
+        raise DatabaseUnreadable(url, f"it lacks the tables {names}; run `minference db upgrade`, or open it with migrate='auto'")
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            if dialect_of(engine) == "postgresql":
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+            await connection.run_sync(Base.metadata.create_all, tables=missing)
+
+
+async def _use_write_ahead_log(engine: AsyncEngine) -> None:
+    """On SQLite: readers do not wait for the writer. The setting stays with the file."""
+    if dialect_of(engine) != "sqlite":
+        return
+    pause, waited = 0.01, 0.0
+    async with engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None, "the connection is open"
+        while True:
+            try:
+                await (await raw.execute("PRAGMA journal_mode = WAL")).close()
+                return
+            except sqlite3.OperationalError as error:
+                # Several processes that switch at once refuse each other without waiting.
+                if not isinstance(diagnose(error), Transient) or waited > BUSY_TIMEOUT:
+                    raise
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(pause * 2, 0.5)
+
+
+def _reason(error: BaseException) -> str:
+    """What to tell the user of a driver's exception."""
+    cause: BaseException = error
+    while isinstance(cause, DBAPIError) and cause.orig is not None:
+        cause = cause.orig
+    match str(cause):
+        case "file is not a database":
+            return "it is no SQLite database; choose another file"
+        case "unable to open database file":
+            return "the file cannot be opened; check that you may read and write it and its directory"
+        case "attempt to write a readonly database":
+            return "it cannot be written; check the permissions of the file and its directory"
+        case "database is locked":
+            return f"another process held its lock for more than {BUSY_TIMEOUT:g} s; try again when it is done"
+        case text:
+            return f"{type(cause.__cause__ or cause).__name__}: {text}"
