@@ -1,0 +1,181 @@
+"""The versions of one logical object: a tree, with its heads, its branches and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """One save: what became durable together."""
+
+    id: int
+    created_at: datetime
+    author: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """One version of one entity, without its content."""
+
+    ecs_id: UUID
+    lineage_id: UUID
+    parent_id: UUID | None
+    """The version that it was made from; `None` for the first."""
+    kind: str
+    """The stored name of the entity's class."""
+    created_at: datetime
+    commit: CommitInfo
+
+
+def short_id(ecs_id: UUID) -> str:
+    """The last eight digits: those that tell versions apart, since an id begins with the time."""
+    return ecs_id.hex[-8:]
+
+
+class LineageTree:
+    """The versions of a lineage as a tree. Versions whose parent is not among them are roots.
+
+    Everything that walks the tree is linear in the number of versions that it visits.
+    """
+
+    def __init__(self, versions: Iterable[VersionInfo]) -> None:
+        self.versions: tuple[VersionInfo, ...] = tuple(versions)
+        """As given; storage gives the oldest first."""
+        self._by_id = {version.ecs_id: version for version in self.versions}
+        self._children: dict[UUID, list[VersionInfo]] = {ecs_id: [] for ecs_id in self._by_id}
+        self._roots: list[VersionInfo] = []
+        for version in self._by_id.values():
+            siblings = self._children.get(version.parent_id) if version.parent_id is not None else None
+            (siblings if siblings is not None else self._roots).append(version)
+        self._main_child = self._follow()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, ecs_id: object) -> bool:
+        return ecs_id in self._by_id
+
+    def __getitem__(self, ecs_id: UUID) -> VersionInfo:
+        """One version.
+
+        Raises:
+            KeyError: It is not in this lineage.
+        """
+        try:
+            return self._by_id[ecs_id]
+        except KeyError:
+            raise KeyError(f"version {ecs_id} is not among the {len(self)} versions of this lineage") from None
+
+    @property
+    def roots(self) -> list[VersionInfo]:
+        """The versions that were made from none of the others, oldest first."""
+        return list(self._roots)
+
+    @property
+    def heads(self) -> list[VersionInfo]:
+        """The versions from which none was made, oldest first. More than one: the lineage has branches."""
+        return [version for version in self._by_id.values() if not self._children[version.ecs_id]]
+
+    @property
+    def main_line(self) -> list[VersionInfo]:
+        """From the first root, at each branch the side with more versions after it (if equal: the older side)."""
+        line = self._roots[:1]
+        while line and (following := self._main_child.get(line[-1].ecs_id)) is not None:
+            line.append(following)
+        return line
+
+    def children(self, ecs_id: UUID) -> list[VersionInfo]:
+        """The versions made from this one, oldest first.
+
+        Raises:
+            KeyError: The version is not in this lineage.
+        """
+        return list(self._children[self[ecs_id].ecs_id])
+
+    def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
+        """The versions that this one came from, nearest first, itself left out.
+
+        Raises:
+            KeyError: The version is not in this lineage.
+        """
+        return list(self._upwards(self[ecs_id]))
+
+    def common_ancestor(self, one: UUID, other: UUID) -> VersionInfo | None:
+        """The newest version that both came from, themselves included; `None` if there is none.
+
+        Raises:
+            KeyError: One of them is not in this lineage.
+        """
+        first, second = self[one], self[other]
+        line = {first.ecs_id, *(version.ecs_id for version in self._upwards(first))}
+        return next((version for version in (second, *self._upwards(second)) if version.ecs_id in line), None)
+
+    def render(self, marks: Sequence[UUID] = ()) -> str:
+        """The tree as text, oldest version on top, one line each; versions in `marks` carry a filled dot."""
+        marked = set(marks)
+        return "\n".join(
+            f"{prefix}{'●' if version.ecs_id in marked else '○'} {describe(version)}{'' if self._children[version.ecs_id] else '  (head)'}"
+            for prefix, version in self._drawn()
+        )
+
+    def mermaid(self) -> str:
+        """The tree as a Mermaid flowchart; authors and notes are escaped."""
+        number = {ecs_id: index for index, ecs_id in enumerate(self._by_id)}
+        nodes = [f'    v{number[version.ecs_id]}["{_mermaid_text(describe(version))}"]' for version in self._by_id.values()]
+        edges = [
+            f"    v{number[version.ecs_id]} --> v{number[child.ecs_id]}"
+            for version in self._by_id.values()
+            for child in self._children[version.ecs_id]
+        ]
+        return "\n".join(["flowchart TD", *nodes, *edges])
+
+    def _upwards(self, version: VersionInfo) -> Iterator[VersionInfo]:
+        above = self._by_id.get(version.parent_id) if version.parent_id is not None else None
+        while above is not None:
+            yield above
+            above = self._by_id.get(above.parent_id) if above.parent_id is not None else None
+
+    def _follow(self) -> dict[UUID, VersionInfo]:
+        """For each version the child with the most versions below it: so a drawing is never deeper than log2 of its size."""
+        order: list[VersionInfo] = list(self._roots)
+        for version in order:
+            order.extend(self._children[version.ecs_id])
+        weight = dict.fromkeys(self._by_id, 1)
+        for version in reversed(order):
+            if version.parent_id is not None and version.parent_id in weight:
+                weight[version.parent_id] += weight[version.ecs_id]
+        return {ecs_id: max(children, key=lambda child: weight[child.ecs_id]) for ecs_id, children in self._children.items() if children}
+
+    def _drawn(self) -> Iterator[tuple[str, VersionInfo]]:
+        """Each version with the lines to its left: side branches come indented, right below the version they leave."""
+        waiting = [("", "", root) for root in reversed(self._roots)]
+        while waiting:
+            prefix, margin, version = waiting.pop()
+            yield prefix, version
+            main = self._main_child.get(version.ecs_id)
+            if main is None:
+                continue
+            waiting.append((margin, margin, main))
+            sides = [child for child in self._children[version.ecs_id] if child is not main]
+            waiting.extend((f"{margin}├─", f"{margin}│ ", side) for side in reversed(sides))
+
+
+def describe(version: VersionInfo) -> str:
+    """One line: short id, when (UTC), who, why."""
+    when = version.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    words = [short_id(version.ecs_id), when, version.commit.author, version.commit.note]
+    return "  ".join(" ".join(_printable(word).split()) for word in words if word)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _mermaid_text(text: str) -> str:
+    """Mermaid reads `#code;` as a character; whatever is not plain becomes one."""
+    return "".join(char if char.isalnum() or char in " -_.,:/()" else f"#{ord(char)};" for char in text)
