@@ -140,7 +140,9 @@ class Caller:
             return self._timed_out(timeout)
         told = ": ".join(filter(None, (type(causes[-1]).__name__, str(causes[-1]))))
         trusted = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
-        return ProviderUnreachable(self.name, f"no connection, or it broke: {without_key(told, sdk.key)}", retryable=trusted)
+        return ProviderUnreachable(
+            self.name, f"no connection, or it broke: {without_key(' '.join(told.split()), sdk.key)}", retryable=trusted
+        )
 
 
 def sdk_http_client(aiohttp_client: Any) -> Any:

@@ -1,0 +1,247 @@
+"""What the test provider says, and its form in both dialects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A tool call in an answer."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One reply, in neither dialect."""
+
+    text: str = ""
+    calls: tuple[Called, ...] = ()
+    reasoning: str | None = None
+    finish: str | None = None
+    """The reason in the words of the dialect; `None` for the ordinary one."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the body."""
+
+
+def default_answer(body: Mapping[str, Any], *, call_tools: bool = False) -> Answer:
+    """A reply that depends on the request alone: the forced tool, a value of the schema, or an echo of the user's last words.
+
+    With `call_tools`, the first tool is called whenever the last message is the user's.
+    """
+    said = last_user_text(body)
+    tools = _tools(body)
+    if forced := _forced(body):
+        return Answer(calls=(Called(forced, example(tools[forced], said)),))
+    if call_tools and tools and said is not None and not _ends_with_result(body):
+        name, schema = next(iter(tools.items()))
+        return Answer(calls=(Called(name, example(schema, said)),))
+    if wanted := _wanted_schema(body):
+        return Answer(to_json(example(wanted, said)).decode())
+    if _ends_with_result(body):
+        return Answer(f"The tools said: {' | '.join(_results(body))}")
+    return Answer(f"You said: {said or ''}")
+
+
+def example(schema: Mapping[str, Any], text: str | None, root: Mapping[str, Any] | None = None) -> Any:
+    """A small value that fits the schema; strings in it are `text`."""
+    root = root or schema
+    if "$ref" in schema:
+        return example(root["$defs"][schema["$ref"].rpartition("/")[2]], text, root)
+    if "const" in schema or "enum" in schema:
+        return schema["const"] if "const" in schema else schema["enum"][0]
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return example(schema[several][0], text, root)
+    match schema.get("type"):
+        case "object":
+            return {name: example(part, text, root) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return [example(schema.get("items", {}), text, root)]
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case _:
+            return text or ""
+
+
+def last_user_text(body: Mapping[str, Any]) -> str | None:
+    """What the user said last, in either dialect; `None` if nothing."""
+    for message in reversed(body["messages"]):
+        if message["role"] == "user" and (text := _text(message["content"])):
+            return text
+    return None
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    return content if isinstance(content, str) else "".join(block["text"] for block in content if block["type"] == "text")
+
+
+def _ends_with_result(body: Mapping[str, Any]) -> bool:
+    last = body["messages"][-1]
+    return last["role"] == "tool" or (isinstance(last["content"], list) and last["content"][-1]["type"] == "tool_result")
+
+
+def _results(body: Mapping[str, Any]) -> list[str]:
+    """The results after the last assistant message."""
+    results: list[str] = []
+    for message in reversed(body["messages"]):
+        if message["role"] == "assistant":
+            break
+        if message["role"] == "tool":
+            results.insert(0, message["content"])
+        elif isinstance(message["content"], list):
+            results[:0] = [block["content"] for block in message["content"] if block["type"] == "tool_result"]
+    return results
+
+
+def _tools(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Name and schema of each tool on offer."""
+    if (body.get("tool_choice") or {}) == {"type": "none"}:
+        return {}
+    functions = [tool.get("function", tool) for tool in body.get("tools", ())]
+    return {function["name"]: function.get("parameters", function.get("input_schema")) for function in functions}
+
+
+def _forced(body: Mapping[str, Any]) -> str | None:
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict):
+        return None
+    found = choice.get("function", choice).get("name")
+    return str(found) if found else None
+
+
+def _wanted_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    openai = (body.get("response_format") or {}).get("json_schema")
+    anthropic = (body.get("output_config") or {}).get("format")
+    found: Mapping[str, Any] | None = (openai or anthropic or {}).get("schema")
+    return found
+
+
+def completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """The answer as Chat Completions would have it."""
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None, "refusal": None}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if answer.calls:
+        message["tool_calls"] = [
+            {"id": _id("call", body, number), "type": "function", "function": {"name": call.name, "arguments": _json(call.arguments)}}
+            for number, call in enumerate(answer.calls)
+        ]
+    prompt, written = _counts(body, answer)
+    return {
+        "id": _id("chatcmpl", body),
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": body["model"],
+        "choices": [
+            {"index": 0, "message": message, "finish_reason": answer.finish or ("tool_calls" if answer.calls else "stop"), "logprobs": None}
+        ],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written},
+        **answer.fields,
+    }
+
+
+def message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """The answer as Anthropic's Messages would have it."""
+    content: list[dict[str, Any]] = []
+    if answer.reasoning:
+        content.append({"type": "thinking", "thinking": answer.reasoning, "signature": _id("sig", body)})
+    if answer.text:
+        content.append({"type": "text", "text": answer.text})
+    content += [
+        {"type": "tool_use", "id": _id("toolu", body, number), "name": call.name, "input": dict(call.arguments)}
+        for number, call in enumerate(answer.calls)
+    ]
+    prompt, written = _counts(body, answer)
+    return {
+        "id": _id("msg", body),
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": content,
+        "stop_reason": answer.finish or ("tool_use" if answer.calls else "end_turn"),
+        "stop_sequence": None,
+        "usage": {"input_tokens": prompt, "output_tokens": written},
+        **answer.fields,
+    }
+
+
+def _counts(body: Mapping[str, Any], answer: Answer) -> tuple[int, int]:
+    asked = sum(len(_json(message).encode()) for message in body["messages"])
+    said = len(answer.text.encode()) + sum(len(_json(call.arguments)) for call in answer.calls)
+    return max(1, asked // 4), max(1, said // 4)
+
+
+def _id(kind: str, body: Mapping[str, Any], number: int = 0) -> str:
+    """The same for the same request, another for another."""
+    return f"{kind}_{hashlib.sha256(_json(body).encode()).hexdigest()[:20]}{number}"
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()
+
+
+def completion_chunks(body: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    """The server-sent events of a streamed completion."""
+    choice = whole["choices"][0]
+    said = choice["message"]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"reasoning_content": piece} for piece in _pieces(said.get("reasoning_content"))]
+    deltas += [{"content": piece} for piece in _pieces(said["content"])]
+    for number, call in enumerate(said.get("tool_calls", ())):
+        start = {"index": number, "id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": ""}}
+        deltas.append({"tool_calls": [start]})
+        pieces = _pieces(call["function"]["arguments"])
+        deltas += [{"tool_calls": [{"index": number, "function": {"arguments": piece}}]} for piece in pieces]
+    top = {"id": whole["id"], "object": "chat.completion.chunk", "created": whole["created"], "model": whole["model"]}
+    chunks = [{**top, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({**top, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    if (body.get("stream_options") or {}).get("include_usage"):
+        chunks.append({**top, "choices": [], "usage": whole["usage"]})
+    return [f"data: {_json(chunk)}\n\n" for chunk in chunks] + ["data: [DONE]\n\n"]
+
+
+def message_events(whole: Mapping[str, Any]) -> list[str]:
+    """The server-sent events of a streamed message."""
+    start = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
+    for index, block in enumerate(whole["content"]):
+        empty, deltas = _block_deltas(block)
+        events.append({"type": "content_block_start", "index": index, "content_block": empty})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    ended = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": ended, "usage": {"output_tokens": whole["usage"]["output_tokens"]}})
+    events.append({"type": "message_stop"})
+    return [f"event: {event['type']}\ndata: {_json(event)}\n\n" for event in events]
+
+
+def _block_deltas(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A content block as it begins, and what is then added to it."""
+    match block["type"]:
+        case "thinking":
+            grown = [{"type": "thinking_delta", "thinking": piece} for piece in _pieces(block["thinking"])]
+            return {"type": "thinking", "thinking": "", "signature": ""}, [
+                *grown,
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+        case "tool_use":
+            written = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(_json(block["input"]))]
+            return {**block, "input": {}}, written
+        case _:
+            return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
+
+
+def _pieces(text: str | None, size: int = 7) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)] if text else []

@@ -1,0 +1,284 @@
+"""A provider on a real socket: both dialects, scripted answers, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic_core import from_json, to_json
+
+from minference.errors import ConfigurationError, MissingExtra
+from minference.testing.answers import Answer, completion, completion_chunks, default_answer, message, message_events
+from minference.testing.faults import EmptyChoices, ErrorInside, Fault, Hang, Html, Latency, Reset, Status, TruncatedBody, TruncatedStream
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+Dialect = Literal["openai", "anthropic"]
+
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+_LATER_TYPES = {429: "rate_limit_error", 529: "overloaded_error"}
+_PAGE = "<!DOCTYPE html><html><head><title>Hello</title></head><body>Not an API</body></html>"
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request as the server saw it."""
+
+    number: int
+    """1 for the first."""
+    dialect: Dialect
+    body: dict[str, Any]
+    headers: dict[str, str]
+    """Lower-case names; keys included."""
+    received_at: datetime
+    answered: bool = False
+    """Whether a whole, good answer was sent."""
+    fault: Fault | None = None
+
+
+Answering = Callable[[dict[str, Any]], Answer | str]
+Faults = Mapping[int, Fault] | Sequence[Fault | None] | Callable[[RecordedRequest], Fault | None]
+"""By number of the request (1 is the first), in order, or as the request decides."""
+
+
+@dataclass(slots=True)
+class ProviderServer:
+    """Speaks `/v1/chat/completions` and `/v1/messages` on a free port of 127.0.0.1, in a thread of its own, while entered.
+
+    Raises:
+        MissingExtra: starlette or uvicorn is not installed.
+    """
+
+    answer: Answering | None = None
+    """What is said to a request body; by default an echo, see `default_answer`."""
+    faults: Faults = field(default_factory=dict)
+    call_tools: bool = False
+    """Whether the default answer to a user's message is a call of the first tool on offer."""
+    requests: list[RecordedRequest] = field(default_factory=list)
+    """Every request, in the order in which they came."""
+    _socket: socket.socket = field(init=False)
+    _stop: Callable[[], None] = field(init=False)
+    _port: int | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """Where the server is: the base URL for Anthropic's dialect.
+
+        Raises:
+            ConfigurationError: The server was not started.
+        """
+        if self._port is None:
+            raise ConfigurationError("the server is not running: use it as `with ProviderServer() as server:`")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def openai_url(self) -> str:
+        """The base URL for OpenAI's dialect."""
+        return f"{self.url}/v1"
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self._port = self._socket.getsockname()[1]
+        try:
+            self._stop = _serve_in_thread(_application(self), self._socket)
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop()
+        self._socket.close()
+
+    def record(self, dialect: Dialect, body: dict[str, Any], headers: Mapping[str, str]) -> RecordedRequest:
+        """Remember a request, and decide what will go wrong with it."""
+        request = RecordedRequest(len(self.requests) + 1, dialect, body, dict(headers), datetime.now(UTC))
+        self.requests.append(request)
+        request.fault = self._fault_of(request)
+        return request
+
+    def say(self, body: dict[str, Any]) -> Answer:
+        """The answer to a request body."""
+        said = self.answer(body) if self.answer else default_answer(body, call_tools=self.call_tools)
+        return Answer(said) if isinstance(said, str) else said
+
+    def _fault_of(self, request: RecordedRequest) -> Fault | None:
+        if callable(self.faults):
+            return self.faults(request)
+        if isinstance(self.faults, Mapping):
+            return self.faults.get(request.number)
+        return self.faults[request.number - 1] if request.number <= len(self.faults) else None
+
+
+def _application(server: ProviderServer) -> Starlette:
+    try:
+        from starlette.applications import Starlette
+        from starlette.routing import Route
+    except ImportError as error:
+        raise _missing("starlette") from error
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", _Endpoint(server, "openai")),
+            Route("/v1/messages", _Endpoint(server, "anthropic")),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """One path, as an ASGI application."""
+
+    server: ProviderServer
+    dialect: Dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.requests import Request
+
+        http = Request(scope, receive)
+        recorded = self.server.record(self.dialect, from_json(await http.body()), http.headers)
+        if (page := _page_of(recorded)) is not None:
+            await page(scope, receive, send)
+            return
+        match recorded.fault:
+            case Hang():
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+            case Reset():
+                _reset(scope)
+            case Latency(seconds=seconds):
+                await asyncio.sleep(seconds)
+                await self._answer(recorded, scope, send)
+            case _:
+                await self._answer(recorded, scope, send)
+
+    async def _answer(self, recorded: RecordedRequest, scope: Scope, send: Send) -> None:
+        said = self.server.say(recorded.body)
+        whole = completion(recorded.body, said) if self.dialect == "openai" else message(recorded.body, said)
+        if isinstance(recorded.fault, EmptyChoices):
+            whole["choices" if self.dialect == "openai" else "content"] = [] if self.dialect == "openai" else None
+        elif recorded.body.get("stream"):
+            events = completion_chunks(recorded.body, whole) if self.dialect == "openai" else message_events(whole)
+            await _send_events(recorded, _cut(events, recorded.fault), scope, send)
+            return
+        await _send_whole(recorded, to_json(whole), scope, send)
+
+
+def _page_of(recorded: RecordedRequest) -> ASGIApp | None:
+    """The page that a fault answers with, if it is one that does."""
+    from starlette.responses import HTMLResponse, JSONResponse
+
+    match recorded.fault:
+        case Status() as status:
+            return JSONResponse(status.body or _error_body(status), status.code, dict(status.headers))
+        case Html():
+            return HTMLResponse(_PAGE)
+        case ErrorInside() as inside:
+            error = {"type": inside.type, "code": inside.code, "message": inside.message}
+            return JSONResponse({"error": error} if recorded.dialect == "openai" else {"type": "error", "error": error})
+        case _:
+            return None
+
+
+def _error_body(status: Status) -> dict[str, Any]:
+    kind = status.type or _TYPES.get(status.code) or _LATER_TYPES.get(status.code, "api_error")
+    return {"type": "error", "error": {"type": kind, "code": kind, "message": f"status {status.code} on purpose"}}
+
+
+def _cut(events: list[str], fault: Fault | None) -> list[str]:
+    """The events that are sent."""
+    if not isinstance(fault, TruncatedStream):
+        return events
+    sent = events[: fault.events]
+    if fault.mid_event:
+        sent.append(events[fault.events][: len(events[fault.events]) // 2] + "\n\n")
+    if fault.error:
+        error = to_json({"type": "error", "error": {"type": fault.error, "message": "an error in the middle"}}).decode()
+        sent.append(f"event: error\ndata: {error}\n\n" if events[0].startswith("event:") else f"data: {error}\n\n")
+    return sent
+
+
+async def _send_whole(recorded: RecordedRequest, content: bytes, scope: Scope, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), _request_id(recorded)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if isinstance(recorded.fault, TruncatedBody):
+        await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
+        _transport(scope).close()
+        return
+    await send({"type": "http.response.body", "body": content})
+    recorded.answered = not isinstance(recorded.fault, EmptyChoices)
+
+
+async def _send_events(recorded: RecordedRequest, events: list[str], scope: Scope, send: Send) -> None:
+    headers = [(b"content-type", b"text/event-stream"), _request_id(recorded)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for event in events:
+        await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+    if isinstance(recorded.fault, TruncatedStream) and not recorded.fault.clean:
+        _transport(scope).close()
+        return
+    await send({"type": "http.response.body", "body": b""})
+    recorded.answered = not isinstance(recorded.fault, TruncatedStream)
+
+
+def _request_id(recorded: RecordedRequest) -> tuple[bytes, bytes]:
+    return (b"x-request-id" if recorded.dialect == "openai" else b"request-id", f"req_{recorded.number}".encode())
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    """The connection of a request, where `_serve_in_thread` put it."""
+    transport: asyncio.Transport = scope["state"]["transports"][tuple(scope["client"])]
+    return transport
+
+
+def _reset(scope: Scope) -> None:
+    """Close the connection so that the caller sees a reset, not an end."""
+    transport = _transport(scope)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _serve_in_thread(application: Starlette, listening: socket.socket) -> Callable[[], None]:
+    """Serve until the returned function is called."""
+    try:
+        import uvicorn
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+    except ImportError as error:
+        raise _missing("uvicorn") from error
+
+    transports: dict[tuple[str, int], asyncio.BaseTransport] = {}
+
+    class Protocol(H11Protocol):
+        """Lets answers find their connection."""
+
+        def connection_made(self, transport: Any) -> None:
+            transports[transport.get_extra_info("peername")] = transport
+            self.app_state["transports"] = transports
+            super().connection_made(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.client is not None:
+                transports.pop(self.client, None)
+            super().connection_lost(exc)
+
+    config = uvicorn.Config(application, http=Protocol, ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="provider-server", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+
+    return stop
+
+
+def _missing(package: str) -> MissingExtra:
+    return MissingExtra("ProviderServer", package, "pip install starlette uvicorn")
