@@ -116,7 +116,6 @@ def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime) -
     if old is not None or (elsewhere is not None and elsewhere.data is not data):
         data.update(ecs_id=uuid7(), parent_id=data["ecs_id"], created_at=now)
     version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
-    ledger.versions[version.ecs_id] = version
     state = State(ledger, version, data)
     if old is not None:
         state.watchers, state.watch = old.watchers, old.watch

@@ -34,7 +34,8 @@ class Ledger:
 
     def __init__(self, database_id: UUID) -> None:
         self.database_id = database_id
-        self.versions: weakref.WeakValueDictionary[UUID, Version] = weakref.WeakValueDictionary()
+        self.versions: weakref.WeakValueDictionary[int, Version] = weakref.WeakValueDictionary()
+        """Stored versions that somebody holds, by key: two objects on one version share what is known of it."""
         self.parked: weakref.WeakKeyDictionary[Entity, State] = weakref.WeakKeyDictionary()
         """States of objects that were since saved to another storage."""
         self.runs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()

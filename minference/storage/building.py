@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
-from minference.ecs.cold import FrozenList, freeze
+from minference.ecs.cold import freeze
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import EntityPlan
 from minference.ecs.state import Ledger, State
@@ -19,6 +23,12 @@ from minference.storage.base import Record
 E = TypeVar("E", bound=Entity)
 
 _LIVE_IDS = TypeAdapter(list[UUID])
+# The slots of pydantic's objects and ours, without the assignment checks.
+_SET_DICT = vars(BaseModel)["__dict__"].__set__
+_SET_FIELDS_SET = vars(BaseModel)["__pydantic_fields_set__"].__set__
+_SET_EXTRA = vars(BaseModel)["__pydantic_extra__"].__set__
+_SET_PRIVATE = vars(BaseModel)["__pydantic_private__"].__set__
+_SET_STATE = vars(Entity)["__ecs_state__"].__set__
 
 
 def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: bool) -> E:
@@ -30,16 +40,33 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
-    objects = _bare_objects(records)
-    for key, record in records.items():
-        _fill(objects[key], record, objects, cold=cold)
-    for key, record in records.items():
-        entity = objects[key]
-        state = State(None, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
-        object.__setattr__(entity, "__ecs_state__", state)
+    with _no_garbage_collection():
+        objects = _bare_objects(records)
+        for key, record in records.items():
+            _fill(objects[key], record, objects, cold=cold)
+        for key, record in records.items():
+            entity = objects[key]
+            state = _cold_state(entity, record) if cold else _state(entity, record, records, objects, ledger)
+            _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"
     return root
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Thousands of new objects that all stay alive would make the collector search them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _cold_state(entity: Entity, record: Record) -> State:
+    return State(None, record.version, entity.__dict__, cold=True)
 
 
 def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
@@ -49,23 +76,26 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     objects: dict[int, Entity] = {}
     for (key, record), live_id in zip(records.items(), live_ids, strict=True):
         cls, version = record.cls, record.version
-        entity = cls.__new__(cls)
-        data = {
-            "ecs_id": version.ecs_id,
-            "lineage_id": version.lineage_id,
-            "parent_id": record.parent_id,
-            "created_at": version.created_at,
-            "live_id": live_id,
-            **record.values,
-        }
-        object.__setattr__(entity, "__dict__", data)
-        object.__setattr__(entity, "__pydantic_fields_set__", set(data))
-        object.__setattr__(entity, "__pydantic_extra__", None)
-        object.__setattr__(entity, "__pydantic_private__", None)
+        entity = objects[key] = cls.__new__(cls)
+        data = record.values
+        data["ecs_id"] = version.ecs_id
+        data["lineage_id"] = version.lineage_id
+        data["parent_id"] = record.parent_id
+        data["created_at"] = version.created_at
+        data["live_id"] = live_id
+        _SET_DICT(entity, data)
+        _SET_FIELDS_SET(entity, _all_fields(cls))
+        _SET_EXTRA(entity, None)
+        _SET_PRIVATE(entity, None)
         if cls.__pydantic_post_init__:
             entity.model_post_init(None)
-        objects[key] = entity
     return objects
+
+
+@cache
+def _all_fields(cls: type[Entity]) -> set[str]:
+    """One set for all objects of a class: it holds every field already, so nothing is ever added to it."""
+    return set(cls.model_fields)
 
 
 def _version_4(octets: bytes) -> bytes:
@@ -79,26 +109,27 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
     for name in plan.references:
         key = record.references.get(name)
         data[name] = None if key is None else objects[key]
-        _answer(entity, name, data[name])
+        if key is not None and plan_of(type(objects[key])).back_references:
+            _answer(entity, name, [objects[key]])
     for field in plan.collections:
         members = [objects[key] for key in record.members[field.name]]
-        for member in members:
-            _answer(entity, field.name, member)
+        _answer(entity, field.name, members)
         data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
     if cold:
         for name in plan.mutable:
             data[name] = freeze(data[name])
         for field in plan.collections:
-            data[field.name] = FrozenList(data[field.name]) if field.shape is list else freeze(data[field.name])
+            data[field.name] = freeze(data[field.name])
 
 
-def _answer(owner: Entity, field: str, child: Entity | None) -> None:
-    """Fill the weak inverse of `field` in the child, if it has one."""
-    if child is None:
-        return
-    for name, inverse in plan_of(type(child)).back_references:
-        if inverse == field:
-            child.__dict__[name] = owner
+def _answer(owner: Entity, field: str, children: list[Entity]) -> None:
+    """Fill the weak inverse of `field` in those children that have one."""
+    for cls in {type(child) for child in children}:
+        for name, inverse in plan_of(cls).back_references:
+            if inverse == field:
+                for child in children:
+                    if type(child) is cls:
+                        child.__dict__[name] = owner
 
 
 def _state(entity: Entity, record: Record, records: dict[int, Record], objects: dict[int, Entity], ledger: Ledger) -> State:

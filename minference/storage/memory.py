@@ -83,6 +83,7 @@ class MemoryBackend:
     def _write_draft(self, draft: Draft, commit: CommitInfo) -> Branch | None:
         version, cls = draft.version, type(draft.entity)
         version.id = self._keys[version.ecs_id] = next(self._ids)
+        self._ledger.versions[version.id] = version
         for name, edit in draft.edits.items():
             old = draft.previous.places.get(name, EMPTY) if draft.previous else EMPTY
             ends: dict[Run, int] = {}
@@ -129,11 +130,11 @@ class MemoryBackend:
 
     def _record(self, row: _Row, members: dict[str, list[UUID]]) -> Record:
         info = row.info
-        version = self._ledger.versions.get(info.ecs_id)
+        key = self._keys[info.ecs_id]
+        version = self._ledger.versions.get(key)
         if version is None:
-            version = Version(info.ecs_id, info.lineage_id, info.created_at, self._keys[info.ecs_id])
+            version = self._ledger.versions[key] = Version(info.ecs_id, info.lineage_id, info.created_at, key)
             version.places.update(row.places)
-            self._ledger.versions[info.ecs_id] = version
         values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
         keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}

@@ -86,26 +86,19 @@ class VersionedStorage(EntityStorage):
 
     async def _load(self, cls: type[E], ecs_id: UUID, *, cold: bool) -> E:
         ledger, _ = self._open()
-        await self._settle(ecs_id)
+        await self._settle()
         return build(await self._backend.read(ecs_id), cls, ledger, cold=cold)
-
-    async def _settle(self, ecs_id: UUID) -> None:
-        """Wait for the write of a version that exists in memory only, so that what was submitted can be read."""
-        ledger, _ = self._open()
-        version = ledger.versions.get(ecs_id)
-        if version is not None and version.unit is not None:
-            await asyncio.wait([version.unit.done])
 
     async def has_entity(self, ecs_id: UUID) -> bool:
         """See `EntityStorage.has_entity`."""
         self._open()
-        await self._settle(ecs_id)
+        await self._settle()
         return await self._backend.find(ecs_id) is not None
 
     async def info(self, ecs_id: UUID) -> VersionInfo:
         """See `EntityStorage.info`."""
         self._open()
-        await self._settle(ecs_id)
+        await self._settle()
         found = await self._backend.find(ecs_id)
         if found is None:
             raise VersionNotFound(ecs_id)
@@ -120,7 +113,7 @@ class VersionedStorage(EntityStorage):
 
     async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.lineage`."""
-        await self._settle_all()
+        await self._settle()
         return await self._backend.lineage(lineage_id)
 
     async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
@@ -134,12 +127,12 @@ class VersionedStorage(EntityStorage):
 
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
         """See `EntityStorage.list_by_type`."""
-        await self._settle_all()
+        await self._settle()
         return await self._backend.heads_of_kinds(sorted({each.__kind__ for each in _with_subclasses(cls)}))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `EntityStorage.matching`."""
-        await self._settle_all()
+        await self._settle()
         digits = prefix.replace("-", "").lower()
         return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
 
@@ -149,8 +142,8 @@ class VersionedStorage(EntityStorage):
         after = await self.get(Entity, new) if isinstance(new, UUID) else new
         return diff_entities(before, after)
 
-    async def _settle_all(self) -> None:
-        """Wait for what is queued, so that lists hold it. Failures reach whoever saved."""
+    async def _settle(self) -> None:
+        """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""
         _, committer = self._open()
         waiting = [unit.done for unit in committer.pending()]
         if waiting:

@@ -42,7 +42,7 @@ class SqlBackend:
         keys = KeyBlock(self._driver)
         kinds = Kinds(self._driver, keys)
         self._reader = Reader(self._driver, ledger, kinds)
-        self._writer = Writer(self._driver, keys, kinds)
+        self._writer = Writer(self._driver, ledger, keys, kinds)
         return ledger
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo
-from minference.ecs.state import Version
+from minference.ecs.state import Ledger, Version
 from minference.errors import StaleVersion
 from minference.storage.base import Branch, Commit, Unit
 from minference.storage.sequences import EMPTY, OPEN, Place, Run, place_edit
@@ -42,6 +42,7 @@ class Batch:
         self._children: dict[Version, tuple[int, UUID | None]] = {}
         self._encode_uuid = _codec(dialect, "ecs_id")
         self._encode_time = _codec(dialect, "created_at")
+        self._new: list[Version] = []
         self.commits: list[Commit] = []
 
     def add(self, unit: Unit) -> None:
@@ -55,6 +56,7 @@ class Batch:
         self._rows[INSERT_COMMIT].append((commit.id, self._encode_time(commit.created_at), commit.author, commit.note))
         for draft in unit.drafts:
             draft.version.id = self._new_id()
+            self._new.append(draft.version)
         branches = [branch for draft in unit.drafts if (branch := self._add_version(draft, unit, commit.id)) is not None]
         for draft in unit.drafts:
             self._add_values(draft)
@@ -97,8 +99,11 @@ class Batch:
         """One INSERT for each table, in an order in which rows come after those they refer to."""
         return [(insert.sql(self._dialect), self._rows[insert]) for insert in insert_order(self._rows)]
 
-    def settle(self) -> None:
+    def settle(self, ledger: Ledger) -> None:
         """Remember what is now stored."""
+        for version in self._new:
+            if version.id is not None:
+                ledger.versions[version.id] = version
         for run, end in self._ends.items():
             run.end = end
         for version, (number, last) in self._children.items():

@@ -48,7 +48,8 @@ class Kinds:
 
     async def _load(self) -> None:
         async with self._driver.reading() as fetch:
-            self._names = {key: name for key, name in await fetch("SELECT id, name FROM entity_kind")}
+            rows = await fetch("SELECT id, name FROM entity_kind")
+        self._names = {int(key): str(name) for key, name in rows}
 
     async def _find_or_add(self, cls: type[Entity]) -> int:
         shape = _shape(cls)

@@ -106,9 +106,9 @@ class Reader:
 
     def _record(self, row: _VersionRow, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
         key, ecs_id, lineage_id, parent_id, _, created_at = row
-        version = self._ledger.versions.get(ecs_id)
+        version = self._ledger.versions.get(key)
         if version is None:
-            version = self._ledger.versions[ecs_id] = Version(ecs_id, lineage_id, created_at, key)
+            version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
         return Record(version, parent_id, cls, values, references, {})
 
     async def _attach_members(
@@ -200,9 +200,10 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
         found: list[VersionInfo] = []
-        for ecs_id, lineage_id, parent_id, kind_id, created_at, *commit in rows:
+        for ecs_id, lineage_id, parent_id, kind_id, created_at, commit_id, committed_at, author, note in rows:
             kind = await self._kinds.name_of(kind_id)
-            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, CommitInfo(*commit)))
+            commit = CommitInfo(commit_id, committed_at, author, note)
+            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit))
         return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from minference.ecs.state import Version
+from minference.ecs.state import Ledger, Version
 from minference.errors import StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
@@ -27,8 +27,9 @@ PATIENCE = 30.0
 class Writer:
     """Turns units into rows and writes them."""
 
-    def __init__(self, driver: Driver, keys: KeyBlock, kinds: Kinds) -> None:
+    def __init__(self, driver: Driver, ledger: Ledger, keys: KeyBlock, kinds: Kinds) -> None:
         self._driver = driver
+        self._ledger = ledger
         self._keys = keys
         self._kinds = kinds
 
@@ -64,7 +65,7 @@ class Writer:
         for unit in units:
             batch.add(unit)
         await self._driver.write(batch.statements())
-        batch.settle()
+        batch.settle(self._ledger)
         return batch.commits
 
     async def _existing(self, units: Sequence[Unit]) -> UUID:
