@@ -41,8 +41,13 @@ MinferenceError
 │   ├── RepeatedCall
 │   ├── InvalidToolResult
 │   ├── ToolTimedOut
-│   └── ToolRaised
+│   ├── ToolRaised
+│   └── ToolInterrupted
 └── RunError                    a run as a whole
+    ├── OrchestratorClosed
+    ├── ThreadBusy
+    ├── NothingToAnswer
+    ├── NoStructuredOutput
     ├── RequestTooLarge
     ├── TurnsExhausted
     └── InvalidRunFile
@@ -412,8 +417,53 @@ class ToolRaised(ToolError):
         super().__init__(f"tool {name!r} raised {type(error).__name__}{': ' if text else ''}{text}")
 
 
+class ToolInterrupted(ToolError):
+    """A call that may have started before a crash, of a tool that must not run twice."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the call of tool {name!r} was interrupted before its result was saved; it may have taken effect and was not run again. "
+            "Find out what happened before calling it again"
+        )
+
+
 class RunError(MinferenceError):
     """A run could not go on."""
+
+
+class OrchestratorClosed(RunError):
+    """The orchestrator is not open."""
+
+    def __init__(self) -> None:
+        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+
+
+class ThreadBusy(RunError):
+    """One thread object was given to run twice at once; nothing was sent for any thread of that call."""
+
+    def __init__(self, ecs_id: UUID, name: str | None) -> None:
+        self.ecs_id, self.name = ecs_id, name
+        super().__init__(
+            f"thread {ecs_id}{f' ({name!r})' if name else ''} is being run already, or was passed twice: wait for it, "
+            "or load a second copy with `await ChatThread.get(...)`, which makes a branch"
+        )
+
+
+class NothingToAnswer(RunError):
+    """The thread waits for its user."""
+
+    def __init__(self, ecs_id: UUID) -> None:
+        self.ecs_id = ecs_id
+        super().__init__(f"thread {ecs_id} waits for its user: set new_message, or call add_user_message(), and run it again")
+
+
+class NoStructuredOutput(RunError):
+    """A structured output was asked for and the reply holds none that is valid. The reply is saved in the history."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"the reply is no valid {name!r}: {reason}")
 
 
 class RequestTooLarge(RunError):

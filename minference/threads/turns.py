@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
@@ -49,12 +50,33 @@ def next_step(thread: ChatThread) -> Step:
             return CallModel()
         case ChatMessage(role=MessageRole.assistant) as last:
             missing = _calls_to_run(thread, last)
-            return RunTools(last, missing) if missing else Done(last)
+            if missing:
+                return RunTools(last, missing)
+            return CallModel() if last.tool_calls and _workflow_goes_on(thread) else Done(last)
         case ChatMessage(role=MessageRole.tool):
             if reply is None:
                 return CallModel()
             missing = _calls_to_run(thread, reply)
-            return RunTools(reply, missing) if missing else CallModel()
+            if missing:
+                return RunTools(reply, missing)
+            return Done(reply) if _called_as_forced(thread, reply) else CallModel()
+
+
+def _workflow_goes_on(thread: ChatThread) -> bool:
+    """Whether there is another step, which the model is to be forced to take."""
+    return thread.llm_config.response_format is ResponseFormat.workflow and (thread.workflow_step or 0) < len(thread.tools)
+
+
+def _called_as_forced(thread: ChatThread, reply: ChatMessage) -> bool:
+    """Whether the model was to call tools rather than to speak about their results, and has. A forced call that failed is repeated."""
+    match thread.llm_config.response_format:
+        case ResponseFormat.tool if isinstance(thread.forced_output, CallableTool):
+            results = thread.history[thread.history.index(reply) + 1 :]
+            return any(result.tool_name == thread.forced_output.name and not result.tool_error for result in results)
+        case ResponseFormat.workflow:
+            return not _workflow_goes_on(thread)
+        case _:
+            return False
 
 
 def _calls_to_run(thread: ChatThread, reply: ChatMessage) -> tuple[ToolCall, ...]:
