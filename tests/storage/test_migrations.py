@@ -1,0 +1,91 @@
+"""The revisions make exactly the tables that the models declare, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import minference.threads.tables  # noqa: F401 - declares the tables
+from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
+from minference.storage.sql.opening import open_database
+from minference.storage.sql.schema import Base
+
+
+@pytest.fixture
+async def engine(sql_url: str) -> AsyncIterator[AsyncEngine]:
+    """A database with the tables of the newest revision."""
+    engine = open_engine(sql_url)
+    await open_database(engine)
+    yield engine
+    await engine.dispose()
+
+
+def _differences(connection: Connection) -> list[Any]:
+    options = {
+        "version_table": VERSION_TABLE,
+        "compare_type": True,
+        "include_name": lambda name, kind, _parents: kind != "table" or name in PACKAGE_TABLES,
+        "include_object": lambda found, name, kind, _reflected, _other: kind != "table" or name in PACKAGE_TABLES,
+    }
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
+
+
+async def test_the_revisions_make_what_the_models_declare(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+async def test_every_constraint_has_the_name_that_its_violation_is_known_by(engine: AsyncEngine) -> None:
+    def names(connection: Connection) -> tuple[set[Any], set[Any], set[Any]]:
+        found = inspect(connection)
+        return (
+            {index["name"] for index in found.get_indexes("entity_version") if index["unique"]},
+            {constraint["name"] for constraint in found.get_unique_constraints("entity_version")},
+            {found.get_pk_constraint("run_item")["name"]},
+        )
+
+    async with engine.connect() as connection:
+        indexes, constraints, keys = await connection.run_sync(names)
+    assert {"uq_entity_version_child"} <= indexes
+    assert (constraints, keys) == ({"uq_entity_version_ecs_id"}, {"pk_run_item"})
+
+
+async def test_the_tables_of_the_package_are_those_that_the_revisions_make(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    declared_by_tests = {name for name in Base.metadata.tables if name not in PACKAGE_TABLES}
+    assert tables - declared_by_tests == PACKAGE_TABLES | {VERSION_TABLE}
+
+
+async def test_foreign_keys_wait_for_the_end_of_the_transaction(engine: AsyncEngine) -> None:
+    def not_deferred(connection: Connection) -> list[Any]:
+        found = inspect(connection)
+        keys = [(table, key) for table in PACKAGE_TABLES for key in found.get_foreign_keys(table)]
+        return [(table, key["name"]) for table, key in keys if key["options"] != {"deferrable": True, "initially": "DEFERRED"}]
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(not_deferred) == []
+
+
+@pytest.mark.parametrize("view", ["lineage_versions", "thread_messages", "thread_usage"])
+async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
+    async with engine.connect() as connection:
+        assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
+
+
+def test_the_known_revisions_are_those_in_the_package() -> None:
+    config = Config()
+    config.set_main_option("script_location", "minference:storage/sql/migrations")
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    assert [each.revision for each in reversed(list(script.walk_revisions()))] == list(REVISIONS)
+    assert script.get_heads() == [HEAD]

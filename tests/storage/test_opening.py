@@ -1,0 +1,229 @@
+"""A database is recognised before anything in it is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, inspect
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import Mapped, mapped_column
+
+from minference.ecs.entity import Entity
+from minference.errors import ConfigurationError, DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase
+from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.migrations import HEAD, VERSION_TABLE
+from minference.storage.sql.opening import Migrate, open_database
+from minference.storage.sql.tables import EntityTable
+from minference.storage.sql.types import ExactText
+
+
+class Boat(Entity, kind="test_opening_boat"):
+    """An application's entity."""
+
+    name: str
+
+
+class BoatSQL(EntityTable, entity=Boat):
+    """An application's table: no revision makes it."""
+
+    __tablename__ = "test_opening_boat"
+
+    name: Mapped[str] = mapped_column(ExactText)
+
+
+@pytest.fixture
+async def engine(sql_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on an empty database."""
+    engine = open_engine(sql_url)
+    yield engine
+    await engine.dispose()
+
+
+async def _execute(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+
+
+async def _tables(engine: AsyncEngine) -> set[str]:
+    async with engine.connect() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+
+async def test_an_empty_database_is_created_once_and_keeps_its_id(engine: AsyncEngine) -> None:
+    first = await open_database(engine)
+    assert isinstance(first, UUID)
+    assert await open_database(engine) == first
+
+
+async def test_opening_a_current_database_takes_one_select_for_the_package(engine: AsyncEngine) -> None:
+    await open_database(engine)
+    statements: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
+    await open_database(engine, migrate="off")
+    ours = [statement for statement in statements if statement != "BEGIN"]
+    assert ours == [f"SELECT r.version_num, i.database_id FROM {VERSION_TABLE} r CROSS JOIN storage_info i"]
+
+
+async def test_opening_a_current_database_does_not_import_alembic(sqlite_url: str) -> None:
+    program = f"""
+import asyncio, sys
+from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.opening import open_database
+async def main():
+    engine = open_engine({sqlite_url!r})
+    print(await open_database(engine), "alembic" in sys.modules)
+    await engine.dispose()
+asyncio.run(main())
+"""
+    outputs = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split() for _ in "12"]
+    assert [imported for _, imported in outputs] == ["True", "False"]
+    assert outputs[0][0] == outputs[1][0]
+
+
+async def test_tables_of_the_application_are_created_when_they_are_missing(engine: AsyncEngine) -> None:
+    await open_database(engine)
+    await _execute(engine, "DROP TABLE test_opening_boat")
+    with pytest.raises(DatabaseUnreadable, match="lacks the tables test_opening_boat"):
+        await open_database(engine, migrate="check")
+    await open_database(engine)
+    assert "test_opening_boat" in await _tables(engine)
+
+
+@pytest.mark.parametrize("migrate", ["check", "off"])
+async def test_an_empty_database_stays_empty_unless_it_may_be_created(engine: AsyncEngine, sql_url: str, migrate: Migrate) -> None:
+    with pytest.raises(OutdatedDatabase, match="holds no tables yet") as caught:
+        await open_database(engine, migrate=migrate)
+    assert caught.value.known == HEAD
+    if sql_url.startswith("sqlite"):
+        assert not Path(sql_url.removeprefix("sqlite:///")).exists()
+    else:
+        assert await _tables(engine) == set()
+
+
+async def test_an_older_database_is_named_and_left_alone_when_checking(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await open_database(engine)
+    monkeypatch.setattr("minference.storage.sql.opening.HEAD", "0002")
+    monkeypatch.setattr("minference.storage.sql.opening.REVISIONS", (HEAD, "0002"))
+    with pytest.raises(OutdatedDatabase, match=f"revision is '{HEAD}' and this minference needs '0002'; run `minference db upgrade`"):
+        await open_database(engine, migrate="check")
+    assert isinstance(await open_database(engine, migrate="off"), UUID)
+
+
+@pytest.mark.parametrize("migrate", ["auto", "check", "off"])
+async def test_a_newer_database_is_refused_in_every_mode(engine: AsyncEngine, migrate: Migrate) -> None:
+    await open_database(engine)
+    await _execute(engine, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(NewerDatabase, match="'9999'") as caught:
+        await open_database(engine, migrate=migrate)
+    assert (caught.value.revision, caught.value.known) == ("9999", HEAD)
+
+
+async def test_the_tables_of_another_application_are_not_touched(engine: AsyncEngine) -> None:
+    await _execute(engine, "CREATE TABLE invoice (id INTEGER)", "CREATE TABLE alembic_version (version_num TEXT)")
+    with pytest.raises(ForeignDatabase) as caught:
+        await open_database(engine)
+    assert caught.value.tables == ("alembic_version", "invoice")
+    assert await _tables(engine) == {"alembic_version", "invoice"}
+
+
+async def test_a_foreign_sqlite_file_keeps_every_byte(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE invoice (id INTEGER)")
+    connection.close()
+    before = file.read_bytes()
+    engine = open_engine(f"sqlite:///{file}")
+    with pytest.raises(ForeignDatabase):
+        await open_database(engine)
+    await engine.dispose()
+    assert file.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["theirs.db"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("notes.txt", "it is no SQLite database; choose another file"),
+        ("missing/chats.db", "there is no directory '.*/missing'; create it first"),
+        ("folder", "that is a directory; name a file in it"),
+    ],
+)
+async def test_what_cannot_be_an_sqlite_file_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "notes.txt").write_text("Dear diary, " * 100)
+    (tmp_path / "folder").mkdir()
+    engine = open_engine(f"sqlite:///{tmp_path / name}")
+    with pytest.raises(DatabaseUnreadable, match=reason) as caught:
+        await open_database(engine)
+    await engine.dispose()
+    assert caught.value.url == f"sqlite:///{tmp_path / name}"
+    assert not (tmp_path / "missing").exists()
+
+
+async def test_a_postgresql_database_that_is_not_there_is_named(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url.replace("/test_", "/gone_"))
+    with pytest.raises(DatabaseUnreadable, match='database "gone_[0-9]+" does not exist'):
+        await open_database(engine)
+    await engine.dispose()
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path) -> None:
+    engine = open_engine(f"postgresql://me:secret@/chats?host={tmp_path}")
+    with pytest.raises(DatabaseUnreadable, match=r"cannot open the database postgresql://me:\*\*\*@/chats") as caught:
+        await open_database(engine)
+    await engine.dispose()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://x/y", "postgresql+psycopg://x/y", "chats.db"])
+def test_a_url_that_cannot_be_used_says_what_can(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="use sqlite:///file.db"):
+        open_engine(url)
+
+
+async def test_a_creation_that_fails_leaves_nothing(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "minference.storage.sql.opening._run_alembic",
+        lambda connection: connection.exec_driver_sql("CREATE TABLE half (id INTEGER)") and connection.exec_driver_sql("nonsense"),
+    )
+    with pytest.raises(DatabaseUnreadable, match="syntax error"):
+        await open_database(engine)
+    monkeypatch.undo()
+    assert await _tables(engine) == set()
+    assert isinstance(await open_database(engine), UUID)
+
+
+_OPENER = """
+import asyncio, sys
+from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.opening import open_database
+import minference.threads
+async def main():
+    engine = open_engine(sys.argv[1])
+    sys.stdin.readline()
+    print(await open_database(engine))
+    await engine.dispose()
+print("ready", flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_eight_processes_that_open_a_new_database_at_once_agree(sql_url: str) -> None:
+    pipe = asyncio.subprocess.PIPE
+    openers = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", _OPENER, sql_url, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(8)
+    ]
+    for opener in openers:
+        assert opener.stdout is not None
+        assert await opener.stdout.readline() == b"ready\n"
+    results = await asyncio.gather(*(opener.communicate(b"go\n") for opener in openers))
+    assert [errors.decode() for _, errors in results] == [""] * 8
+    assert len({output for output, _ in results}) == 1
+    assert UUID(results[0][0].decode().strip())
