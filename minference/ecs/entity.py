@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +17,9 @@ from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
 from minference.errors import DuplicateKind, FrozenSnapshot
 
 if TYPE_CHECKING:
-    from minference.ecs.changes import State
+    from minference.ecs.state import State
+
+E = TypeVar("E", bound="Entity")
 
 _KINDS: dict[str, type[Entity]] = {}
 
@@ -99,20 +101,14 @@ class Entity(BaseModel):
         yield from (pair for pair in super().__repr_args__() if pair[0] not in IDENTITY_FIELDS)
 
     def __copy__(self) -> Self:
-        return self._renewed(super().__copy__())
+        return _renewed(super().__copy__())
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return self._renewed(super().__deepcopy__(memo))
+        return _renewed(super().__deepcopy__(memo))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A new logical object with these values: a copy has an identity and a lineage of its own."""
-        return self._renewed(super().model_copy(update=update, deep=deep))
-
-    @staticmethod
-    def _renewed(copied: Any) -> Any:
-        fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
-        object.__setattr__(copied, "__dict__", {**copied.__dict__, **fresh})
-        return copied
+        return _renewed(super().model_copy(update=update, deep=deep))
 
     def get_sub_entities(self) -> list[Entity]:
         """Every entity reachable from this one, each once, itself left out; nearest first."""
@@ -150,6 +146,13 @@ class Entity(BaseModel):
         from minference.ecs.registry import current_storage
 
         return await current_storage().get(cls, ecs_id)
+
+
+def _renewed(copied: E) -> E:
+    """The object with an identity and a lineage of its own."""
+    fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
+    object.__setattr__(copied, "__dict__", {**copied.__dict__, **fresh})
+    return copied
 
 
 def state_of(entity: Entity) -> State | None:
