@@ -18,8 +18,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="minference-bench-") as name:
         directory = Path(name)
         print("One durable turn on SQLite (2 messages, usage, 2 outputs, thread), against the same rows with bare aiosqlite")
-        turns = [await cost_of_a_turn(directory, length) for length in LENGTHS]
-        _show_turns(turns)
+        _show_turns(await cost_of_a_turn(directory, LENGTHS))
         print("\nMany threads at once")
         many = await throughput(directory, 200)
         _line("200 threads together, durable", f"{many.together:,.0f} turns/s", ">= 2,000")
@@ -36,10 +35,11 @@ async def main() -> None:
 
 
 def _show_turns(turns: list[TurnCost]) -> None:
-    print(f"  {'messages before':>15} {'ours':>10} {'bare':>10} {'ratio':>7} {'bytes':>8}   rows")
+    print(f"  {'messages before':>15} {'ours':>10} {'aiosqlite':>10} {'sqlite3':>10} {'ratio':>7} {'bytes':>8}   rows")
     for turn in turns:
-        ours, floor, rows = turn.ours * 1e3, turn.floor * 1e3, sum(turn.written.per_turn().values())
-        print(f"  {turn.length:>15,} {ours:>7.3f} ms {floor:>7.3f} ms {ours / floor:>6.2f}x {turn.bytes_per_turn:>8,.0f}   {rows:g}")
+        ours, floor, one_thread = (f"{seconds * 1e3:>7.3f} ms" for seconds in (turn.ours, turn.floor, turn.one_thread))
+        rows = sum(turn.written.per_turn().values())
+        print(f"  {turn.length:>15,} {ours} {floor} {one_thread} {turn.ours / turn.floor:>6.2f}x {turn.bytes_per_turn:>8,.0f}   {rows:g}")
     first, middle, last = turns
     _line("ratio at 1,000 messages", f"{middle.ours / middle.floor:.2f}x", "<= 3x")
     _line("time at 10,000 messages against 10", f"{last.ours / first.ours:.2f}x", "<= 1.25x")

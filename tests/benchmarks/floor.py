@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import aiosqlite
 
 Rows = list[tuple[Any, ...]]
+
+DURABLE = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,39 @@ async def insert_again(base: Path, written: Written) -> list[float]:
     """Seconds for each turn: its rows into a copy of the database as it was, one transaction a turn, as durable as ours."""
     seconds = []
     async with aiosqlite.connect(base) as connection:
-        await connection.execute("PRAGMA journal_mode = WAL")
-        await connection.execute("PRAGMA synchronous = FULL")
-        for turn in range(written.turns):
-            batches = [(_insert(table, rows), _share(rows, turn, written.turns)) for table, rows in written.rows.items()]
+        for pragma in DURABLE:
+            await connection.execute(pragma)
+        for batches in _turns(written):
             begin = perf_counter()
             for statement, rows in batches:
                 await connection.executemany(statement, rows)
             await connection.commit()
             seconds.append(perf_counter() - begin)
     return seconds
+
+
+def insert_again_in_one_thread(base: Path, written: Written) -> list[float]:
+    """The same without asyncio: `sqlite3` in the calling thread, which blocks everybody else meanwhile."""
+    seconds = []
+    with closing(sqlite3.connect(base)) as connection:
+        for pragma in DURABLE:
+            connection.execute(pragma)
+        for batches in _turns(written):
+            begin = perf_counter()
+            for statement, rows in batches:
+                connection.executemany(statement, rows)
+            connection.commit()
+            seconds.append(perf_counter() - begin)
+    return seconds
+
+
+def _turns(written: Written) -> Iterator[list[tuple[str, Rows]]]:
+    """For each turn, one statement per table with its rows. Every turn adds equally many to a table."""
+    for turn in range(written.turns):
+        yield [
+            (_insert(table, rows), rows[len(rows) * turn // written.turns : len(rows) * (turn + 1) // written.turns])
+            for table, rows in written.rows.items()
+        ]
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -74,11 +100,6 @@ def _all(connection: sqlite3.Connection, table: str) -> Rows:
 
 def _insert(table: str, rows: Rows) -> str:
     return f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(rows[0]))})'
-
-
-def _share(rows: Rows, turn: int, turns: int) -> Rows:
-    """The rows of one turn: every turn adds equally many to a table."""
-    return rows[len(rows) * turn // turns : len(rows) * (turn + 1) // turns]
 
 
 def _size(file: Path) -> int:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter
 
+from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
-from tests.benchmarks.floor import Written, copy_database, insert_again, what_was_written
+from minference.threads.thread import ChatThread
+from tests.benchmarks.floor import Written, copy_database, insert_again, insert_again_in_one_thread, what_was_written
 from tests.benchmarks.workload import take_turn, thread_of
 
 WARM_UP = 20
-TURNS = 200
+TURNS = 300
 
 
 @dataclass(frozen=True)
 class TurnCost:
-    """One durable turn on a thread of some length, ours and the bare driver's."""
+    """One durable turn on a thread of some length, in seconds: ours, bare aiosqlite, and bare sqlite3 without asyncio."""
 
     length: int
     ours: float
-    """Seconds, median."""
     floor: float
-    """Seconds, median."""
+    one_thread: float
     written: Written
 
     @property
@@ -32,24 +35,58 @@ class TurnCost:
         return self.written.bytes / self.written.turns
 
 
-async def cost_of_a_turn(directory: Path, length: int) -> TurnCost:
-    """Save turns on a thread of `length` messages; then insert the same rows again without us."""
-    file = directory / f"ours_{length}.db"
-    thread = thread_of(length)
-    async with open_storage(f"sqlite:///{file}") as storage:
-        await storage.register(thread)
-        for _ in range(WARM_UP):
-            await storage.register(thread, *take_turn(thread))
-        before = copy_database(file, directory / f"floor_{length}.db")
-        ours = []
-        for _ in range(TURNS):
-            outputs = take_turn(thread)
-            begin = perf_counter()
-            await storage.register(thread, *outputs)
-            ours.append(perf_counter() - begin)
-        after = copy_database(file, directory / f"after_{length}.db")
-    written = what_was_written(before, after, TURNS)
-    return TurnCost(length, median(ours), median(await insert_again(before, written)), written)
+@dataclass
+class Subject:
+    """A thread of some length in a database of its own."""
+
+    file: Path
+    storage: EntityStorage
+    thread: ChatThread
+    length: int
+    seconds: list[float] = field(default_factory=list)
+
+    async def take_turn(self) -> None:
+        """Save one more turn, and note how long that took."""
+        outputs = take_turn(self.thread)
+        begin = perf_counter()
+        await self.storage.register(self.thread, *outputs)
+        self.seconds.append(perf_counter() - begin)
+
+
+async def cost_of_a_turn(directory: Path, lengths: Sequence[int]) -> list[TurnCost]:
+    """Save turns on threads of several lengths, in alternation so that all meet the same neighbours; then insert their rows again."""
+    async with AsyncExitStack() as stack:
+        subjects = []
+        for length in lengths:
+            file = directory / f"ours_{length}.db"
+            storage = await stack.enter_async_context(open_storage(f"sqlite:///{file}"))
+            subjects.append(Subject(file, storage, await storage.register(thread_of(length)), length))
+        await _alternate(subjects, WARM_UP)
+        before = {subject.length: copy_database(subject.file, directory / f"floor_{subject.length}.db") for subject in subjects}
+        for subject in subjects:
+            subject.seconds.clear()
+        await _alternate(subjects, TURNS)
+        after = {subject.length: copy_database(subject.file, directory / f"after_{subject.length}.db") for subject in subjects}
+    costs = []
+    for subject in subjects:
+        written = what_was_written(before[subject.length], after[subject.length], TURNS)
+        again = copy_database(before[subject.length], directory / f"again_{subject.length}.db")
+        floor = undisturbed(await insert_again(before[subject.length], written))
+        one_thread = undisturbed(insert_again_in_one_thread(again, written))
+        costs.append(TurnCost(subject.length, undisturbed(subject.seconds), floor, one_thread, written))
+    return costs
+
+
+async def _alternate(subjects: Sequence[Subject], turns: int) -> None:
+    for _ in range(turns):
+        for subject in subjects:
+            await subject.take_turn()
+
+
+def undisturbed(seconds: Sequence[float]) -> float:
+    """What one took while nobody else used the machine: the mean of the best of ten stretches of time."""
+    size = max(1, len(seconds) // 10)
+    return min(fmean(seconds[start : start + size]) for start in range(0, size * 10, size))
 
 
 @dataclass(frozen=True)
@@ -76,7 +113,7 @@ async def throughput(directory: Path, threads: int) -> Throughput:
             for thread, more in zip(all_threads, outputs, strict=True):
                 await storage.register(thread, *more)
             one_by_one.append(perf_counter() - begin)
-    return Throughput(threads / median(together), threads / median(one_by_one))
+    return Throughput(threads / min(together), threads / min(one_by_one))
 
 
 @dataclass(frozen=True)
