@@ -59,7 +59,8 @@ def open_engine(url: str, *, durability: Literal["full", "fast"] = "full") -> As
     """An engine; nothing is connected yet, and nothing is changed by connecting.
 
     On SQLite a transaction begins when SQLAlchemy begins one, with the write lock if the connection has the execution
-    option `writes=True`. On a bare driver connection there is none until somebody executes BEGIN.
+    option `writes=True`. On a bare driver connection there is none until somebody executes BEGIN, and who does also ends
+    it: the pool does not reset connections, so that a bare one can be given back without awaiting.
 
     Raises:
         ConfigurationError: As `async_url`.
@@ -68,11 +69,11 @@ def open_engine(url: str, *, durability: Literal["full", "fast"] = "full") -> As
     if target.get_backend_name() == "sqlite":
         return _sqlite_engine(target, "FULL" if durability == "full" else "NORMAL")
     settings = {"application_name": "minference", "jit": "off", "synchronous_commit": "on" if durability == "full" else "off"}
-    return create_async_engine(target, pool_pre_ping=True, connect_args={"server_settings": settings})
+    return create_async_engine(target, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"server_settings": settings})
 
 
 def _sqlite_engine(target: URL, synchronous: str) -> AsyncEngine:
-    engine = create_async_engine(target, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
+    engine = create_async_engine(target, pool_reset_on_return=None, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
