@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 CIRCLES_ON_PURPOSE = {
     ("minference.ecs.entity", "minference.ecs.registry"): "Entity.get and fork find the current storage when they are called",
+    ("minference.ecs.diff", "minference.ecs.diff_render"): "a diff shows itself when it is printed",
     ("minference.ecs.plan", "minference.ecs.entity"): "compiling a class asks which of its annotations are entities",
 }
 """Imports inside a function that close a circle between modules of one layer, and why."""
@@ -49,7 +50,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("minference/clients/",),
     "xllamacpp": ("minference/clients/local",),
     "typer": ("minference/cli/",),
-    "rich": ("minference/cli/", "minference/inference/progress.py"),
+    "rich": ("minference/cli/", "minference/inference/progress.py", "minference/ecs/diff_render.py"),
     "tenacity": ("minference/inference/",),
     "asyncio": ("minference/storage/", "minference/inference/"),
 }
@@ -59,7 +60,7 @@ ASYNCIO_ELSEWHERE = {
     "minference/clients/transport.py": "one deadline around each call of an SDK, and connections that belong to an event loop",
     "minference/clients/local": "owns the child process of the embedded model",
     "minference/cli/": "a command is where asyncio.run is called",
-    "minference/testing.py": "the scripted client can wait for a test",
+    "minference/testing/": "a provider on a socket of this machine serves until the test is over",
 }
 """Who else may use asyncio, and for what."""
 
@@ -71,7 +72,7 @@ MODULE_STATE = {
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",
-    ("minference/storage/sql/tables.py", "_HOMES"): "which table each entity class has, filled while tables are defined",
+    ("minference/storage/sql/registered.py", "_HOMES"): "which table each entity class has, filled while tables are defined",
 }
 """Module-level objects that change, and why each may."""
 
@@ -205,8 +206,9 @@ def _is_broad(handler: ast.ExceptHandler) -> bool:
 
 
 def _raises_again(handler: ast.ExceptHandler) -> bool:
-    """Cleaning up on any error and passing it on hides nothing."""
-    return isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+    """Passing an error on, as it is or as the cause of one of ours, hides nothing."""
+    raised = [node for statement in handler.body for node in ast.walk(statement) if isinstance(node, ast.Raise)]
+    return any(node.exc is None or (isinstance(node.cause, ast.Name) and node.cause.id == handler.name) for node in raised)
 
 
 def _says_why(source: Source, handler: ast.ExceptHandler) -> bool:
