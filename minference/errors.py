@@ -4,6 +4,7 @@ MinferenceError
 ├── ConfigurationError          the caller's settings: fix them and call again
 │   ├── UnknownClient
 │   ├── MissingKey
+│   ├── UnknownThread
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -85,6 +86,14 @@ class MissingKey(ConfigurationError):
     def __init__(self, client: str, variable: str) -> None:
         self.client, self.variable = client, variable
         super().__init__(f"client {client!r} needs an API key: set the environment variable {variable}")
+
+
+class UnknownThread(ConfigurationError, LookupError):
+    """What a person typed names no thread or version, or several."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text, self.reason = text, reason
+        super().__init__(f"no one thread or version is called {text!r}: {reason}")
 
 
 class MissingExtra(ConfigurationError):
