@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -90,7 +90,7 @@ class AnthropicClient:
         """
         return await self._caller.send(_body(request), self._headers(request), timeout)
 
-    async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[TextDelta | Response]:
+    async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
         """Text as it comes, then the whole answer as `send` would give it.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -74,7 +74,7 @@ class OpenAIClient:
         """
         return await self._caller.send(request, dict(self.profile.headers), timeout)
 
-    async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[TextDelta | Response]:
+    async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
         """Text as it comes, then the whole answer as `send` would give it.
 
         Raises:

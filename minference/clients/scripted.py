@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -124,7 +124,7 @@ class ScriptedClient:
             raise said
         return Response(_payload(request, said))
 
-    async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[TextDelta | Response]:
+    async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
         """The next reply of the script, word by word, then whole."""
         response = await self.send(request, timeout=timeout)
         for piece in re.findall(r"\S*\s*", response.payload["content"]):

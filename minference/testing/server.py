@@ -40,7 +40,7 @@ class RecordedRequest:
     """Lower-case names; keys included."""
     received_at: datetime
     answered: bool = False
-    """Whether a whole, good answer was sent."""
+    """Whether a whole, good answer was sent, or is just being."""
     fault: Fault | None = None
 
 
@@ -212,20 +212,20 @@ async def _send_whole(recorded: RecordedRequest, content: bytes, scope: Scope, s
         await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
         _transport(scope).close()
         return
+    recorded.answered = not isinstance(recorded.fault, EmptyChoices)  # before the caller can have it, so that both agree
     await send({"type": "http.response.body", "body": content})
-    recorded.answered = not isinstance(recorded.fault, EmptyChoices)
 
 
 async def _send_events(recorded: RecordedRequest, events: list[str], scope: Scope, send: Send) -> None:
     headers = [(b"content-type", b"text/event-stream"), _request_id(recorded)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for event in events:
+    for position, event in enumerate(events, start=1):
+        recorded.answered = position == len(events) and not isinstance(recorded.fault, TruncatedStream)
         await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
     if isinstance(recorded.fault, TruncatedStream) and not recorded.fault.clean:
         _transport(scope).close()
         return
     await send({"type": "http.response.body", "body": b""})
-    recorded.answered = not isinstance(recorded.fault, TruncatedStream)
 
 
 def _request_id(recorded: RecordedRequest) -> tuple[bytes, bytes]:
@@ -268,13 +268,27 @@ def _serve_in_thread(application: Starlette, listening: socket.socket) -> Callab
                 transports.pop(self.client, None)
             super().connection_lost(exc)
 
+    class Server(uvicorn.Server):
+        """Ends at once when told to, where uvicorn looks ten times a second."""
+
+        loop: asyncio.AbstractEventLoop
+        ended: asyncio.Event
+
+        async def main_loop(self) -> None:
+            self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
+            running.set()
+            await self.ended.wait()
+
+    running = threading.Event()
     config = uvicorn.Config(application, http=Protocol, ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False)
-    server = uvicorn.Server(config)
+    server = Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="provider-server", daemon=True)
     thread.start()
 
     def stop() -> None:
+        running.wait(10)
         server.should_exit = server.force_exit = True
+        server.loop.call_soon_threadsafe(server.ended.set)
         thread.join(10)
 
     return stop

@@ -1,0 +1,189 @@
+"""What answers mean, and which are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from minference.clients.anthropic import AnthropicClient
+from minference.clients.base import Client, Reply, TokenUsage
+from minference.clients.openai import OpenAIClient
+from minference.clients.profiles import load_profiles
+from minference.errors import InvalidReply
+from minference.threads.messages import FinishReason, ToolCall
+
+OPENAI = OpenAIClient(load_profiles()["openai"])
+ANTHROPIC = AnthropicClient(load_profiles()["anthropic"])
+
+
+def completion(message: Any, finish_reason: Any = "stop", **top: Any) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], **top}
+
+
+def answer(*content: Any, stop_reason: Any = "end_turn", **top: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "model": "m-1", "content": list(content), "stop_reason": stop_reason, **top}
+
+
+def test_openai_a_full_reply_with_every_count() -> None:
+    payload = completion(
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "reasoning_content": "Hm.",
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+                {"id": "2", "type": "function", "function": {"name": "now", "arguments": ""}},
+            ],
+        },
+        "tool_calls",
+        usage={
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "total_tokens": 120,
+            "prompt_tokens_details": {"cached_tokens": 80, "audio_tokens": 2},
+            "completion_tokens_details": {
+                "reasoning_tokens": 5,
+                "audio_tokens": 1,
+                "accepted_prediction_tokens": 3,
+                "rejected_prediction_tokens": 4,
+            },
+        },
+    )
+    assert OPENAI.from_response(payload) == Reply(
+        content="Let me see.",
+        model="m-1",
+        finish_reason=FinishReason.tool_calls,
+        tool_calls=(ToolCall(id="1", name="add", arguments_json='{"a": 1}'), ToolCall(id="2", name="now", arguments_json="{}")),
+        usage=TokenUsage(prompt=100, completion=20, cached=80, reasoning=5, audio=3, accepted_prediction=3, rejected_prediction=4),
+        reasoning="Hm.",
+    )
+
+
+def test_anthropic_a_full_reply_with_cache_tokens_inside_the_prompt() -> None:
+    thinking = {"type": "thinking", "thinking": "Hm.", "signature": "s=="}
+    payload = answer(
+        thinking,
+        {"type": "text", "text": "Let me see."},
+        {"type": "tool_use", "id": "1", "name": "add", "input": {"a": 1}},
+        {"type": "tool_use", "id": "2", "name": "now", "input": {}},
+        stop_reason="tool_use",
+        usage={
+            "input_tokens": 10,
+            "cache_read_input_tokens": 80,
+            "cache_creation_input_tokens": 5,
+            "output_tokens": 20,
+            "output_tokens_details": {"thinking_tokens": 7},
+        },
+    )
+    assert ANTHROPIC.from_response(payload) == Reply(
+        content="Let me see.",
+        model="m-1",
+        finish_reason=FinishReason.tool_calls,
+        tool_calls=(ToolCall(id="1", name="add", arguments_json='{"a":1}'), ToolCall(id="2", name="now", arguments_json="{}")),
+        usage=TokenUsage(prompt=95, completion=20, cached=80, cache_written=5, reasoning=7),
+        reasoning="Hm.",
+        reasoning_json='[{"type":"thinking","thinking":"Hm.","signature":"s=="}]',
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("stop", FinishReason.stop),
+        ("length", FinishReason.length),
+        ("content_filter", FinishReason.content_filter),
+        ("function_call", FinishReason.tool_calls),
+    ],
+)
+def test_openai_reasons_to_finish(written: str, means: FinishReason) -> None:
+    assert OPENAI.from_response(completion({"content": "x"}, written)).finish_reason is means
+
+
+def test_openai_a_forced_call_that_finished_with_stop_is_a_call() -> None:
+    call = {"id": "1", "function": {"name": "add", "arguments": "{}"}}
+    assert OPENAI.from_response(completion({"content": None, "tool_calls": [call]})).finish_reason is FinishReason.tool_calls
+
+
+def test_openai_a_refusal_is_kept_in_the_models_words() -> None:
+    reply = OPENAI.from_response(completion({"content": None, "refusal": "I will not."}))
+    assert reply == Reply(content="", model="m-1", finish_reason=FinishReason.refusal, refusal="I will not.")
+
+
+def test_openrouter_reasoning_blocks_are_kept() -> None:
+    message = {"content": "x", "reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
+    reply = OPENAI.from_response(completion(message))
+    assert (reply.reasoning, reply.reasoning_json) == ("Hm.", '[{"type":"reasoning.text","text":"Hm."}]')
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("end_turn", FinishReason.stop),
+        ("stop_sequence", FinishReason.stop),
+        ("max_tokens", FinishReason.length),
+        ("model_context_window_exceeded", FinishReason.length),
+    ],
+)
+def test_anthropic_reasons_to_stop(written: str, means: FinishReason) -> None:
+    assert ANTHROPIC.from_response(answer({"type": "text", "text": "x"}, stop_reason=written)).finish_reason is means
+
+
+def test_anthropic_a_refusal_is_explained() -> None:
+    details = {"type": "refusal", "category": "bio", "explanation": "I will not."}
+    reply = ANTHROPIC.from_response(answer(stop_reason="refusal", stop_details=details))
+    assert reply == Reply(content="", model="m-1", finish_reason=FinishReason.refusal, refusal="I will not.")
+
+
+def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
+    search = {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {}}
+    reply = ANTHROPIC.from_response(answer(search, {"type": "text", "text": "Found."}))
+    assert (reply.content, reply.reasoning_json) == (
+        "Found.",
+        '[{"type":"server_tool_use","id":"srv","name":"web_search","input":{}},{"type":"text","text":"Found."}]',
+    )
+
+
+@pytest.mark.parametrize(
+    ("client", "payload", "found"),
+    [
+        (OPENAI, {}, "at 'model': field required"),
+        (OPENAI, {"model": "m", "choices": []}, r"\[\] at 'choices'"),
+        (OPENAI, {"model": "m", "choices": [{"finish_reason": "stop"}]}, "at 'choices.0.message': field required"),
+        (OPENAI, completion(None), "None at 'choices.0.message'"),
+        (OPENAI, completion({"content": 5}), "5 at 'choices.0.message.content'"),
+        (OPENAI, completion({"content": "x"}, None), "None at 'choices.0.finish_reason'"),
+        (OPENAI, completion({"content": "x"}, "bored"), "unknown finish_reason 'bored'"),
+        (OPENAI, completion({"tool_calls": [{"function": {"name": "a", "arguments": "{}"}}]}), "tool_calls.0.id': field required"),
+        (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "a", "arguments": {}}}]}), "function.arguments"),
+        (OPENAI, completion({"content": "x"}, usage={"prompt_tokens": -1}), "-1 at 'usage.prompt_tokens'"),
+        (ANTHROPIC, {}, "at 'model': field required"),
+        (ANTHROPIC, {**answer(), "content": None}, "None at 'content'"),
+        (ANTHROPIC, answer({"text": "x"}), "at 'type': field required"),
+        (ANTHROPIC, answer({"type": "text", "text": None}), "None at 'text'"),
+        (ANTHROPIC, answer({"type": "tool_use", "id": "1", "name": "a", "input": []}), "at 'input"),
+        (ANTHROPIC, answer(stop_reason=None), "None at 'stop_reason'"),
+        (ANTHROPIC, answer(stop_reason="pause_turn"), "stop_reason 'pause_turn', which is not handled"),
+    ],
+)
+def test_an_answer_of_another_shape_is_refused_with_what_was_found(client: Client, payload: dict[str, Any], found: str) -> None:
+    with pytest.raises(InvalidReply, match=found) as caught:
+        client.from_response(payload)
+    assert caught.value.retryable is False
+
+
+@pytest.mark.parametrize("client", [OPENAI, ANTHROPIC])
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ({"message": "busy", "type": "overloaded_error"}, "overloaded_error", True),
+        ({"message": "bad gateway", "code": 502}, "502", True),
+        ({"message": "no money", "code": "insufficient_quota", "type": "rate_limit_error"}, "insufficient_quota", False),
+        ({"message": "bad request", "code": 400}, "400", False),
+        ("just words", None, False),
+    ],
+)
+def test_an_error_inside_a_success_is_one(client: Client, error: object, code: str | None, retryable: bool) -> None:
+    with pytest.raises(InvalidReply, match="answered with success and an error inside") as caught:
+        client.from_response({"error": error})
+    assert (caught.value.status, caught.value.code, caught.value.retryable) == (200, code, retryable)

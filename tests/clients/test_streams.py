@@ -1,0 +1,130 @@
+"""Streaming gives text as it comes, and then the answer that would have come without streaming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from minference.clients.anthropic_replies import AnswerStream
+from minference.clients.base import Client, Response, TextDelta
+from minference.clients.catalog import create_client
+from minference.clients.openai_replies import CompletionStream, read_completion
+from minference.errors import InvalidReply
+from minference.testing import Answer, Called, ProviderServer
+from tests.clients.threads import asked
+
+RICH = Answer(text="Let me see.", reasoning="Two numbers.", calls=(Called("add", {"a": 1, "b": [2, "x"]}), Called("now", {})))
+
+
+@pytest.mark.parametrize("answer", [Answer("A plain answer."), RICH, Answer(""), Answer("cut", finish=None)])
+async def test_a_streamed_reply_is_the_reply(client: Client, provider_server: ProviderServer, answer: Answer) -> None:
+    provider_server.answer = lambda body: answer
+    request = client.to_request(asked(client.name))
+    items = [item async for item in client.stream(request, timeout=30)]
+    streamed = items[-1]
+    assert isinstance(streamed, Response)
+    assert "".join(item.text for item in items if isinstance(item, TextDelta)) == answer.text
+    whole = await client.send(provider_server.requests[0].body | {"stream": False}, timeout=30)
+    ours, theirs = client.from_response(streamed.payload), client.from_response(whole.payload)
+    assert (ours.content, ours.reasoning, ours.finish_reason) == (theirs.content, theirs.reasoning, theirs.finish_reason)
+    assert [(call.name, call.arguments) for call in ours.tool_calls] == [(call.name, call.arguments) for call in theirs.tool_calls]
+    assert (ours.usage is None, provider_server.requests[0].answered) == (False, True)
+
+
+async def test_a_reply_that_is_no_longer_wanted_closes_its_stream(client: Client, provider_server: ProviderServer) -> None:
+    request = client.to_request(asked(client.name))
+    stream = client.stream(request, timeout=30)
+    assert isinstance(stream, AsyncGenerator)
+    async with aclosing(stream) as items:
+        assert await anext(items) == TextDelta("You sai")
+    response = await client.send(request, timeout=30)
+    assert client.from_response(response.payload).content == "You said: Hello?"
+
+
+def chunk(delta: dict[str, Any], finish_reason: str | None = None, **top: Any) -> dict[str, Any]:
+    return {"id": "1", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **top}
+
+
+def part(id: str | None, name: str | None, arguments: str, **index: int) -> dict[str, Any]:
+    return chunk({"tool_calls": [{"id": id, "function": {"name": name, "arguments": arguments}, **index}]})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [
+            part("a", "add", "", index=0),
+            part(None, None, '{"x":', index=0),
+            part("b", "now", "{}", index=1),
+            part(None, None, "1}", index=0),
+        ],
+        [part("a", "add", '{"x":'), part(None, None, "1}"), part("b", "now", "{}")],
+        [part("a", "add", '{"x":1}', index=0), part("b", "now", "{}", index=0)],
+    ],
+    ids=["by index", "by id alone", "new id under an old index"],
+)
+def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> None:
+    stream = CompletionStream("openai")
+    for each in [*parts, chunk({}, "tool_calls")]:
+        stream.add(each)
+    reply = read_completion("openai", stream.payload())
+    assert [(call.id, call.name, call.arguments_json) for call in reply.tool_calls] == [("a", "add", '{"x":1}'), ("b", "now", "{}")]
+
+
+def test_reasoning_blocks_grow_by_index() -> None:
+    stream = CompletionStream("openrouter")
+    stream.add(chunk({"reasoning_details": [{"type": "reasoning.text", "text": "We", "index": 0}]}))
+    stream.add(chunk({"reasoning_details": [{"type": "reasoning.text", "text": "ll", "signature": "s", "index": 0}]}))
+    stream.add(chunk({"content": "x"}, "stop"))
+    assert stream.payload()["choices"][0]["message"]["reasoning_details"] == [
+        {"type": "reasoning.text", "text": "Well", "index": 0, "signature": "s"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad", [[], "x", {"choices": {"0": 1}}, {"choices": [5]}, {"choices": [{"delta": {"content": 5}}]}, {"choices": 5}]
+)
+def test_openai_a_chunk_of_another_shape_is_refused(bad: object) -> None:
+    stream = CompletionStream("openai")
+    stream.add(chunk({"content": "x"}))
+    with pytest.raises(InvalidReply, match="no chunk of a completion"):
+        stream.add(bad)
+
+
+@pytest.mark.parametrize("bad", [[], "x", {}, {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}}])
+def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
+    with pytest.raises(InvalidReply, match="no event of a message"):
+        AnswerStream("anthropic").add(bad)
+
+
+def test_anthropic_arguments_that_were_cut_off_stay_text() -> None:
+    stream = AnswerStream("anthropic")
+    for event in (
+        {"type": "message_start", "message": {"model": "m", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "1", "name": "add", "input": {}}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a": '}},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 9}},
+    ):
+        stream.add(event)
+    assert stream.payload() == {
+        "model": "m",
+        "content": [{"type": "tool_use", "id": "1", "name": "add", "input": '{"a": '}],
+        "usage": {"input_tokens": 1, "output_tokens": 9},
+        "stop_reason": "max_tokens",
+    }
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_one_client_serves_several_event_loops(provider_server: ProviderServer, name: str) -> None:
+    client = create_client(name)
+
+    async def ask() -> str:
+        response = await client.send(client.to_request(asked(name)), timeout=30)
+        await client.aclose()
+        return client.from_response(response.payload).content
+
+    assert [asyncio.run(ask()) for _ in range(2)] == ["You said: Hello?"] * 2
