@@ -82,6 +82,14 @@ class RateLimiter:
         """The limiter's clock, in seconds."""
         return self._clock()
 
+    def check(self, client: str, model: str, *, input_tokens: int, output_tokens: int) -> None:
+        """Return if `reserve` would sooner or later find room.
+
+        Raises:
+            RequestTooLarge: The limit is smaller than this one request.
+        """
+        self._bucket(client, model).amounts(input_tokens, output_tokens)
+
     async def reserve(self, client: str, model: str, *, input_tokens: int, output_tokens: int) -> Reservation:
         """Wait until there is room, and take it. A cancelled wait leaves the line as if it had never been there.
 
@@ -123,11 +131,16 @@ class _Bucket:
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
 
-    async def reserve(self, input_tokens: int, output_tokens: int) -> Reservation:
+    def amounts(self, input_tokens: int, output_tokens: int) -> list[int]:
+        """What a call takes of each window."""
         amounts = [measure(input_tokens, output_tokens) for _, measure in self._windows]
         for (window, _), amount in zip(self._windows, amounts, strict=True):
             if amount > window.limit:
                 raise RequestTooLarge(amount, window.limit, window.what)
+        return amounts
+
+    async def reserve(self, input_tokens: int, output_tokens: int) -> Reservation:
+        amounts = self.amounts(input_tokens, output_tokens)
         async with self._line:
             while (moment := self._free_at(amounts, now := self._clock())) > now:
                 await self._wait(moment - now)

@@ -1,0 +1,44 @@
+"""Finishing what is under way when the caller is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Generic[T]):
+    """What was under way has ended with a result."""
+
+    result: T
+    interrupted: bool
+    """Whether the caller was cancelled meanwhile: it must raise CancelledError once the result is safe."""
+
+
+async def finish(work: Coroutine[Any, Any, T], grace: float) -> Finished[T]:
+    """Run `work` to its end, also if the caller is cancelled: then it has `grace` seconds more.
+
+    Without a result by then, or at a second cancellation, `work` is cancelled and the cancellation goes on. In every
+    case, `work` has ended when this returns or raises.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return Finished(await asyncio.shield(task), interrupted=False)
+    except asyncio.CancelledError:
+        await _wait_and_stop(task, grace)
+        if task.cancelled() or task.exception() is not None:
+            raise
+        return Finished(task.result(), interrupted=True)
+
+
+async def _wait_and_stop(task: asyncio.Task[Any], grace: float) -> None:
+    try:
+        await asyncio.wait((task,), timeout=grace)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))

@@ -1,0 +1,109 @@
+"""Requests: rendered once from a thread, checked before anything is consumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from minference.clients.base import Client, Request
+from minference.inference.limits import RateLimiter
+from minference.inference.tokens import TokenRatios
+from minference.threads.config import LLMConfig
+from minference.threads.thread import ChatThread
+
+
+class ClientPool:
+    """Clients by name: those that were given, and those of the catalog, made when first asked for."""
+
+    def __init__(self, given: Mapping[str, Client]) -> None:
+        self._given = dict(given)
+        self._made: dict[str, Client] = {}
+
+    def get(self, name: str) -> Client:
+        """The client with this name.
+
+        Raises:
+            UnknownClient: There is none.
+        """
+        if (client := self._given.get(name) or self._made.get(name)) is None:
+            from minference.clients.catalog import create_client
+
+            client = self._made[name] = create_client(name)
+        return client
+
+    async def aclose(self) -> None:
+        """Close the clients that were made here; those that were given belong to whoever gave them."""
+        while self._made:
+            await self._made.popitem()[1].aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One request, rendered once."""
+
+    client: Client
+    config: LLMConfig
+    request: Request
+    body: bytes
+    """The request as canonical JSON: for its digest and its size."""
+    input_tokens: int
+    """Estimated."""
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Whose quota it uses: the names of client and model."""
+        return self.config.client, self.config.model
+
+
+class Renderer:
+    """Makes requests, and learns from answers how many tokens they have."""
+
+    def __init__(self, clients: ClientPool, limiter: RateLimiter) -> None:
+        self._clients = clients
+        self._limiter = limiter
+        self._ratios = TokenRatios()
+
+    def prepare(self, thread: ChatThread) -> Prepared:
+        """The request for the thread's next reply. The thread is not changed.
+
+        Raises:
+            ConfigurationError: A client of its config or of a fallback is unknown or not ready, or the config asks for
+                what its client cannot do.
+            RequestTooLarge: The request exceeds a limit by itself.
+        """
+        for config in configs_of(thread):
+            self._clients.get(config.client).check()
+        return self._render(thread, thread.llm_config)
+
+    def prepare_fallback(self, thread: ChatThread, config: LLMConfig) -> Prepared:
+        """The request for the thread's next reply under another config. The thread is not changed.
+
+        Raises:
+            ConfigurationError: The config asks for what its client cannot do.
+            RequestTooLarge: The request exceeds a limit by itself.
+        """
+        return self._render(thread.model_copy(update={"llm_config": config}), config)
+
+    def learn(self, prepared: Prepared, input_tokens: int) -> None:
+        """Remember how many tokens the request had."""
+        self._ratios.learn(*prepared.model, prepared.body, input_tokens)
+
+    def _render(self, thread: ChatThread, config: LLMConfig) -> Prepared:
+        client = self._clients.get(config.client)
+        request = client.to_request(thread)
+        body = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        tokens = self._ratios.estimate(config.client, config.model, body)
+        self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
+        return Prepared(client, config, request, body, tokens)
+
+
+def configs_of(thread: ChatThread) -> list[LLMConfig]:
+    """The thread's config, then its fallbacks in order, each followed by its own."""
+    return list(_with_fallbacks(thread.llm_config))
+
+
+def _with_fallbacks(config: LLMConfig) -> Iterator[LLMConfig]:
+    yield config
+    for fallback in config.fallbacks:
+        yield from _with_fallbacks(fallback)

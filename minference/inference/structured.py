@@ -1,0 +1,97 @@
+"""Structured replies: what was asked for is checked against its schema; everything else stays text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minference.errors import InvalidToolArguments
+from minference.threads.config import ResponseFormat
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
+from minference.threads.outputs import GeneratedJsonObject
+from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool, StructuredTool
+
+
+@dataclass(frozen=True, slots=True)
+class NotStructured:
+    """The reply was not asked to be an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """The reply is the object that was asked for."""
+
+    object: GeneratedJsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """The reply is not the object that was asked for."""
+
+    name: str
+    """Of the tool whose schema it should fit."""
+    reason: str
+    call: ToolCall | None = None
+    """The call that holds the wrong object, if it came as one."""
+    worth_asking_again: bool = True
+
+
+Verdict = NotStructured | Valid | Invalid
+
+
+def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
+    """What the reply is, by the thread's response format. Pure.
+
+    A call of a structured tool is an object in every format. Text is an object only in the format `structured_output`:
+    text that happens to be JSON stays text.
+    """
+    for call in reply.tool_calls:
+        if isinstance(tool := thread.tool_named(call.name), StructuredTool):
+            return _check(tool, call.arguments_json, reply, call)
+    wanted = thread.forced_output
+    match thread.llm_config.response_format:
+        case ResponseFormat.structured_output if wanted is not None and not reply.tool_calls:
+            return _unanswered(wanted.name, reply) or _check(_as_schema(wanted), reply.content, reply)
+        case ResponseFormat.tool if wanted is not None and all(call.name != wanted.name for call in reply.tool_calls):
+            return _unanswered(wanted.name, reply) or Invalid(wanted.name, f"it does not call the tool {wanted.name!r}")
+        case _:
+            return NotStructured()
+
+
+def feedback(invalid: Invalid, reply: ChatMessage) -> ChatMessage:
+    """The message that tells the model what was wrong and asks it to try again."""
+    if invalid.call is not None:
+        return ChatMessage(
+            role=MessageRole.tool,
+            content=f"{invalid.reason}. Call {invalid.name} again with arguments that fit its schema.",
+            tool_call_id=invalid.call.id,
+            tool_name=invalid.call.name,
+            tool_error=True,
+            parent_message_uuid=reply.lineage_id,
+        )
+    text = f"Your reply cannot be used: {invalid.reason}. Reply again with nothing but an object that fits the schema of {invalid.name}."
+    return ChatMessage(role=MessageRole.user, content=text, parent_message_uuid=reply.lineage_id)
+
+
+def _unanswered(name: str, reply: ChatMessage) -> Invalid | None:
+    """The model will not write the object, however often it is asked."""
+    if reply.refusal is not None or reply.finish_reason is FinishReason.refusal:
+        return Invalid(name, f"the model refused: {reply.refusal or reply.content or 'it gave no reason'}", worth_asking_again=False)
+    if reply.finish_reason is FinishReason.content_filter:
+        return Invalid(name, "the provider withheld the reply (content filter)", worth_asking_again=False)
+    return None
+
+
+def _check(tool: StructuredTool, written: str, reply: ChatMessage, call: ToolCall | None = None) -> Valid | Invalid:
+    try:
+        if not written.strip():
+            raise InvalidToolArguments(tool.name, "there is nothing in the reply")
+        found = tool.validate_object(ToolCall(id="", name=tool.name, arguments_json=written).arguments)
+    except InvalidToolArguments as error:
+        cut_off = "; the reply was cut off at max_tokens" if reply.finish_reason is FinishReason.length else ""
+        return Invalid(tool.name, error.reason + cut_off, call)
+    return Valid(GeneratedJsonObject(name=tool.name, object=found, tool_call_id=call.id if call else None))
+
+
+def _as_schema(tool: CallableTool | StructuredTool) -> StructuredTool:
+    return tool if isinstance(tool, StructuredTool) else StructuredTool(name=tool.name, json_schema=tool.input_schema)

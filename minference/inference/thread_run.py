@@ -1,0 +1,206 @@
+"""`ThreadRun`: one thread on its way. Decides with `next_step`, acts, and saves each step before the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from minference.clients.base import TextDelta
+from minference.ecs.registry import CurrentStorage
+from minference.errors import MinferenceError, NoStructuredOutput, NothingToAnswer, ProviderError, ToolInterrupted, TurnsExhausted
+from minference.inference.calls import Answer, Line, ModelCall
+from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
+from minference.inference.outcomes import Completed, Failed
+from minference.inference.recording import advance_workflow, message_of, output_of
+from minference.inference.structured import Invalid, Valid, Verdict, feedback, judge
+from minference.inference.tool_runs import run_tool_calls
+from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.outputs import ProcessedOutput
+from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool
+from minference.threads.turns import Ask, CallModel, Done, RunTools, next_step
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all threads of one call share."""
+
+    line: Line
+    storage: CurrentStorage
+    author: str
+    """Who the commits say it was."""
+    until: Literal["turn", "done"]
+    """Whether to stop after one reply and its tools, or when nothing is left to do."""
+    max_turns: int
+    """Replies, re-asks for a valid structured output not counted."""
+    structured_attempts: int
+    """Replies that one structured output may take."""
+    tool_concurrency: int
+    streaming: bool = False
+
+
+class ThreadRun:
+    """Takes one thread as far as its setup says.
+
+    Before the first request, the config is checked and the request rendered: until then no message is consumed. Then
+    each step is durable before the next begins, so that a run that was ended at any point goes on from there.
+    """
+
+    def __init__(self, thread: ChatThread, setup: Setup) -> None:
+        self._thread = thread
+        self._setup = setup
+        self._turns = 0
+        self._output: ProcessedOutput | None = None
+        self._failures: list[str] = []
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
+        try:
+            async with aclosing(self._steps()) as steps:
+                async for event in steps:
+                    yield event
+        except MinferenceError as error:
+            yield Finished(Failed(self._thread, error, tuple(self._failures)))
+
+    async def _steps(self) -> AsyncGenerator[Event, None]:
+        interrupted = True
+        while True:
+            match next_step(self._thread):
+                case RunTools(reply, calls):
+                    steps = self._run_tools(reply, calls, may_have_started=interrupted)
+                case CallModel() if self._setup.until == "turn" and self._turns == 1:
+                    yield Finished(self._completed(_last_reply(self._thread)))
+                    return
+                case CallModel() if self._turns == self._setup.max_turns:
+                    raise TurnsExhausted(self._setup.max_turns)
+                case CallModel():
+                    self._turns += 1
+                    steps = self._turn()
+                case Ask():
+                    raise NothingToAnswer(self._thread.ecs_id)
+                case Done(reply):
+                    if self._setup.until == "turn" and interrupted:
+                        raise NothingToAnswer(self._thread.ecs_id)
+                    await self._setup.storage.register(self._thread, author=self._setup.author)
+                    yield Finished(self._completed(reply))
+                    return
+                case unknown:
+                    assert_never(unknown)
+            interrupted = False
+            async with aclosing(steps):
+                async for event in steps:
+                    yield event
+
+    def _completed(self, reply: ChatMessage) -> Completed:
+        verdict = judge(self._thread, reply)
+        if isinstance(verdict, Invalid):
+            raise NoStructuredOutput(verdict.name, verdict.reason)
+        json_object = self._output.json_object if self._output else verdict.object if isinstance(verdict, Valid) else None
+        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures))
+
+    async def _turn(self) -> AsyncGenerator[Event, None]:
+        """One reply; of a structured output, as many as are allowed until one is valid."""
+        for left in reversed(range(self._setup.structured_attempts)):
+            prepared = self._setup.line.renderer.prepare(self._thread)
+            if (asked := await self._save_question()) is not None:
+                yield asked
+            answer: Answer | None = None
+            async with aclosing(self._receive(ModelCall(self._setup.line, prepared, self._thread, self._failures))) as items:
+                async for item in items:
+                    if isinstance(item, Answer):
+                        answer = item
+                    else:
+                        yield item
+            assert answer is not None, "a stream ends with its answer or raises"
+            message, verdict = await self._save_reply(answer, may_ask_again=left > 0)
+            yield Saved(self._thread.ecs_id, message)
+            if not isinstance(verdict, Invalid):
+                return
+            if not verdict.worth_asking_again or left == 0:
+                raise NoStructuredOutput(verdict.name, verdict.reason)
+
+    async def _save_question(self) -> Saved | None:
+        """Move the new message into the history, and save what the request is made from."""
+        asked = self._thread.add_user_message() if self._thread.new_message is not None else None
+        await self._setup.storage.register(self._thread, author=self._setup.author, note="user message" if asked else None)
+        return Saved(self._thread.ecs_id, asked) if asked else None
+
+    async def _save_reply(self, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
+        """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
+        thread = self._thread
+        message = message_of(answer.reply, thread)
+        verdict = judge(thread, message)
+        self._output = output_of(answer, message, verdict, thread)
+        thread.history.append(message)
+        advance_workflow(thread, message, verdict)
+        if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
+            thread.history.append(feedback(verdict, message))
+        note = f"reply of {answer.raw.client}/{answer.reply.model}"
+        await self._setup.storage.submit(thread, self._output, author=self._setup.author, note=note)
+        if answer.interrupted:
+            raise asyncio.CancelledError
+        return message, verdict
+
+    async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
+        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message without a finish reason."""
+        if not self._setup.streaming:
+            yield await call.answer()
+            return
+        try:
+            async with aclosing(call.stream()) as items:
+                async for item in items:
+                    yield item
+        except (ProviderError, asyncio.CancelledError, GeneratorExit):
+            if call.received:
+                await self._save_partial(call.received)
+            raise
+
+    async def _save_partial(self, text: str) -> None:
+        last = self._thread.last_message
+        parent = last.lineage_id if last else None
+        self._thread.history.append(ChatMessage(role=MessageRole.assistant, content=text, parent_message_uuid=parent))
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note="part of a reply that broke off")
+
+    async def _run_tools(self, reply: ChatMessage, calls: tuple[ToolCall, ...], *, may_have_started: bool) -> AsyncGenerator[Event, None]:
+        """Run the calls and save each result as it comes.
+
+        Calls that waited when this run began may have started in an earlier one that was ended: there is no record of a
+        start, only of results. Those of tools that must not run twice are answered with `ToolInterrupted`.
+        """
+        to_run: list[ToolCall] = []
+        for call in calls:
+            tool = self._thread.tool_named(call.name)
+            if may_have_started and isinstance(tool, CallableTool) and not tool.idempotent:
+                yield await self._save_result(call, _interrupted(tool, call, reply))
+            else:
+                to_run.append(call)
+                yield ToolCalled(call)
+        results = run_tool_calls(self._thread, to_run, parent_message_uuid=reply.lineage_id, limit=self._setup.tool_concurrency)
+        async with aclosing(results):
+            async for call, message in results:
+                yield ToolResult(call, message)
+                yield await self._save_result(call, message)
+
+    async def _save_result(self, call: ToolCall, message: ChatMessage) -> Saved:
+        self._thread.history.append(message)
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note=f"result of {call.name}")
+        return Saved(self._thread.ecs_id, message)
+
+
+def _interrupted(tool: CallableTool, call: ToolCall, reply: ChatMessage) -> ChatMessage:
+    return ChatMessage(
+        role=MessageRole.tool,
+        content=str(ToolInterrupted(tool.name)),
+        tool_call_id=call.id,
+        tool_name=call.name,
+        tool_uuid=tool.lineage_id,
+        tool_error=True,
+        parent_message_uuid=reply.lineage_id,
+    )
+
+
+def _last_reply(thread: ChatThread) -> ChatMessage:
+    return next(message for message in reversed(thread.history) if message.role is MessageRole.assistant)
