@@ -20,7 +20,7 @@ from minference.errors import ConfigurationError, InvalidToolArguments, Provider
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
-from minference.threads.tools import CallableTool, Tool
+from minference.threads.tools import CallableTool, StructuredTool, Tool
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class AnthropicClient:
         request: Request = {"model": config.model, "max_tokens": config.max_tokens, "messages": _merged(map(_message, messages))}
         if system := system_text(thread):
             request["system"] = [{"type": "text", "text": system}]
-        request |= self._parameters(config) | _tools(thread, offer_of(thread), messages) | _output_config(thread)
+        request |= self._parameters(config) | self._tools(thread, messages) | _output_config(thread)
         if config.use_cache:
             request["cache_control"] = {"type": "ephemeral"}
         return merge_extra(request, config, self.name, RENDERED)
@@ -143,6 +143,20 @@ class AnthropicClient:
             raise ConfigurationError(
                 f"client {self.name!r} cannot reason before a forced tool: use 'structured_output' or 'auto_tools', or reasoner=False"
             )
+
+    def _tools(self, thread: ChatThread, messages: Sequence[ChatMessage]) -> dict[str, Any]:
+        offer = offer_of(thread)
+        if _needs_tool_for_output(thread):
+            output = forced_output(thread)
+            if not isinstance(output, StructuredTool) or thread.llm_config.reasoner:
+                raise ConfigurationError(
+                    f"client {self.name!r} cannot hold a reply to the schema of {output.name!r}, which allows free keys, values of any "
+                    "type or tuples: close its objects, or use a StructuredTool and reasoner=False, so that it can be asked for as a tool call"
+                )
+            # With tools beside it, the model works with them first, and answers by calling this one.
+            choice: dict[str, Any] = {"type": "any"} if offer.tools else _must_call(output)
+            return {"tools": [*map(_tool, offer.tools), _tool(output)], "tool_choice": choice}
+        return _offered(offer) if offer.tools else _tools_of_history(thread, messages)
 
     def _parameters(self, config: LLMConfig) -> dict[str, Any]:
         parameters: dict[str, Any] = {}
@@ -225,17 +239,20 @@ def _merged(messages: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[s
     return merged
 
 
-def _tools(thread: ChatThread, offer: Offer, messages: Sequence[ChatMessage]) -> dict[str, Any]:
-    if offer.tools:
-        rendered: dict[str, Any] = {"tools": list(map(_tool, offer.tools))}
-        if offer.forced is not None:
-            rendered["tool_choice"] = {"type": "tool", "name": offer.forced.name, "disable_parallel_tool_use": True}
-        return rendered
+def _offered(offer: Offer) -> dict[str, Any]:
+    choice = {"tool_choice": _must_call(offer.forced)} if offer.forced is not None else {}
+    return {"tools": list(map(_tool, offer.tools)), **choice}
+
+
+def _must_call(tool: Tool) -> dict[str, Any]:
+    return {"type": "tool", "name": tool.name, "disable_parallel_tool_use": True}
+
+
+def _tools_of_history(thread: ChatThread, messages: Sequence[ChatMessage]) -> dict[str, Any]:
+    """Calls in the history need their tools, even where the model may not call any."""
     called = {call.name: None for message in messages for call in message.tool_calls}
-    if not called:
-        return {}
     known = [thread.tool_named(name) or CallableTool(name=name, input_schema={"type": "object"}, strict_schema=False) for name in called]
-    return {"tools": list(map(_tool, known)), "tool_choice": {"type": "none"}}  # calls in the history need their tools
+    return {"tools": list(map(_tool, known)), "tool_choice": {"type": "none"}} if known else {}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -249,16 +266,15 @@ def _output_config(thread: ChatThread) -> dict[str, Any]:
     output: dict[str, Any] = {}
     if config.reasoning_effort not in (None, "none"):
         output["effort"] = config.reasoning_effort
-    if config.response_format is ResponseFormat.structured_output:
-        tool = forced_output(thread)
-        schema = _transformed(tool.input_schema)
-        if schema is None:
-            raise ConfigurationError(
-                f"the schema of {tool.name!r} allows what strict output cannot (free keys, values of any type, tuples): "
-                "use response_format 'tool', or close its objects"
-            )
+    if config.response_format is ResponseFormat.structured_output and (schema := _transformed(forced_output(thread).input_schema)):
         output["format"] = {"type": "json_schema", "schema": schema}
     return {"output_config": output} if output else {}
+
+
+def _needs_tool_for_output(thread: ChatThread) -> bool:
+    """Whether a structured output is asked for whose schema cannot be strict: it is asked for as a tool call then."""
+    wanted = thread.llm_config.response_format is ResponseFormat.structured_output
+    return wanted and _transformed(forced_output(thread).input_schema) is None
 
 
 def _transformed(schema: dict[str, Any]) -> dict[str, Any] | None:

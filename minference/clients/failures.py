@@ -114,12 +114,16 @@ def refused(client: str, *, status: int, headers: Mapping[str, str], body: objec
     """The error for an answer with an error status, or for an error in the middle of a stream (status 200)."""
     told = read_error(body)
     meant = told.status or status if status < 400 else status
+    passing = is_passing(meant, told.names, headers)
+    if meant < 400:  # the request was taken, so the fault is on the server's side
+        passing = is_passing(500, told.names, headers)
     code = told.names[0] if told.names else None
+    what = f"refused with status {meant}" if meant >= 400 else "broke off its stream with an error"
     return ProviderRefused(
         client,
-        without_key(f"refused with status {meant}{f' ({code})' if code else ''}: {told.message}", key),
+        without_key(f"{what}{f' ({code})' if code else ''}: {told.message}", key),
         status=meant,
-        retryable=is_passing(meant, told.names, headers),
+        retryable=passing,
         retry_after=retry_after(headers),
         code=without_key(code, key) if code else None,
         request_id=request_id(headers),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from minference.errors import ConfigurationError
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool, StructuredTool
 from tests.clients.threads import ADD, CITY, CITY_STRICT, SCORES, asked, conversation, user
 
 ADD_TOOL = {
@@ -192,10 +194,23 @@ def test_an_empty_reply_is_left_out_because_empty_text_is_refused() -> None:
     assert client().to_request(thread)["messages"] == [said("user", text("Hm?"), text("Hello?"))]
 
 
-def _with_scores() -> ChatThread:
+def test_a_structured_output_with_free_keys_is_asked_for_as_a_tool_call() -> None:
     thread = asked("anthropic", ResponseFormat.structured_output)
     thread.forced_output = SCORES
+    scores = {"name": "scores", "input_schema": SCORES.json_schema}
+    choice = {"type": "tool", "name": "scores", "disable_parallel_tool_use": True}
+    assert client().to_request(thread) == {**PLAIN, "tools": [scores], "tool_choice": choice, **CACHED}
+    thread.tools = [ADD]
+    assert client().to_request(thread) == {**PLAIN, "tools": [ADD_TOOL, scores], "tool_choice": {"type": "any"}, **CACHED}
+
+
+def _with_output(output: CallableTool | StructuredTool, **fields: Any) -> ChatThread:
+    thread = asked("anthropic", ResponseFormat.structured_output, **fields)
+    thread.forced_output = output
     return thread
+
+
+FREE = CallableTool(name="free", input_schema={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -205,7 +220,8 @@ def _with_scores() -> ChatThread:
         (asked("anthropic", reasoning_effort="minimal"), "use 'none', 'low', 'medium', 'high' or 'max'"),
         (asked("anthropic", ResponseFormat.tool, reasoner=True), "cannot reason before a forced tool"),
         (asked("anthropic", extra={"system": "x"}), r"llm_config.extra\['system'\] cannot be sent"),
-        (_with_scores(), "use response_format 'tool', or close its objects"),
+        (_with_output(FREE), "close its objects, or use a StructuredTool"),
+        (_with_output(SCORES, reasoner=True), "reasoner=False"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_can(thread: ChatThread, says: str) -> None:

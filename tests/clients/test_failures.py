@@ -83,3 +83,18 @@ def test_an_error_carries_its_facts_and_not_the_key() -> None:
 )
 def test_error_bodies_of_all_kinds_are_told(body: object, says: str) -> None:
     assert str(refused("vllm", status=502, headers={}, body=body, key=None)) == f"vllm: refused with status 502: {says}"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retryable"),
+    [
+        ({"type": "overloaded_error"}, 529, True),
+        ({"code": 502}, 502, True),
+        ({"type": "BadRequestError", "code": 400}, 400, False),
+        ({"type": "something_new"}, 200, True),
+        ({"type": "something_new", "code": "insufficient_quota"}, 429, False),
+    ],
+)
+def test_an_error_in_the_middle_of_a_stream_has_the_status_that_it_names(error: object, status: int, retryable: bool) -> None:
+    found = refused("openai", status=200, headers={}, body={"error": error}, key=None)
+    assert (found.status, found.retryable) == (status, retryable)
