@@ -150,8 +150,8 @@ class AnthropicClient:
             output = forced_output(thread)
             if not isinstance(output, StructuredTool) or thread.llm_config.reasoner:
                 raise ConfigurationError(
-                    f"client {self.name!r} cannot hold a reply to the schema of {output.name!r}, which allows free keys, values of any "
-                    "type or tuples: close its objects, or use a StructuredTool and reasoner=False, so that it can be asked for as a tool call"
+                    f"client {self.name!r} cannot hold a reply to the schema of {output.name!r}, which allows free keys, any values or "
+                    "tuples: close its objects, or use a StructuredTool and reasoner=False, so that it can be asked for as a tool call"
                 )
             # With tools beside it, the model works with them first, and answers by calling this one.
             choice: dict[str, Any] = {"type": "any"} if offer.tools else _must_call(output)
