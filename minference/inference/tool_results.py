@@ -69,9 +69,10 @@ def _json_value(name: str, result: object, hint: TypeAdapter[Any] | None) -> Jso
     adapter = hint or _ANYTHING
     try:
         checked = adapter.validate_python(result)
+        text = adapter.dump_json(checked, by_alias=True, warnings="error")
+        # Only now: writing JSON has found cycles, and has made null of NaN.
         if not is_finite(adapter.dump_python(checked, by_alias=True, warnings="error")):
             raise InvalidToolResult(name, "it holds NaN or an infinite number, which JSON cannot hold")
-        text = adapter.dump_json(checked, by_alias=True, warnings="error")
         value: JsonValue = from_json(text, allow_inf_nan=False)
     except ValidationError as error:
         raise InvalidToolResult(name, validation_errors(error)) from error

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from minference.ecs.callables import CallableRegistry
 from minference.errors import InvalidToolArguments, RepeatedCall, ToolError, ToolRaised, ToolTimedOut, UnknownTool, UnusableFunction
@@ -18,7 +19,7 @@ from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucce
 from minference.inference.tool_threads import Abandoned, Raised, Returned, ToolThreads
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.schemas import schema_errors, schema_validator, validation_errors
-from minference.threads.signatures import Signature, signature_of
+from minference.threads.signatures import Signature, is_finite, signature_of
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool, Tool
 
@@ -27,7 +28,6 @@ GRACE = 2.0
 
 _log = logging.getLogger(__name__)
 _process_threads = ToolThreads()
-_left_behind: set[asyncio.Task[Any]] = set()
 
 
 async def run_tool_call(tool: CallableTool, call: ToolCall, *, threads: ToolThreads | None = None) -> ToolOutcome:
@@ -99,6 +99,8 @@ class _Prepared:
     def bind(self, arguments: dict[str, JsonValue]) -> dict[str, Any]:
         """The arguments as the function wants them."""
         name = self.tool.name
+        if (odd := _not_json(arguments)) is not None:
+            raise InvalidToolArguments(name, odd)
         if self.input_schema is not None and (wrong := schema_errors(schema_validator(name, self.input_schema), arguments)):
             raise InvalidToolArguments(name, wrong)
         if self.signature is None:
@@ -112,6 +114,17 @@ class _Prepared:
         """The result as JSON data."""
         hint: TypeAdapter[Any] | None = self.signature.result if self.signature else None
         return succeeded(self.tool.name, result, hint, self.output_schema)
+
+
+def _not_json(arguments: dict[str, JsonValue]) -> str | None:
+    """What Python reads as JSON and strict JSON is not: half of a surrogate pair, a number too large for a float."""
+    if not is_finite(arguments):
+        return "a number is too large"
+    try:
+        to_json(arguments)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _prepare(tool: CallableTool) -> _Prepared:
@@ -185,8 +198,6 @@ async def _stop(task: asyncio.Task[Any], tool: CallableTool) -> bool:
     done, _ = await asyncio.wait({task}, timeout=GRACE)
     if not done:
         _log.warning("tool %s ignored its cancellation for %g s and was left behind", tool.name, GRACE)
-        _left_behind.add(task)
-        task.add_done_callback(_left_behind.discard)
     return bool(done)
 
 

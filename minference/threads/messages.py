@@ -70,7 +70,7 @@ class ToolCall(BaseModel):
         """
         try:
             parsed = json.loads(self.arguments_json or "{}", parse_constant=_refuse_constant)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidToolArguments(self.name, f"{self.arguments_json[:200]!r} is not JSON ({error})") from error
         if not isinstance(parsed, dict):
             raise InvalidToolArguments(self.name, f"{self.arguments_json[:200]!r} is not a JSON object")

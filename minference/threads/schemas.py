@@ -31,7 +31,6 @@ def check_schema(name: str, schema: Mapping[str, Any]) -> None:
     Raises:
         InvalidToolSchema: It is not; `name` is the tool that it belongs to.
     """
-    canonical(name, schema)
     schema_validator(name, schema)
     if schema.get("type") != "object":
         raise InvalidToolSchema(name, _not_an_object(schema))
@@ -45,6 +44,7 @@ def schema_validator(name: str, schema: Mapping[str, Any]) -> jsonschema_rs.Vali
     """
     import jsonschema_rs
 
+    text = canonical(name, schema)
     refused: list[str] = []
 
     def refuse(uri: str) -> Any:
@@ -52,7 +52,8 @@ def schema_validator(name: str, schema: Mapping[str, Any]) -> jsonschema_rs.Vali
         raise LookupError(uri)
 
     try:
-        return jsonschema_rs.validator_for(dict(schema), retriever=refuse)
+        # The schema of a cold snapshot is made of frozen containers, which jsonschema_rs does not take for lists and dicts.
+        return jsonschema_rs.validator_for(json.loads(text), retriever=refuse)
     except jsonschema_rs.ValidationError as error:
         reason = f"{_at(error.instance_path)}{error.message}"
         if refused:

@@ -33,7 +33,7 @@ class _SchemaWriter(GenerateJsonSchema):
 
     def encode_default(self, dft: Any) -> Any:
         encoded = super().encode_default(dft)
-        if not is_finite(encoded):
+        if not (is_finite(encoded) and is_finite(dft)):
             raise PydanticSerializationError("JSON has no such number")
         return encoded
 
@@ -302,7 +302,7 @@ def _shown(hint: Any) -> str:
 
 
 def is_finite(value: object) -> bool:
-    """Whether no number in plain data is NaN or infinite."""
+    """Whether no number in lists, dicts and the like is NaN or infinite. They must not contain themselves."""
     stack: list[object] = [value]
     while stack:
         match stack.pop():

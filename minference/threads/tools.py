@@ -23,7 +23,7 @@ from minference.threads.schemas import (
     schema_validator,
     validation_errors,
 )
-from minference.threads.signatures import signature_of
+from minference.threads.signatures import is_finite, signature_of
 
 TOOL_NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$"
 
@@ -224,6 +224,8 @@ class StructuredTool(Entity):
             raise InvalidToolArguments(self.name, f"{shown[:200]!r} is not JSON ({error})") from error
         if not isinstance(plain, dict):
             raise InvalidToolArguments(self.name, f"the answer is a JSON {type(plain).__name__}, and an object is wanted")
+        if not is_finite(plain):
+            raise InvalidToolArguments(self.name, "a number is too large")
         return plain
 
 
