@@ -1,0 +1,159 @@
+"""Every command with its arguments. The work is imported when the command runs, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption
+
+EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
+3 the database; 130 interrupted."""
+
+app = typer.Typer(
+    name="minference",
+    help="Git for conversations, with a fleet of models attached.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+threads = typer.Typer(help="List, read and compare saved threads.", no_args_is_help=True, rich_markup_mode=None)
+local = typer.Typer(help="The embedded model.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(threads, name="threads")
+app.add_typer(local, name="local")
+
+ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help=THREAD_HELP)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from minference import __version__
+
+        print(f"minference {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    del version
+
+
+@app.command()
+def demo(
+    database: Annotated[str, typer.Option("--database", "-d", help=DATABASE_HELP)] = "sqlite:///minference-demo.db",
+) -> None:
+    """Run several threads against the embedded model in parallel, and look at what was saved."""
+    from minference.cli.demo import demo as work
+
+    raise typer.Exit(work(database))
+
+
+@app.command()
+def chat(
+    client: Annotated[str | None, typer.Option(help="The client: openai, anthropic, local, ... (see `minference doctor`).")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name as the provider knows it.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    thread: Annotated[str | None, typer.Option(help=f"Continue a thread. {THREAD_HELP}")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest reply.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+) -> None:
+    """Talk to a model; every turn is saved. Also reads lines from a pipe. Ctrl-D ends."""
+    from minference.cli.chat import ChatOptions
+    from minference.cli.chat import chat as work
+
+    raise typer.Exit(work(ChatOptions(client, model, system, thread, max_tokens), database))
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file like configs/example.toml.")],
+    database: Annotated[
+        str | None, typer.Option("--database", "-d", envvar="MINFERENCE_DATABASE", help=f"{DATABASE_HELP} Default: the file's.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the results to this file as JSON lines, all or nothing.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run many prompts in parallel. The same command again continues where it stopped and repeats nothing."""
+    from minference.cli.run import run as work
+
+    raise typer.Exit(work(file, database, output, as_json))
+
+
+@app.command()
+def doctor(
+    ping: Annotated[list[str] | None, typer.Option(help="Also ask this client for a short answer (CLIENT or CLIENT/MODEL).")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is configured, what is missing, and whether the database can be opened. Changes nothing."""
+    from minference.cli.doctor import doctor as work
+
+    raise typer.Exit(work(ping or [], database, as_json))
+
+
+@threads.command("list")
+def threads_list(
+    limit: Annotated[int, typer.Option(min=1, help="The most threads to print.")] = 50,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the threads, the one saved last first."""
+    from minference.cli.threads import list_threads
+
+    list_threads(database, limit, as_json)
+
+
+@threads.command("show")
+def threads_show(
+    thread: ThreadArgument,
+    version: Annotated[str | None, typer.Option(help="An older version: the first or last characters of its id.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the messages of a thread, with tool calls and their results."""
+    from minference.cli.threads import show_thread
+
+    show_thread(database, thread, version, as_json)
+
+
+@threads.command("log")
+def threads_log(
+    thread: ThreadArgument,
+    limit: Annotated[int, typer.Option(min=1, help="The most versions to print.")] = 30,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions of a thread, the newest first: when, who, why, and what changed."""
+    from minference.cli.threads import log_thread
+
+    log_thread(database, thread, limit, as_json)
+
+
+@threads.command("diff")
+def threads_diff(
+    first: Annotated[str, typer.Argument(metavar="A", help=f"{THREAD_HELP} Or a version.")],
+    second: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="Likewise. Without it, A is compared with the version before it.")
+    ] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what differs between two versions, from A to B."""
+    from minference.cli.threads import diff_threads
+
+    diff_threads(database, first, second, as_json)
+
+
+@local.command("setup")
+def local_setup() -> None:
+    """Install the embedded model and what runs it."""
+    from minference.cli.local import setup
+
+    raise typer.Exit(setup())

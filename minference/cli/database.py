@@ -1,0 +1,53 @@
+"""Which database a command means, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from minference.errors import DatabaseUnreadable
+from minference.storage.base import EntityStorage
+from minference.storage.open import open_storage
+
+_SCHEMES = ("sqlite", "postgresql", "postgres", "memory")
+
+
+def url_of(database: str) -> str:
+    """The URL of what a user wrote: a URL as it is, anything else as the path of an SQLite file."""
+    return database if database.partition(":")[0].partition("+")[0] in _SCHEMES else f"sqlite:///{database}"
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite URL; `None` for other databases."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] != "sqlite":
+        return None
+    path = rest.removeprefix("/").partition("?")[0]
+    return Path(path) if path and path != ":memory:" else None
+
+
+@asynccontextmanager
+async def reading(database: str) -> AsyncIterator[EntityStorage]:
+    """The storage for a command that only reads: a file that is not there is an error, not a new database.
+
+    Raises:
+        DatabaseUnreadable: There is no such file, or it cannot be opened.
+    """
+    url = url_of(database)
+    path = file_of(url)
+    if path is not None and not path.is_file():
+        raise DatabaseUnreadable(url, "there is no such file; pass --database, or set MINFERENCE_DATABASE")
+    async with open_storage(url) as storage:
+        yield storage
+
+
+@asynccontextmanager
+async def writing(database: str) -> AsyncIterator[EntityStorage]:
+    """The storage for a command that saves; a missing SQLite file is created.
+
+    Raises:
+        DatabaseUnreadable: It cannot be opened.
+    """
+    async with open_storage(url_of(database)) as storage:
+        yield storage

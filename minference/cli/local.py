@@ -1,0 +1,18 @@
+"""`minference local ...`: the embedded model."""
+
+from __future__ import annotations
+
+from minference.cli.output import stderr
+
+
+def setup() -> int:
+    """Install what the embedded model needs.
+
+    Raises:
+        MissingExtra: It could not be installed; says what to run by hand.
+    """
+    from minference.clients.local_setup import install
+
+    install()
+    stderr().print("the embedded model is ready: try `minference chat --client local`")
+    return 0

@@ -1,0 +1,56 @@
+"""The entry point `minference`: the commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from minference.cli.commands import app
+from minference.errors import MinferenceError, StorageError
+
+SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code; an error is one line on stderr."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = typer.main.get_command(app).main(list(arguments), prog_name="minference", standalone_mode=False)
+        sys.stdout.flush()
+    except MinferenceError as error:
+        return _fail(str(error), code_of(error))
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message().rstrip('.')} (see `minference --help`)", USAGE) if str(error) else USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what was answered before is saved", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever reads us has left, e.g. `| head`: let the interpreter flush into nothing when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def code_of(error: MinferenceError) -> int:
+    """The exit code for an error that ended a command."""
+    from minference.errors import ProviderError
+
+    if isinstance(error, StorageError):
+        return STORAGE
+    return SOME_FAILED if isinstance(error, ProviderError) else USAGE
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

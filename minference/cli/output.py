@@ -1,0 +1,59 @@
+"""How commands print: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from minference.ecs.diff_render import printable
+
+WIDE = 200
+"""Columns when nobody looks: a pipe or a file gets whole lines."""
+
+
+def stdout() -> Console:
+    """A console on stdout. Nothing that is printed is read as markup."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """A console on stderr."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if stream.isatty() else WIDE)
+
+
+def print_json(data: Any, *, lines: bool = False) -> None:
+    """One JSON document, indented; with `lines`, on one line."""
+    print(to_json(data, indent=None if lines else 2).decode())
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A plain table; cells may hold anything, what would steer the terminal is made visible."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    return made
+
+
+def when(moment: datetime) -> str:
+    """A time in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def one_line(text: str, longest: int = 70) -> str:
+    """The beginning of a text, on one line."""
+    flat = " ".join(printable(text).split())
+    return flat if len(flat) <= longest else f"{flat[: longest - 1]}…"

@@ -1,0 +1,132 @@
+"""`minference run FILE`: many prompts in parallel, with everything saved as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from minference.cli.database import file_of, url_of, writing
+from minference.cli.options import DEFAULT_DATABASE
+from minference.cli.output import one_line, print_json, stderr, stdout, table
+from minference.cli.run_file import RunFile, read_run_file
+from minference.cli.run_threads import Plan, RunThread, prepare
+from minference.errors import InvalidRunFile
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.outcomes import Completed, Outcome
+from minference.inference.progress import ProgressEvent, RichProgress, TokensUsed
+
+
+def run(file: Path, database: str | None, output: Path | None, as_json: bool) -> int:
+    """Run the file and print the results. Returns 1 if some threads failed, else 0.
+
+    Raises:
+        InvalidRunFile: Something in the file is not valid; nothing was sent or stored.
+        ConfigurationError: The client cannot be used; nothing was sent or stored.
+        StorageError: The database cannot be used.
+    """
+    checked = read_run_file(file)
+    plan = prepare(file, checked)
+    if output is not None and not output.parent.is_dir():
+        raise InvalidRunFile(str(output), "its folder does not exist: make it first")
+    return asyncio.run(_run(plan, database or _database(file, checked), output, as_json))
+
+
+async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) -> int:
+    began = time.monotonic()
+    progress = CountingProgress()
+    async with writing(database) as storage:
+        threads = await plan.threads(storage)
+        limits = plan.run.limits
+        async with InferenceOrchestrator(storage=storage, limits=limits, progress=progress, author=f"run {plan.name}") as orchestrator:
+            outcomes = await orchestrator.run([each.thread for each in threads], max_turns=plan.run.max_turns)
+    results = [result_json(each, outcome) for each, outcome in zip(threads, outcomes, strict=True)]
+    if output is not None:
+        write_atomically(output, b"".join(to_json(result) + b"\n" for result in results))
+    if as_json:
+        for result in results:
+            print_json(result, lines=True)
+    else:
+        stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)))
+    failed = sum(not outcome.ok for outcome in outcomes)
+    stderr().print(_summary(results, failed, progress.tokens, time.monotonic() - began), soft_wrap=True)
+    return 1 if failed else 0
+
+
+class CountingProgress:
+    """The progress bar, and the sum of the tokens."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._bar = RichProgress(console=stderr())
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Count and show the event."""
+        if isinstance(event, TokensUsed):
+            self.tokens += event.usage.total_tokens
+        self._bar(event)
+
+
+def result_json(each: RunThread, outcome: Outcome) -> dict[str, Any]:
+    """What became of one prompt, as data."""
+    done = isinstance(outcome, Completed)
+    return {
+        "id": each.id,
+        "status": "done" if done else "failed",
+        "already_done": isinstance(outcome, Completed) and outcome.output is None,
+        "thread": str(each.thread.lineage_id),
+        "version": str(each.thread.ecs_id),
+        "text": outcome.content if isinstance(outcome, Completed) else None,
+        "object": outcome.object if isinstance(outcome, Completed) else None,
+        "error": None if isinstance(outcome, Completed) else f"{type(outcome.error).__name__}: {outcome.error}",
+    }
+
+
+def _row(result: dict[str, Any]) -> tuple[str, str, str]:
+    status = "done before" if result["already_done"] else result["status"]
+    said = result["error"] or (to_json(result["object"]).decode() if result["object"] is not None else result["text"])
+    return one_line(result["id"], 40), status, one_line(said, 110)
+
+
+def _summary(results: Sequence[dict[str, Any]], failed: int, tokens: int, seconds: float) -> str:
+    before = sum(result["already_done"] for result in results)
+    done = f"{len(results) - failed} done" + (f" ({before} of them before)" if before else "")
+    again = "; run the same command again to retry them" if failed else ""
+    return f"{done}, {failed} failed, {tokens:,} tokens, {seconds:.1f} s{again}"
+
+
+def _database(file: Path, run: RunFile) -> str:
+    """The file's database, a path in it being relative to the file."""
+    if run.database is None:
+        return DEFAULT_DATABASE
+    url = url_of(run.database)
+    path = file_of(url)
+    return url if path is None or path.is_absolute() else f"sqlite:///{file.parent / path}"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Let the file hold all of the data, or be as it was.
+
+    Raises:
+        InvalidRunFile: It cannot be written.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with suppress(OSError):
+                Path(temporary).unlink()
+        raise InvalidRunFile(str(path), f"cannot write it: {error.strerror}; the results are in the database") from error

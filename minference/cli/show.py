@@ -1,0 +1,184 @@
+"""Threads, versions and messages as tables, text and JSON data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from minference.cli.output import one_line, table, when
+from minference.ecs.diff import CollectionChanged, EntityDiff
+from minference.ecs.diff_render import printable
+from minference.ecs.lineage import VersionInfo, short_id
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+
+_ROLES = {MessageRole.user: "bold cyan", MessageRole.assistant: "bold green", MessageRole.tool: "bold magenta", MessageRole.system: "bold"}
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadLine:
+    """One line of the list of threads."""
+
+    thread: ChatThread
+    head: VersionInfo
+    versions: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as data."""
+        return {
+            "thread": str(self.head.lineage_id),
+            "version": str(self.head.ecs_id),
+            "name": self.thread.name,
+            "messages": len(self.thread.history),
+            "client": self.thread.llm_config.client,
+            "model": self.thread.llm_config.model,
+            "versions": self.versions,
+            "updated": self.head.created_at.isoformat(),
+        }
+
+
+def list_table(lines: Iterable[ThreadLine]) -> Table:
+    """The list of threads."""
+    rows = (
+        (
+            short_id(line.head.lineage_id),
+            line.thread.name or "",
+            str(len(line.thread.history)),
+            f"{line.thread.llm_config.client}/{line.thread.llm_config.model}",
+            str(line.versions),
+            when(line.head.created_at),
+        )
+        for line in lines
+    )
+    return table(("thread", "name", "messages", "model", "versions", "updated (UTC)"), rows)
+
+
+def thread_json(thread: ChatThread) -> dict[str, Any]:
+    """One version of a thread as data."""
+    return {
+        "thread": str(thread.lineage_id),
+        "version": str(thread.ecs_id),
+        "parent": str(thread.parent_id) if thread.parent_id else None,
+        "created_at": thread.created_at.isoformat(),
+        "name": thread.name,
+        "client": thread.llm_config.client,
+        "model": thread.llm_config.model,
+        "system": thread.system_prompt.content if thread.system_prompt else None,
+        "tools": [tool.name for tool in thread.tools],
+        "messages": [message_json(message) for message in thread.history],
+        "new_message": thread.new_message,
+    }
+
+
+def message_json(message: ChatMessage) -> dict[str, Any]:
+    """One message as data."""
+    usage = message.usage
+    return {
+        "message": str(message.lineage_id),
+        "version": str(message.ecs_id),
+        "role": message.role.value,
+        "content": message.content,
+        "tool_calls": [{"id": call.id, "name": call.name, "arguments_json": call.arguments_json} for call in message.tool_calls],
+        "tool_call_id": message.tool_call_id,
+        "tool_name": message.tool_name,
+        "tool_error": message.tool_error,
+        "reasoning": message.reasoning,
+        "refusal": message.refusal,
+        "finish_reason": message.finish_reason.value if message.finish_reason else None,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+    }
+
+
+def thread_text(thread: ChatThread) -> Text:
+    """One version of a thread for reading."""
+    config = thread.llm_config
+    name = f" {thread.name}" if thread.name else ""
+    parts = [
+        Text(printable(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
+        Text(printable(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
+    ]
+    if thread.system_prompt:
+        parts += [Text(), Text("system", style=_ROLES[MessageRole.system]), Text(printable(thread.system_prompt.content))]
+    for message in thread.history:
+        parts += [Text(), *_message(message)]
+    if thread.new_message is not None:
+        parts += [Text(), Text("user, not sent yet", style=_ROLES[MessageRole.user]), Text(printable(thread.new_message))]
+    return Text("\n").join(parts)
+
+
+def _message(message: ChatMessage) -> Iterator[Text]:
+    heading = Text(message.role.value, style=_ROLES[message.role])
+    if message.tool_name:
+        heading.append(printable(f" {message.tool_name}{' failed' if message.tool_error else ''}"))
+    heading.append(f"  {short_id(message.ecs_id)}", style="dim")
+    if message.usage:
+        heading.append(f"  {message.usage.prompt_tokens} + {message.usage.completion_tokens} tokens", style="dim")
+    if message.finish_reason and message.finish_reason.value not in ("stop", "tool_calls"):
+        heading.append(f"  ended by {message.finish_reason.value}", style="yellow")
+    yield heading
+    if message.reasoning:
+        yield Text(printable(message.reasoning), style="dim italic")
+    if message.content:
+        yield Text(printable(message.content))
+    if message.refusal:
+        yield Text(printable(f"refused: {message.refusal}"), style="yellow")
+    for call in message.tool_calls:
+        yield Text(printable(f"-> {call.name}({call.arguments_json})"), style="magenta")
+
+
+def log_entry(version: VersionInfo, changes: list[str], *, head: bool) -> dict[str, Any]:
+    """One version of the log as data."""
+    return {
+        "version": str(version.ecs_id),
+        "parent": str(version.parent_id) if version.parent_id else None,
+        "created_at": version.created_at.isoformat(),
+        "time": when(version.created_at),
+        "commit": version.commit.id,
+        "author": version.commit.author,
+        "note": version.commit.note,
+        "head": head,
+        "changes": changes,
+    }
+
+
+def log_table(entries: Iterable[dict[str, Any]]) -> Table:
+    """The log for reading."""
+    rows = (
+        (
+            entry["version"][-8:] + (" (head)" if entry["head"] else ""),
+            entry["time"],
+            one_line(entry["author"] or "", 24),
+            one_line(entry["note"] or "", 40),
+            one_line("; ".join(entry["changes"]), 90),
+        )
+        for entry in entries
+    )
+    return table(("version", "time (UTC)", "author", "note", "changes"), rows)
+
+
+def summarise(diff: EntityDiff) -> list[str]:
+    """What changed, in a few words per field."""
+    return [_in_short(name, change) for name, change in diff.fields.items()] or ["nothing"]
+
+
+def _in_short(name: str, change: object) -> str:
+    if not isinstance(change, CollectionChanged):
+        return name
+    said = [one_line(_who(each.entity), 50) for each in change.added]
+    counts = ((len(change.removed), "removed"), (len(change.moved), "moved"), (len(change.changed), "changed"))
+    parts = [f"+ {', '.join(said)}"] if said else []
+    parts += [f"{count} {word}" for count, word in counts if count]
+    return f"{name} {', '.join(parts)}"
+
+
+def _who(entity: object) -> str:
+    if not isinstance(entity, ChatMessage):
+        return type(entity).__name__
+    if entity.tool_calls:
+        return f"{entity.role.value} calls {', '.join(call.name for call in entity.tool_calls)}"
+    return f"{entity.role.value} {entity.content!r}"
