@@ -1,22 +1,26 @@
 """Plain values in the form in which they are stored: JSON that loads equal to what was dumped.
 
 The JSON is written by pydantic from the field's annotation alone, so that serialisers made for presentation on the
-class do not get a say. Two things go beyond strict JSON: `NaN` and the infinities stand as bare words, and lone
-surrogates as `\\udXXX`; the storage hides both from databases that refuse them.
+class do not get a say. Two things go beyond strict JSON: `NaN` and the infinities stand as bare words, and surrogates
+(halves of characters, as streams cut them) as `\\udXXX`; the storage hides both from databases that refuse them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 
 from minference.ecs.entity import Entity
 from minference.errors import UnstorableValue
+
+_REPLACED = "\ufffd".encode()
+_ESCAPE = re.compile(r"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 
 
 def stored_config(cls: type[Entity]) -> ConfigDict:
@@ -52,13 +56,20 @@ def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
         ValidationError: The value does not fit the annotation (any more).
     """
     adapter = _adapter(cls, field)
-    try:
-        return adapter.validate_json(data, strict=False, by_alias=False, by_name=True)
-    except ValidationError as error:
-        if error.errors(include_url=False, include_input=False, include_context=False)[0]["type"] != "json_invalid":
-            raise
-        # Lone surrogates: pydantic's parser refuses them, the standard library's does not.
-        return adapter.validate_python(json.loads(data), strict=False, by_alias=False, by_name=True)
+    text = data if isinstance(data, str) else data.decode()
+    if has_surrogates(text):
+        return adapter.validate_python(parse(text), strict=False, by_alias=False, by_name=True)
+    return adapter.validate_json(text, strict=False, by_alias=False, by_name=True)
+
+
+def has_surrogates(document: str) -> bool:
+    """Whether a JSON document holds surrogates, lone or not, as escapes: no parser would give back all of them."""
+    return "\\u" in document and any(match[1] for match in _ESCAPE.finditer(document))
+
+
+def parse(document: str) -> Any:
+    """What a JSON document holds, each surrogate as it is: the standard parser would join two to one character."""
+    return json.loads(_ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[0], document))
 
 
 def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> None:
@@ -92,14 +103,27 @@ def _dumper(cls: type[Entity], field: str) -> Callable[[object], bytes]:
 
     def dump(value: object) -> bytes:
         try:
-            return serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
-        except (PydanticSerializationError, ValueError) as error:
-            if "surrogates not allowed" not in str(error):
-                raise UnstorableValue(cls.__kind__, field, str(error)) from error
-        plain = serializer.to_python(value, mode="json", by_alias=False, round_trip=True, warnings="error")
-        return json.dumps(plain, separators=(",", ":")).encode()
+            dumped = serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+            # Pydantic refuses lone surrogates in values, but in keys it puts U+FFFD in their place.
+            return dumped if _REPLACED not in dumped else _dump_surrogates(serializer, value) or dumped
+        except (PydanticSerializationError, ValueError, TypeError) as error:
+            if "surrogates not allowed" in str(error) and (escaped := _dump_surrogates(serializer, value)) is not None:
+                return escaped
+            raise UnstorableValue(cls.__kind__, field, str(error)) from error
 
     return dump
+
+
+def _dump_surrogates(serializer: SchemaSerializer, value: object) -> bytes | None:
+    """The stored form of a value that holds surrogates, those escaped; `None` if it holds none."""
+    plain = serializer.to_python(value, by_alias=False, round_trip=True, warnings="error")
+    dumped = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_to_jsonable)
+    escaped = dumped.encode(errors="backslashreplace")
+    return escaped if has_surrogates(escaped.decode()) else None
+
+
+def _to_jsonable(value: object) -> Any:
+    return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="constants")
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -169,7 +169,7 @@ async def test_what_cannot_be_an_sqlite_file_is_named(tmp_path: Path, name: str,
 
 async def test_a_postgresql_database_that_is_not_there_is_named(postgresql_url: str) -> None:
     engine = open_engine(postgresql_url.replace("/test_", "/gone_"))
-    with pytest.raises(DatabaseUnreadable, match='database "gone_[0-9]+" does not exist'):
+    with pytest.raises(DatabaseUnreadable, match=r'database "gone_[0-9]+" does not exist'):
         await open_database(engine)
     await engine.dispose()
 
@@ -184,7 +184,7 @@ async def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://x/y", "postgresql+psycopg://x/y", "chats.db"])
 def test_a_url_that_cannot_be_used_says_what_can(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="use sqlite:///file.db"):
+    with pytest.raises(ConfigurationError, match=r"use sqlite:///file\.db"):
         open_engine(url)
 
 

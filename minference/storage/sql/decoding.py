@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from minference.ecs.entity import Entity
-from minference.ecs.values import load_json, stored_config, stored_type
+from minference.ecs.values import load_json, parse, stored_config, stored_type
 from minference.errors import UnknownStoredField, UnreadableVersion
 from minference.storage.sql.types import MARKER, Kind, unescape_json, unescape_text
 
@@ -118,10 +118,10 @@ class Decoder:
     def _load_escaped(self, name: str, document: str) -> Any:
         if name != _PACKED:
             return load_json(self._cls, name, document)
-        parts = json.loads(document)
+        parts = parse(document)
         if unknown := parts.keys() - set(self._packed):
             raise UnknownStoredField(self._cls.__kind__, sorted(unknown))
-        return {part: load_json(self._cls, part, json.dumps(value)) for part, value in parts.items()}
+        return {part: load_json(self._cls, part, _redump(value)) for part, value in parts.items()}
 
     def _unpack(self, found: list[dict[str, Any]]) -> None:
         for values in found:
@@ -141,5 +141,9 @@ class Decoder:
         unknown = sorted({str(problem["loc"][-1]) for problem in problems if problem["type"] == "extra_forbidden"})
         if unknown:
             return UnknownStoredField(self._cls.__kind__, unknown)
-        place = ".".join(str(part) for part in problems[0]["loc"][1:] if part != _PACKED)
-        return UnreadableVersion(self._cls.__kind__, f"{place}: {problems[0]['msg']}")
+        place = [str(part) for part in problems[0]["loc"][1:] if part != _PACKED]
+        return UnreadableVersion(self._cls.__kind__, ": ".join([*([".".join(place)] if place else []), problems[0]["msg"]]))
+
+
+def _redump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()

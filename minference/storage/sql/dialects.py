@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -134,7 +135,7 @@ _BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
 def diagnose(error: BaseException) -> Diagnosis:
     """What an exception of a driver, bare or wrapped by SQLAlchemy, means for whoever was writing."""
     chain = list(_chain(error))
-    for each in chain:
+    for each in reversed(chain):
         if isinstance(each, sqlite3.Error):
             return _of_sqlite(each)
         if isinstance(state := getattr(each, "sqlstate", None), str):
@@ -144,8 +145,8 @@ def diagnose(error: BaseException) -> Diagnosis:
     return Permanent(f"{type(error).__name__}: {error}")
 
 
-def _chain(error: BaseException) -> Any:
-    """The exception and those that it wraps."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and those that it wraps, down to the driver's own."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen

@@ -27,7 +27,7 @@ from pydantic_core import to_json
 from sqlalchemy import Column, Table
 
 from minference.ecs.entity import Entity
-from minference.ecs.values import dump_json
+from minference.ecs.values import dump_json, parse
 from minference.errors import UnknownStoredField, UnstorableValue
 from minference.storage.sql.decoding import Decoder, Loaded
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
@@ -317,8 +317,8 @@ def _document(data: bytes) -> str | None:
 
 
 def _dump_keys(keys: Sequence[str]) -> str:
-    return escape_json(json.dumps(list(keys)))
+    return escape_json(json.dumps(list(keys), ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
 def _load_keys(stored: str) -> tuple[str, ...]:
-    return tuple(json.loads(unescape_json(stored)))
+    return tuple(parse(unescape_json(stored)))

@@ -18,6 +18,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Boolean, DateTime, Dialect, Float, Integer, SmallInteger, String, Text, Uuid, types
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from minference.ecs.values import has_surrogates, parse
+
 DialectName = Literal["sqlite", "postgresql"]
 Encoder = Callable[[Any], Any]
 
@@ -43,19 +45,19 @@ class Kind(Enum):
 def escape_text(value: str) -> str:
     """`value` in a form that every database keeps; almost always `value` itself."""
     if value.isascii():
-        return value if "\0" not in value else MARKER + json.dumps(value)[1:-1]
-    if "\0" not in value and value[0] != MARKER:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return MARKER + json.dumps(value)[1:-1]
-        return value
-    return MARKER + json.dumps(value)[1:-1]
+        return _escaped(value) if "\0" in value else value
+    if "\0" in value or value[0] == MARKER or _has_surrogates(value):
+        return _escaped(value)
+    return value
+
+
+def _escaped(value: str) -> str:
+    return MARKER + value.encode("unicode_escape").decode("ascii")
 
 
 def unescape_text(stored: str) -> str:
     """The inverse of `escape_text`."""
-    return str(json.loads(f'"{stored[1:]}"')) if stored.startswith(MARKER) else stored
+    return stored[1:].encode("ascii").decode("unicode_escape") if stored.startswith(MARKER) else stored
 
 
 def escape_json(document: str) -> str:
@@ -71,18 +73,14 @@ def unescape_json(stored: str) -> str:
 
 
 def _is_refused(document: str) -> bool:
-    """Whether the document holds `NaN`, an infinity or a lone surrogate."""
-    if "NaN" not in document and "Infinity" not in document and "\\u" not in document:
+    """Whether the document holds `NaN`, an infinity or a surrogate."""
+    if has_surrogates(document):
+        return True
+    if "NaN" not in document and "Infinity" not in document:
         return False
     constants: list[str] = []
-    parsed = json.loads(document, parse_constant=constants.append)
-    if constants:
-        return True
-    try:
-        json.dumps(parsed, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    json.loads(document, parse_constant=constants.append)
+    return bool(constants)
 
 
 def encode_time(value: datetime) -> str:
@@ -149,9 +147,7 @@ class Json(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None:
             return None
-        document = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if _has_surrogates(document):
-            document = json.dumps(value, separators=(",", ":"))
+        document = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
         stored = escape_json(document)
         if dialect.name == "sqlite":
             return stored
@@ -160,7 +156,7 @@ class Json(TypeDecorator[Any]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         if dialect.name == "sqlite" and isinstance(value, str):
             value = json.loads(value)
-        return json.loads(value[1:]) if isinstance(value, str) and value.startswith(MARKER) else value
+        return parse(value[1:]) if isinstance(value, str) and value.startswith(MARKER) else value
 
 
 def _has_surrogates(text: str) -> bool:
