@@ -1,0 +1,298 @@
+"""What goes wrong with one thread stays with it, and nothing that was answered or not yet asked is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from minference.clients.base import Reply
+from minference.clients.scripted import ScriptedClient
+from minference.errors import (
+    ConfigurationError,
+    MissingKey,
+    NothingToAnswer,
+    OrchestratorClosed,
+    ProviderRefused,
+    ProviderUnreachable,
+    RequestTooLarge,
+    ThreadBusy,
+    TurnsExhausted,
+    UnknownClient,
+)
+from minference.inference.limits import RequestLimits
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.retries import RetryPolicy
+from minference.storage.base import EntityStorage
+from minference.threads.config import LLMConfig, ResponseFormat
+from minference.threads.messages import FinishReason, ToolCall
+from minference.threads.outputs import ProcessedOutput
+from minference.threads.thread import ChatThread
+from tests.inference.helpers import AT_ONCE, Keyless, add_tool, completed, failed, said, thread, versions
+
+OVERLOADED = ProviderRefused("scripted", "overloaded", status=503, retryable=True)
+NOT_ALLOWED = ProviderRefused("scripted", "no such model", status=404)
+
+
+async def test_a_thread_that_fails_disturbs_no_other(memory: EntityStorage) -> None:
+    clients = {"good": ScriptedClient(), "bad": ScriptedClient([NOT_ALLOWED], name="bad")}
+    threads = [thread("a", client="good"), thread("b", client="bad"), thread("c", client="good")]
+    async with InferenceOrchestrator(memory, clients=clients) as orchestrator:
+        first, second, third = await orchestrator.run(threads)
+    assert (completed(first).content, completed(third).content) == ("You said: a", "You said: c")
+    assert failed(second).error is NOT_ALLOWED
+    assert said(threads[1]) == [("user", "b")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (lambda: thread("Hi.", client="keyless"), MissingKey),
+        (lambda: thread("Hi.", client="nobody"), UnknownClient),
+        (
+            lambda: thread("Hi.", llm_config=LLMConfig(client="scripted", model="m", response_format=ResponseFormat.tool)),
+            ConfigurationError,
+        ),
+        (lambda: thread("Hi." * 3000), RequestTooLarge),
+        (
+            lambda: thread("Hi.", llm_config=LLMConfig(client="scripted", model="m", fallbacks=(LLMConfig(client="keyless", model="m"),))),
+            MissingKey,
+        ),
+    ],
+    ids=["missing key", "unknown client", "impossible format", "too large", "missing key of a fallback"],
+)
+async def test_what_cannot_be_sent_consumes_no_message(
+    memory: EntityStorage, asked: Callable[[], ChatThread], error: type[Exception]
+) -> None:
+    chat, neighbour = asked(), thread("Me too.")
+    question = chat.new_message
+    clients = {"scripted": ScriptedClient(), "keyless": Keyless()}
+    async with InferenceOrchestrator(memory, clients=clients, limits=RequestLimits(tokens_per_minute=2000)) as orchestrator:
+        outcome, other = await orchestrator.run([chat, neighbour])
+    assert isinstance(failed(outcome).error, error)
+    assert (chat.new_message, chat.history, await memory.has_entity(chat.ecs_id)) == (question, [], False)
+    assert completed(other).content == "You said: Me too."
+
+
+async def test_running_again_after_a_failure_sends_the_same_question_once(memory: EntityStorage) -> None:
+    chat = thread("Hi.")
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient([NOT_ALLOWED, "Hello."])}) as orchestrator:
+        failed((await orchestrator.run([chat]))[0])
+        [outcome] = await orchestrator.run([chat])
+    assert completed(outcome).content == "Hello."
+    assert said(chat) == [("user", "Hi."), ("assistant", "Hello.")]
+
+
+async def test_every_failed_attempt_is_kept_with_the_reply(memory: EntityStorage) -> None:
+    reset = ProviderUnreachable("scripted", "connection reset", retryable=True)
+    client = ScriptedClient([OVERLOADED, reset, "At last."])
+    async with InferenceOrchestrator(memory, clients={"scripted": client}, retry=AT_ONCE) as orchestrator:
+        [outcome] = await orchestrator.run([thread()])
+    done = completed(outcome)
+    assert done.output is not None
+    lines = [line.partition(": ")[2] for line in done.attempts]
+    assert lines == ["scripted: overloaded", "scripted: connection reset"]
+    assert done.output.raw_output.attempts == done.attempts
+    assert len(client.requests) == 3
+
+
+async def test_attempts_are_bounded_and_told(memory: EntityStorage) -> None:
+    client = ScriptedClient(lambda asked: OVERLOADED)
+    async with InferenceOrchestrator(
+        memory, clients={"scripted": client}, retry=RetryPolicy(max_attempts=4, first_pause=0.0)
+    ) as orchestrator:
+        [outcome] = await orchestrator.run([thread()])
+    assert (failed(outcome).error, len(failed(outcome).attempts), len(client.requests)) == (OVERLOADED, 4, 4)
+    assert repr(outcome).endswith("ProviderRefused: scripted: overloaded, 4 failed attempts)")
+
+
+def with_fallback() -> LLMConfig:
+    return LLMConfig(client="first", model="a", fallbacks=(LLMConfig(client="second", model="b"), LLMConfig(client="third", model="c")))
+
+
+async def test_fallbacks_are_tried_in_order_and_the_thread_keeps_its_config(memory: EntityStorage) -> None:
+    clients = {
+        "first": ScriptedClient(lambda asked: OVERLOADED, name="first"),
+        "second": ScriptedClient(lambda asked: OVERLOADED, name="second"),
+        "third": ScriptedClient(name="third"),
+    }
+    chat = thread("Hi.", llm_config=with_fallback())
+    async with InferenceOrchestrator(memory, clients=clients, retry=RetryPolicy(max_attempts=2, first_pause=0.0)) as orchestrator:
+        [outcome] = await orchestrator.run([chat])
+    done = completed(outcome)
+    assert done.output is not None
+    raw = done.output.raw_output
+    assert (done.content, raw.client, raw.request_parameters["model"], len(raw.attempts)) == ("You said: Hi.", "third", "c", 4)
+    assert (await memory.get(ChatThread, chat.ecs_id)).llm_config.client == "first"
+    assert await versions(memory) == {
+        "ChatThread": 2, "ChatMessage": 2, "LLMConfig": 3, "Usage": 1, "RawOutput": 1, "ProcessedOutput": 1,
+    }  # fmt: skip
+
+
+async def test_an_error_that_cannot_pass_tries_no_fallback(memory: EntityStorage) -> None:
+    clients = {name: ScriptedClient([NOT_ALLOWED], name=name) for name in ("first", "second", "third")}
+    async with InferenceOrchestrator(memory, clients=clients) as orchestrator:
+        [outcome] = await orchestrator.run([thread(llm_config=with_fallback())])
+    assert failed(outcome).error is NOT_ALLOWED
+    assert [len(client.requests) for client in clients.values()] == [1, 0, 0]
+
+
+async def test_a_thread_that_never_ends_is_stopped_after_its_turns(memory: EntityStorage) -> None:
+    chat = thread("Go on.", tools=[add_tool()])
+    calls = iter(range(100))
+    client = ScriptedClient(lambda asked: ToolCall.from_arguments(f"call-{next(calls)}", "add", {"a": 1, "b": 1}))
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        [outcome] = await orchestrator.run([chat], max_turns=3)
+        assert isinstance(failed(outcome).error, TurnsExhausted)
+        assert (len(client.requests), len(chat.history)) == (3, 1 + 3 * 2)
+        await orchestrator.run([chat], max_turns=1)
+    assert (len(client.requests), len(chat.history)) == (4, 1 + 4 * 2)
+
+
+async def test_a_thread_with_nothing_to_answer_says_so(memory: EntityStorage) -> None:
+    client = ScriptedClient()
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        [empty] = await orchestrator.run([thread(None)])
+        chat = thread("Hi.")
+        await orchestrator.run([chat])
+        [answered] = await orchestrator.run_parallel_ai_completion([chat])
+    assert [type(failed(outcome).error) for outcome in (empty, answered)] == [NothingToAnswer, NothingToAnswer]
+    assert len(client.requests) == 1
+
+
+async def test_running_a_thread_that_is_done_calls_nobody(memory: EntityStorage) -> None:
+    client = ScriptedClient()
+    chat = thread("Hi.")
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        await orchestrator.run([chat])
+        before = await versions(memory)
+        [again] = await orchestrator.run([await memory.get(ChatThread, chat.ecs_id)])
+    assert (completed(again).content, completed(again).output, len(client.requests)) == ("You said: Hi.", None, 1)
+    assert await versions(memory) == before
+
+
+async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+    client = ScriptedClient(waiting(began, gate))
+    chat, other = thread("Hi."), thread("Me too.")
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        with pytest.raises(ThreadBusy, match=str(other.ecs_id)):
+            await orchestrator.run([chat, other, other])
+        assert (chat.history, client.requests) == ([], [])
+        running = asyncio.create_task(orchestrator.run([chat]))
+        await began.wait()
+        with pytest.raises(ThreadBusy):
+            await orchestrator.run([other, chat])
+        gate.set()
+        completed((await running)[0])
+        completed((await orchestrator.run([other]))[0])
+
+
+async def test_two_copies_of_one_version_become_two_branches(memory: EntityStorage) -> None:
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}) as orchestrator:
+        chat = thread("Hi.")
+        await orchestrator.run([chat])
+        copies = [await memory.get(ChatThread, chat.ecs_id) for _ in range(2)]
+        copies[0].new_message, copies[1].new_message = "Left?", "Right?"
+        outcomes = await orchestrator.run(copies)
+    assert [completed(outcome).content for outcome in outcomes] == ["You said: Left?", "You said: Right?"]
+    assert {head.ecs_id for head in await memory.heads(chat.lineage_id)} == {copy.ecs_id for copy in copies}
+
+
+def waiting(began: asyncio.Event, gate: asyncio.Event) -> Callable[[ChatThread], Awaitable[str]]:
+    async def answer(asked: ChatThread) -> str:
+        began.set()
+        await gate.wait()
+        return "Here I am."
+
+    return answer
+
+
+async def test_a_cancelled_run_saves_the_replies_that_are_on_their_way(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+    chat, queued = thread("Are you there?"), thread("And you?")
+    limits = RequestLimits(max_in_flight=1)
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient(waiting(began, gate))}, limits=limits) as orchestrator:
+        running = asyncio.create_task(orchestrator.run([chat, queued]))
+        await began.wait()
+        running.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    stored = await memory.get(ChatThread, chat.ecs_id)
+    assert said(stored) == [("user", "Are you there?"), ("assistant", "Here I am.")]
+    [output] = await memory.list_by_type(ProcessedOutput)
+    assert (await memory.get(ProcessedOutput, output.ecs_id)).content == "Here I am."
+    assert said(await memory.get(ChatThread, queued.ecs_id)) == [("user", "And you?")]
+
+
+async def test_a_reply_that_does_not_come_within_the_grace_is_given_up(memory: EntityStorage) -> None:
+    began = asyncio.Event()
+    chat = thread("Are you there?")
+    client = ScriptedClient(waiting(began, asyncio.Event()))
+    async with InferenceOrchestrator(memory, clients={"scripted": client}, drain_seconds=0.0) as orchestrator:
+        running = asyncio.create_task(orchestrator.run([chat]))
+        await began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert said(chat) == [("user", "Are you there?")]
+
+
+async def test_a_bug_ends_the_run_after_replies_on_their_way_are_saved(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def buggy(asked: ChatThread) -> str:
+        await began.wait()
+        asyncio.get_running_loop().call_soon(gate.set)
+        raise ZeroDivisionError("a bug")
+
+    clients = {"slow": ScriptedClient(waiting(began, gate), name="slow"), "buggy": ScriptedClient(buggy, name="buggy")}
+    chat = thread("Are you there?", client="slow")
+    async with InferenceOrchestrator(memory, clients=clients) as orchestrator:
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            await orchestrator.run([chat, thread("Crash.", client="buggy")])
+    assert said(await memory.get(ChatThread, chat.ecs_id)) == [("user", "Are you there?"), ("assistant", "Here I am.")]
+
+
+async def test_no_more_calls_are_under_way_than_the_limits_allow(memory: EntityStorage) -> None:
+    now, most = 0, 0
+
+    async def answer(asked: ChatThread) -> str:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        return "Yes."
+
+    limits = RequestLimits(max_in_flight=3)
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient(answer)}, limits=limits) as orchestrator:
+        outcomes = await orchestrator.run([thread(str(number)) for number in range(20)])
+    assert ([completed(outcome).content for outcome in outcomes], most) == (["Yes."] * 20, 3)
+
+
+async def test_an_orchestrator_works_only_while_it_is_open(memory: EntityStorage) -> None:
+    orchestrator = InferenceOrchestrator(memory)
+    with pytest.raises(OrchestratorClosed):
+        await orchestrator.run([thread()])
+    async with orchestrator:
+        assert await orchestrator.run([]) == []
+    with pytest.raises(OrchestratorClosed):
+        await orchestrator.run_parallel_ai_completion([thread()])
+
+
+async def test_clients_that_were_given_stay_open_and_the_current_storage_is_the_default(memory: EntityStorage) -> None:
+    client = ScriptedClient()
+    async with InferenceOrchestrator(clients={"scripted": client}) as orchestrator:
+        [outcome] = await orchestrator.run([thread()])
+    assert (await memory.has_entity(completed(outcome).thread.ecs_id), client.closed) == (True, False)
+
+
+async def test_a_reply_that_was_cut_off_or_refused_says_so(memory: EntityStorage) -> None:
+    replies = [Reply(content="Well", model="m", finish_reason=reason) for reason in (FinishReason.length, FinishReason.content_filter)]
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient(replies)}) as orchestrator:
+        outcomes = [await orchestrator.run([thread()]) for _ in replies]
+    assert [completed(outcome).reply.finish_reason for [outcome] in outcomes] == [FinishReason.length, FinishReason.content_filter]
