@@ -1,0 +1,161 @@
+"""What a tool returns or raises becomes JSON, or one clear sentence for the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from minference.errors import (
+    InvalidToolResult,
+    ToolRaised,
+)
+from minference.inference.tool_results import ToolFailed, ToolSucceeded, error_text, succeeded
+from minference.inference.tool_runs import run_tool_call
+from minference.threads.tools import CallableTool
+from tests.inference.tool_calls import Order, a_call, failure, returning, run
+
+
+@pytest.fixture(autouse=True)
+def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minference.ecs.callables._FUNCTIONS", {})
+
+
+class Colour(Enum):
+    red = "r"
+
+
+@pytest.mark.parametrize(
+    ("result", "text", "value"),
+    [
+        ("as it is\n", "as it is\n", "as it is\n"),
+        (None, "null", None),
+        ({"a": [1, 2.5, "ü"]}, '{"a":[1,2.5,"ü"]}', {"a": [1, 2.5, "ü"]}),
+        (Order(item="tea", how_many=2), '{"item":"tea","howMany":2}', {"item": "tea", "howMany": 2}),
+        ([date(2026, 1, 2)], '["2026-01-02"]', ["2026-01-02"]),
+        (Colour.red, "r", "r"),
+        (b"bytes", "bytes", "bytes"),
+        ((1, 2), "[1,2]", [1, 2]),
+        (10**30, str(10**30), 10**30),
+    ],
+)
+async def test_a_result_is_json_and_a_string_stays_as_it_is(result: Any, text: str, value: Any) -> None:
+    assert await run(returning(result)) == ToolSucceeded(text, value)
+
+
+def cycle() -> list[Any]:
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+def too_deep() -> list[Any]:
+    items: list[Any] = []
+    for _ in range(5_000):
+        items = [items]
+    return items
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        pytest.param(object(), "a object that cannot be written as JSON", id="object"),
+        pytest.param([math.nan], "it holds NaN or an infinite number", id="NaN"),
+        pytest.param({"a": {"b": (1, math.inf)}}, "it holds NaN or an infinite number", id="infinity"),
+        pytest.param(cycle(), "a list that cannot be written as JSON", id="cycle"),
+        pytest.param(too_deep(), "a list that cannot be written as JSON", id="too deep"),
+        pytest.param(b"\xff", "a bytes that cannot be written as JSON", id="bytes that are no text"),
+        pytest.param("\ud800", "a str that cannot be written as JSON", id="lone surrogate"),
+        pytest.param((n for n in "ab"), "it is a generator: return a list", id="generator"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_result_that_json_cannot_hold_is_a_failure(result: Any, reason: str, kind: str) -> None:
+    async def give() -> Any:
+        return result
+
+    error = await failure(give if kind == "async" else returning(result))
+    assert isinstance(error, InvalidToolResult)
+    assert error.reason.startswith(reason)
+
+
+class Measured(BaseModel):
+    value: float
+
+
+@dataclass
+class Point:
+    x: float
+
+
+async def test_nan_never_becomes_null_wherever_it_hides() -> None:
+    def measure() -> Measured:
+        return Measured(value=math.nan)
+
+    hiding = [Measured(value=math.nan), [{"m": Measured(value=math.inf)}], Point(math.nan), (Point(math.inf),), {math.nan: 1}]
+    errors = [await failure(measure), *[await failure(returning(each), replace=True) for each in hiding]]
+    assert [type(error) for error in errors] == [InvalidToolResult] * 6
+
+
+async def test_a_result_is_what_the_function_promises() -> None:
+    def promise() -> list[Order]:
+        return [{"item": "tea", "howMany": 2}]  # type: ignore[list-item]  # a dict that fits is welcome
+
+    def lie() -> int:
+        return "many"  # type: ignore[return-value]  # that is the point
+
+    assert await run(promise) == ToolSucceeded('[{"item":"tea","howMany":2}]', [{"item": "tea", "howMany": 2}])
+    assert str(await failure(lie, replace=True)) == (
+        "tool 'tool' returned an unusable result: Input should be a valid integer, unable to parse string as an integer (got 'many')"
+    )
+
+
+async def test_a_narrowed_output_schema_is_obeyed() -> None:
+    tool = CallableTool.from_callable(returning(7), name="tool")
+    tool.output_schema = {"type": "integer", "maximum": 5}
+    outcome = await run_tool_call(tool, a_call())
+    assert isinstance(outcome, ToolFailed)
+    assert str(outcome.error) == "tool 'tool' returned an unusable result: 7 is greater than the maximum of 5"
+
+
+json_data = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+)
+
+
+@given(json_data)
+@settings(deadline=None)
+def test_json_data_comes_back_unchanged(data: Any) -> None:
+    assert succeeded("tool", data, None, None).value == data
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("[Errno 2] No such file or directory: '/home/ada/secret/notes.txt'", "[Errno 2] No such file or directory: 'notes.txt'"),
+        ("open:/srv/app/x.py failed", "open:x.py failed"),
+        ("file:///home/ada/x.py", "x.py"),
+        ("~/private/key.pem is missing", "key.pem is missing"),
+        (r"C:\Users\Ada Byron\notes.txt is locked", "notes.txt is locked"),
+        ("GET https://example.org/v1/users/7 gave 404", "GET https://example.org/v1/users/7 gave 404"),
+        ("data/notes.txt and ./a/b stay, 1/2 too", "data/notes.txt and ./a/b stay, 1/2 too"),
+        ("half a pair: \ud800", "half a pair: ?"),
+        ("", ""),
+    ],
+)
+def test_an_error_text_shows_no_path_of_this_machine(message: str, shown: str) -> None:
+    expected = f"tool 'x' raised ValueError{': ' if shown else ''}{shown}"
+    assert error_text(ToolRaised("x", ValueError(message))) == expected
+
+
+def test_an_error_text_is_not_endless() -> None:
+    text = error_text(ToolRaised("x", ValueError("word " * 10_000)))
+    assert (len(text), text[-3:]) == (1_000, "...")
