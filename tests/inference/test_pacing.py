@@ -1,0 +1,85 @@
+"""Limits, retries and threads together, in virtual time: what a provider sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minference.clients.base import Reply as ModelReply
+from minference.clients.base import Request, Response, TokenUsage
+from minference.clients.scripted import Said, ScriptedClient
+from minference.errors import ProviderRefused, ProviderTimeout
+from minference.inference.limits import RateLimiter, RequestLimits
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.outcomes import Completed, Outcome
+from minference.inference.retries import Retrier, RetryPolicy
+from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import FinishReason
+from tests.inference.helpers import thread
+from tests.support.virtual_time import run_virtually, virtual_now
+
+
+class Timed(ScriptedClient):
+    """Remembers when each request came, by model."""
+
+    def __init__(self, script: Sequence[Said] = ()) -> None:
+        super().__init__(lambda asked: self.failures.pop(0) if self.failures else "Yes.")
+        self.failures = list(script)
+        self.came: list[tuple[str, float]] = []
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        self.came.append((request["model"], virtual_now()))
+        return await super().send(request, timeout=timeout)
+
+
+def run(client: Timed, models: Sequence[str], limits: RequestLimits | None = None, **config: int) -> list[Outcome]:
+    """Run a thread for each of these models, all at second 0."""
+
+    async def main() -> list[Outcome]:
+        limiter = RateLimiter(limits, clock=virtual_now)
+        retrier = Retrier(RetryPolicy(), clock=virtual_now, chance=lambda: 0.0)
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients={"scripted": client}, limits=limiter, retry=retrier) as orchestrator,
+        ):
+            threads = [thread(llm_config=LLMConfig(client="scripted", model=model, **config)) for model in models]  # type: ignore[arg-type]  # numbers only
+            return await orchestrator.run(threads)
+
+    return run_virtually(main())
+
+
+def test_retry_after_pauses_the_model_that_asked_for_it_and_no_other() -> None:
+    slow_down = ProviderRefused("scripted", "slow down", status=429, retryable=True, retry_after=20.0)
+    client = Timed([slow_down])
+    outcomes = run(client, ["a", "a", "a", "b"], RequestLimits(max_in_flight=1))
+    assert [type(outcome) for outcome in outcomes] == [Completed] * 4
+    assert client.came == [("a", 0.0), ("b", 0.0), ("a", 20.0), ("a", 20.0), ("a", 20.0)]
+
+
+def test_a_retry_waits_for_the_limit_like_every_call() -> None:
+    client = Timed([ProviderTimeout("scripted", "late", retryable=True)])
+    run(client, ["a", "a"], RequestLimits(requests_per_minute=2))
+    assert client.came == [("a", 0.0), ("a", 0.0), ("a", 60.0)]
+
+
+def test_a_refused_request_gives_its_tokens_back_and_keeps_its_place_among_the_requests() -> None:
+    refused = ProviderRefused("scripted", "overloaded", status=503, retryable=True)
+    client = Timed([refused])
+    run(client, ["a"], RequestLimits(tokens_per_minute=1100, requests_per_minute=1), max_tokens=1000)
+    assert client.came == [("a", 0.0), ("a", 60.0)]
+    client = Timed([refused])
+    run(client, ["a"], RequestLimits(tokens_per_minute=1100), max_tokens=1000)
+    assert client.came == [("a", 0.0), ("a", 0.5)]
+
+
+def test_a_timed_out_request_keeps_its_tokens_for_it_may_have_been_served() -> None:
+    client = Timed([ProviderTimeout("scripted", "late", retryable=True)])
+    run(client, ["a"], RequestLimits(tokens_per_minute=1100), max_tokens=1000)
+    assert client.came == [("a", 0.0), ("a", 60.0)]
+
+
+def test_what_a_reply_used_replaces_the_estimate() -> None:
+    reply = ModelReply(content="Yes.", model="a", finish_reason=FinishReason.stop, usage=TokenUsage(prompt=10, completion=10))
+    client = Timed([reply] * 5)
+    run(client, ["a"] * 5, RequestLimits(tokens_per_minute=1200), max_tokens=1000)
+    assert client.came == [("a", 0.0)] * 5
