@@ -16,14 +16,13 @@ app = typer.Typer(
     name="minference",
     help="Git for conversations, with a fleet of models attached.",
     epilog=EXIT_CODES,
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-threads = typer.Typer(help="List, read and compare saved threads.", no_args_is_help=True, rich_markup_mode=None)
-local = typer.Typer(help="The embedded model.", no_args_is_help=True, rich_markup_mode=None)
+threads = typer.Typer(help="List, read and compare saved threads.", rich_markup_mode=None)
+local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
 app.add_typer(local, name="local")
 

@@ -12,6 +12,8 @@ import typer
 from minference.cli.commands import app
 from minference.errors import MinferenceError, StorageError
 
+GROUPS = (["threads"], ["local"])
+
 SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -22,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    if not arguments or list(arguments) in GROUPS:
+        arguments = [*arguments, "--help"]
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name="minference", standalone_mode=False)
         sys.stdout.flush()

@@ -83,10 +83,14 @@ class Prompt(_Table):
     """Instead of the run's system prompt."""
 
 
+def _as_prompt(each: object) -> object:
+    return {"prompt": each} if isinstance(each, str) else each
+
+
 class PromptsTable(_Table):
     """What to ask: inline, or one JSON object per line of a file."""
 
-    texts: tuple[str | Prompt, ...] = ()
+    texts: tuple[Annotated[Prompt, BeforeValidator(_as_prompt)], ...] = ()
     file: Path | None = None
     system: str | None = None
     """The system prompt of every thread that has none of its own."""
@@ -153,8 +157,7 @@ def read_prompts(run: RunFile, path: Path) -> list[tuple[str, Prompt]]:
         InvalidRunFile: A line is not valid, or two have one id; says which.
     """
     if run.prompts.file is None:
-        given = [(None, each if isinstance(each, Prompt) else Prompt(prompt=each)) for each in run.prompts.texts if _has_text(each, path)]
-        return _with_ids(path, [(number, prompt) for number, (_, prompt) in enumerate(given, start=1)], lines=False)
+        return _with_ids(path, list(enumerate(run.prompts.texts, start=1)), lines=False)
     file = path.parent / run.prompts.file
     try:
         text = file.read_text(encoding="utf-8")
@@ -167,12 +170,6 @@ def read_prompts(run: RunFile, path: Path) -> list[tuple[str, Prompt]]:
     if not numbered:
         raise InvalidRunFile(str(file), "it holds no prompts: write one JSON object with a field 'prompt' per line")
     return _with_ids(file, [(number, _prompt(file, number, line)) for number, line in numbered], lines=True)
-
-
-def _has_text(each: str | Prompt, path: Path) -> bool:
-    if each == "":
-        raise InvalidRunFile(str(path), "[prompts] texts: a prompt is empty")
-    return True
 
 
 def _prompt(file: Path, number: int, line: str) -> Prompt:
@@ -205,10 +202,12 @@ def _with_ids(file: Path, prompts: Sequence[tuple[int, Prompt]], *, lines: bool)
 
 def _explain(error: ValidationError, table: type[BaseModel] = RunFile) -> str:
     """The first problem: table, field, why, and the fields that there are."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    where = [str(part) for part in problem["loc"] if not isinstance(part, int) and str(part) not in ("Prompt", "str")]
+    problems = error.errors(include_url=False, include_context=False)
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    where = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+    number = next((f" {part + 1}" for part in problem["loc"] if isinstance(part, int)), "")
     inside = ".".join(where[:-1])
-    label = f"[{inside}] {where[-1]}" if inside else ".".join(where)
+    label = f"[{inside}{number}] {where[-1]}" if inside else ".".join(where) + number
     if problem["type"] == "extra_forbidden":
         holder = _TABLES.get(inside, table) if inside else table
         return f"{label}: there is no such field{_nearest(where[-1], holder)}; the fields are {', '.join(fields_of(holder))}"

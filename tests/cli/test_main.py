@@ -1,0 +1,69 @@
+"""Help, exit codes and errors of the command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Cli
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["threads"], ["threads", "--help"], ["run", "-h"]])
+def test_help_goes_to_stdout_and_is_no_error(process: Cli, arguments: list[str]) -> None:
+    said = process(*arguments)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("Usage: minference")
+
+
+def test_help_documents_the_exit_codes(cli: Cli) -> None:
+    flat = " ".join(cli("--help").out.split())
+    assert "0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration; 3 the database; 130 interrupted" in flat
+
+
+def test_help_imports_neither_an_sdk_nor_a_database() -> None:
+    program = "import sys\nfrom minference.cli.main import run\nrun(['--help'])\nprint(sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for heavy in ("'openai'", "'anthropic'", "'sqlalchemy'", "'rich'", "'aiohttp'", "'alembic'"):
+        assert heavy not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["thread", "list"], "error: No such command 'thread'. Did you mean 'threads'? (see `minference --help`)\n"),
+        (["threads", "shw", "x"], "error: No such command 'shw'. Did you mean 'show'? (see `minference --help`)\n"),
+        (["threads", "show"], "error: Missing argument 'THREAD' (see `minference --help`)\n"),
+    ],
+)
+def test_a_wrong_command_is_one_line_with_a_way_out(process: Cli, arguments: list[str], error: str) -> None:
+    said = process(*arguments)
+    assert (said.code, said.out, said.err) == (2, "", error)
+
+
+def test_the_version_is_printed(cli: Cli) -> None:
+    assert cli("--version").out.startswith("minference 0.")
+
+
+def test_a_reader_that_leaves_causes_no_noise() -> None:
+    with subprocess.Popen([*COMMAND, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("command", [["threads", "list"], ["threads", "show", "x"], ["threads", "log", "x"], ["threads", "diff", "x"]])
+def test_reading_a_database_that_is_not_there_creates_none(cli: Cli, command: list[str], tmp_path: object) -> None:
+    said = cli(*command, "-d", "nowhere.db")
+    assert (said.code, said.out) == (3, "")
+    assert said.err == (
+        "error: cannot open the database sqlite:///nowhere.db: there is no such file; pass --database, or set MINFERENCE_DATABASE\n"
+    )
+    assert not list(tmp_path.iterdir())  # type: ignore[attr-defined]
+
+
+def test_the_database_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINFERENCE_DATABASE", "elsewhere.db")
+    assert "sqlite:///elsewhere.db" in cli("threads", "list").err
