@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
-from pydantic import ConfigDict, Json, TypeAdapter, ValidationError
+from pydantic import Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from minference.ecs.entity import Entity
@@ -21,8 +19,8 @@ from minference.storage.sql.types import MARKER, Kind, unescape_json, unescape_t
 
 _PACKED = "*"
 _JSON: Any = Json
+_LIST: Any = list
 _TYPED_DICT: Any = TypedDict
-_FLAGS: Any = {"strict": False, "by_alias": False, "by_name": True}
 
 
 @dataclass(slots=True)
@@ -41,79 +39,66 @@ class Loaded:
 
 
 class Decoder:
-    """Turns the cells of a class's value columns into validated values.
+    """Turns the cells of a class's value columns into validated values, column by column.
 
     `kinds` names the fields in the order of the cells; the fields in `packed` come together in a last JSON cell, if there is one.
     """
 
     def __init__(self, cls: type[Entity], kinds: Mapping[str, Kind], packed: Sequence[str], *, has_packed_cell: bool) -> None:
-        last = (_PACKED,) if has_packed_cell else ()
         self._cls = cls
-        self._names = (*kinds, *last)
+        self._kinds = {**kinds, _PACKED: Kind.json} if has_packed_cell else dict(kinds)
         self._packed = tuple(packed)
-        self._texts = [name for name, kind in kinds.items() if kind is Kind.text]
-        self._times = [name for name, kind in kinds.items() if kind is Kind.time]
-        self._documents = [*(name for name, kind in kinds.items() if kind is Kind.json), *last]
-        marked = [self._names.index(name) for name in (*self._texts, *self._documents)]
-        self._marked = itemgetter(*marked, *marked[:1]) if marked else None
 
-    def values(self, cells: list[tuple[Any, ...]], *, times_are_text: bool) -> list[dict[str, Any]]:
-        """The values of each row.
+    def values(self, columns: Sequence[Sequence[Any]], *, times_are_text: bool) -> list[dict[str, Any]]:
+        """The values of each row; there is at least one.
 
         Raises:
             UnknownStoredField: A row holds a field that the class has not.
             UnreadableVersion: A row does not fit the class.
         """
-        names = self._names
-        rows = [dict(zip(names, row, strict=True)) for row in cells]
-        if times_are_text:
-            for name in self._times:
-                for row in rows:
-                    if (text := row[name]) is not None:
-                        row[name] = datetime.fromisoformat(text)
-        escaped = self._take_escaped(rows) if self._is_any_marked(cells) else []
+        found = {
+            name: self._column(name, kind, column, times_are_text=times_are_text)
+            for (name, kind), column in zip(self._kinds.items(), columns, strict=True)
+        }
+        packed = found.pop(_PACKED, None)
+        names = tuple(found)
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*found.values(), strict=True)] if found else [{} for _ in packed or ()]
+        if self._packed:
+            for row, values in zip(rows, packed or (), strict=True):
+                self._unpack(row, values or {})
+        return rows
+
+    def _column(self, name: str, kind: Kind, cells: Sequence[Any], *, times_are_text: bool) -> list[Any]:
+        """Validated values of one column."""
+        escaped: dict[int, str] = {}
+        if kind is Kind.time and times_are_text:
+            cells = [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
+        elif kind is Kind.text and _is_any_marked(cells):
+            cells = [None if cell is None else unescape_text(cell) for cell in cells]
+        elif kind is Kind.json and _is_any_marked(cells):
+            escaped = {i: document for i, cell in enumerate(cells) if cell and (document := unescape_json(cell)) is not cell}
+            cells = [None if i in escaped else cell for i, cell in enumerate(cells)]
         try:
-            found = self._adapter.validate_python(rows, **_FLAGS)
-            for index, name, document in escaped:
-                found[index][name] = self._load_escaped(name, document)
-            if _PACKED in names:
-                self._unpack(found)
+            found = self._adapters[name].validate_python(cells, strict=False, by_alias=False, by_name=True)
+            for index, document in escaped.items():
+                found[index] = self._load_escaped(name, document)
         except ValidationError as error:
-            raise self._explained(error) from error
+            raise self._explained(name, error) from error
         return found
 
     @cached_property
-    def _adapter(self) -> TypeAdapter[list[dict[str, Any]]]:
-        fields = {name: stored_type(self._cls, name) for name in self._names if name != _PACKED}
-        for name in self._documents:
-            fields[name] = _JSON[self._packed_type() if name == _PACKED else fields[name]] | None
-        rows: Any = list[self._row_type(fields, stored_config(self._cls))]  # type: ignore[misc]  # made at run time
-        return TypeAdapter(rows)
+    def _adapters(self) -> dict[str, TypeAdapter[list[Any]]]:
+        config = stored_config(self._cls)
+        types = {name: self._packed_type() if name == _PACKED else stored_type(self._cls, name) for name in self._kinds}
+        columns: dict[str, Any] = {
+            name: _LIST[_JSON[kind] | None if self._kinds[name] is Kind.json else kind] for name, kind in types.items()
+        }
+        return {name: TypeAdapter(column, config=config) for name, column in columns.items()}
 
     def _packed_type(self) -> Any:
-        fields = {name: stored_type(self._cls, name) for name in self._packed}
-        return self._row_type(fields, {**stored_config(self._cls), "extra": "forbid"})
-
-    def _row_type(self, fields: dict[str, Any], config: ConfigDict) -> Any:
-        row_type = _TYPED_DICT(f"{self._cls.__name__}Row", fields, total=False)
-        row_type.__pydantic_config__ = config
-        return row_type
-
-    def _is_any_marked(self, cells: list[tuple[Any, ...]]) -> bool:
-        return self._marked is not None and MARKER in "".join(filter(None, chain.from_iterable(map(self._marked, cells))))
-
-    def _take_escaped(self, rows: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
-        """Unescape text in place, and take the escaped JSON documents out: they are loaded one by one."""
-        taken: list[tuple[int, str, str]] = []
-        for index, row in enumerate(rows):
-            for name in self._texts:
-                if row[name] is not None:
-                    row[name] = unescape_text(row[name])
-            for name in self._documents:
-                if row[name] is not None and (document := unescape_json(row[name])) is not row[name]:
-                    taken.append((index, name, document))
-                    del row[name]
-        return taken
+        packed_type = _TYPED_DICT(f"{self._cls.__name__}Packed", {name: stored_type(self._cls, name) for name in self._packed}, total=False)
+        packed_type.__pydantic_config__ = {**stored_config(self._cls), "extra": "forbid"}
+        return packed_type
 
     def _load_escaped(self, name: str, document: str) -> Any:
         if name != _PACKED:
@@ -123,12 +108,11 @@ class Decoder:
             raise UnknownStoredField(self._cls.__kind__, sorted(unknown))
         return {part: load_json(self._cls, part, _redump(value)) for part, value in parts.items()}
 
-    def _unpack(self, found: list[dict[str, Any]]) -> None:
-        for values in found:
-            values.update(values.pop(_PACKED) or {})
-            for name in self._packed:
-                if name not in values:
-                    values[name] = self._default(name, values)
+    def _unpack(self, row: dict[str, Any], values: dict[str, Any]) -> None:
+        row.update(values)
+        for name in self._packed:
+            if name not in row:
+                row[name] = self._default(name, row)
 
     def _default(self, name: str, values: dict[str, Any]) -> Any:
         field = self._cls.model_fields[name]
@@ -136,13 +120,17 @@ class Decoder:
             raise UnreadableVersion(self._cls.__kind__, f"field {name!r} is required and was not stored: give it a default")
         return field.get_default(call_default_factory=True, validated_data=values)
 
-    def _explained(self, error: ValidationError) -> UnknownStoredField | UnreadableVersion:
+    def _explained(self, name: str, error: ValidationError) -> UnknownStoredField | UnreadableVersion:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         unknown = sorted({str(problem["loc"][-1]) for problem in problems if problem["type"] == "extra_forbidden"})
-        if unknown:
+        if unknown and name == _PACKED:
             return UnknownStoredField(self._cls.__kind__, unknown)
-        place = [str(part) for part in problems[0]["loc"][1:] if part != _PACKED]
-        return UnreadableVersion(self._cls.__kind__, ": ".join([*([".".join(place)] if place else []), problems[0]["msg"]]))
+        place = [*([] if name == _PACKED else [name]), *(str(part) for part in problems[0]["loc"][1:])]
+        return UnreadableVersion(self._cls.__kind__, f"{'.'.join(place)}: {problems[0]['msg']}")
+
+
+def _is_any_marked(cells: Sequence[str | None]) -> bool:
+    return MARKER in "".join(filter(None, cells))
 
 
 def _redump(value: Any) -> str:

@@ -183,16 +183,24 @@ class Mapping:
             UnreadableVersion: A version does not fit the class.
         """
         rows = results[0]
-        end = 1 + len(self._decoder_names)
-        cells = [row[1:end] for row in rows]
+        if not rows:
+            return Loaded([], [], [], [], [])
+        columns = iter(zip(*rows, strict=True))
+        ids = list(next(columns))
+        cells = [next(columns) for _ in range(len(self.values) + (self.packed_column is not None))]
         loaded = Loaded(
-            [row[0] for row in rows],
+            ids,
             self._decoder.values(cells, times_are_text=dialect == "sqlite"),
-            [dict(zip(self.references, row[end:], strict=False)) for row in rows],
-            [{} for _ in rows],
-            [{} for _ in rows],
+            _rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
+            [{} for _ in ids],
+            [{} for _ in ids],
         )
-        self._place_collections(loaded, rows, end + len(self.references))
+        for field, (_, _, keys_column) in self.collections.items():
+            for places, place in zip(loaded.sequences, zip(next(columns), next(columns), strict=True), strict=True):
+                places[field] = place
+            if keys_column is not None:
+                for names, stored in zip(loaded.keys, next(columns), strict=True):
+                    names[field] = _load_keys(stored)
         if self._has_loose_fields:
             self._attach_loose(loaded, results[1], results[2])
         return loaded
@@ -276,21 +284,9 @@ class Mapping:
         return (main, links, sequences)
 
     @cached_property
-    def _decoder_names(self) -> tuple[str, ...]:
-        return (*(value.field for value in self.values), *(() if self.packed_column is None else (self.packed_column,)))
-
-    @cached_property
     def _decoder(self) -> Decoder:
         kinds = {value.field: value.kind for value in self.values}
         return Decoder(self.cls, kinds, self.packed, has_packed_cell=self.packed_column is not None)
-
-    def _place_collections(self, loaded: Loaded, rows: Sequence[Row], start: int) -> None:
-        for field, (_, _, keys_column) in self.collections.items():
-            for row, sequences, keys in zip(rows, loaded.sequences, loaded.keys, strict=True):
-                sequences[field] = (row[start], row[start + 1])
-                if keys_column is not None:
-                    keys[field] = _load_keys(row[start + 2])
-            start += 2 if keys_column is None else 3
 
     def _attach_loose(self, loaded: Loaded, links: Sequence[Row], sequences: Sequence[Row]) -> None:
         unknown = {row[1] for row in links} - set(self.links) | {row[1] for row in sequences} - set(self.sequences)
@@ -310,6 +306,13 @@ class Mapping:
         for names in loaded.keys:
             for field in self.keyed - names.keys():
                 names[field] = ()
+
+
+def _rows_of(columns: Dict[str, Sequence[int | None]], count: int) -> list[dict[str, int | None]]:
+    """A dict for each row."""
+    if not columns:
+        return [{} for _ in range(count)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _document(data: bytes) -> str | None:
