@@ -34,11 +34,13 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')} (see `minference --help`)", USAGE) if str(error) else USAGE
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was answered before is saved", INTERRUPTED)
+        code = INTERRUPTED
     except BrokenPipeError:
         # Whoever reads us has left, e.g. `| head`: let the interpreter flush into nothing when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if code == INTERRUPTED:
+        return _fail("interrupted; what was answered before is saved", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

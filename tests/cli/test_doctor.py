@@ -1,0 +1,88 @@
+"""`minference doctor`: says what is configured and what is missing, never a key, and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minference.clients.catalog import client_names
+from minference.testing import ProviderServer, Status
+from tests.cli.conftest import Cli
+
+
+def client(report: dict[str, Any], name: str) -> dict[str, Any]:
+    """The line of one client."""
+    return next(each for each in report["clients"] if each["name"] == name)
+
+
+def test_every_client_is_told_with_its_variable_and_without_its_key(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://user:hidden@proxy.example/v1")
+    said = cli("doctor", "--json")
+    assert said.code == 0
+    assert sorted(each["name"] for each in said.json["clients"]) == list(client_names())
+    assert client(said.json, "openai") == {
+        "name": "openai",
+        "dialect": "openai",
+        "url": "https://proxy.example/v1",
+        "key_variable": "OPENAI_API_KEY",
+        "key_present": True,
+        "ready": True,
+        "problem": None,
+    }
+    anthropic = client(said.json, "anthropic")
+    assert (anthropic["key_present"], anthropic["ready"], anthropic["problem"]) == (False, False, "no key")
+    for printed in (said, cli("doctor")):
+        assert "very-secret" not in printed.out + printed.err
+        assert "hidden" not in printed.out + printed.err
+    assert "OPENAI_API_KEY set" in cli("doctor").out
+    assert "ANTHROPIC_API_KEY not set" in cli("doctor").out
+
+
+def test_a_database_that_is_not_there_is_not_made(cli: Cli, tmp_path: Path) -> None:
+    said = cli("doctor", "-d", "new.db", "--json")
+    assert said.json["database"] == {"url": "sqlite:///new.db", "state": "not created yet", "threads": None, "problem": None}
+    assert said.code == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_is_counted_or_called_broken(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a", "b"]\n')
+    cli("run", "run.toml", "-d", "good.db")
+    assert cli("doctor", "-d", "good.db", "--json").json["database"]["threads"] == 2
+    (tmp_path / "bad.db").write_text("no database")
+    said = cli("doctor", "-d", "bad.db", "--json")
+    assert (said.code, said.json["database"]["state"]) == (3, "broken")
+    assert "it is no SQLite database" in said.json["database"]["problem"]
+
+
+def test_a_ping_asks_the_provider(cli: Cli, server: ProviderServer) -> None:
+    said = cli("doctor", "--ping", "openai/m", "--json")
+    assert (said.code, said.json["pings"][0]["ok"]) == (0, True)
+    server.faults = {2: Status(401)}
+    said = cli("doctor", "--ping", "openai/m", "--ping", "scripted", "--json")
+    assert said.code == 1
+    assert [(ping["client"], ping["ok"]) for ping in said.json["pings"]] == [("openai", False), ("scripted", True)]
+    assert "401" in said.json["pings"][0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("nobody", "error: no client is called 'nobody': use one of "),
+        ("openai", "error: --ping openai: say which model it is to ask, as --ping openai/MODEL"),
+    ],
+)
+def test_a_ping_that_cannot_be_made_is_refused(cli: Cli, target: str, error: str) -> None:
+    said = cli("doctor", "--ping", target)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(error)
+
+
+def test_a_wrong_profile_file_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "providers.toml").write_text("[mine]\ndialekt = 'openai'\n")
+    said = cli("doctor")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: providers.toml: [mine] dial")
