@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NoReturn, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from minference.ecs.entity import Entity
@@ -105,7 +104,7 @@ class ChatMessage(Entity):
 
     role: MessageRole
     content: str = ""
-    timestamp: datetime = Field(default_factory=utc_now)
+    timestamp: AwareDatetime = Field(default_factory=utc_now)
     author_uuid: UUID | None = None
     """Lineage of whoever wrote it, if the application tells."""
     parent_message_uuid: UUID | None = None

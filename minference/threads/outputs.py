@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.threads.messages import Usage
@@ -34,8 +33,8 @@ class RawOutput(Entity):
     """Digest of the whole request as canonical JSON."""
     raw_result: dict[str, JsonValue]
     """The body of the reply."""
-    start_time: datetime
-    end_time: datetime
+    start_time: AwareDatetime
+    end_time: AwareDatetime
     attempts: tuple[str, ...] = ()
     """One line per failed attempt before this reply: what went wrong."""
 
