@@ -10,12 +10,10 @@ from minference.errors import DatabaseUnreadable
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 
-_SCHEMES = ("sqlite", "postgresql", "postgres", "memory")
-
 
 def url_of(database: str) -> str:
     """The URL of what a user wrote: a URL as it is, anything else as the path of an SQLite file."""
-    return database if database.partition(":")[0].partition("+")[0] in _SCHEMES else f"sqlite:///{database}"
+    return database if "://" in database or database == "memory:" else f"sqlite:///{database}"
 
 
 def file_of(url: str) -> Path | None:

@@ -196,7 +196,8 @@ def _print(clients: list[ClientReport], extras: list[ExtraReport], database: Dat
 
 
 def _client_row(each: ClientReport) -> tuple[str, Text, str, str, str]:
-    key = "none needed" if each.key_variable is None else f"{each.key_variable} {'set' if each.key_present else 'not set'}"
+    state = "set" if each.key_present else "not set" if each.problem else "not set (optional)"
+    key = f"{each.key_variable} {state}" if each.key_variable else "none needed"
     return each.name, _mark(each.ready), key, each.url or "", each.problem if each.problem and each.problem != "no key" else ""
 
 

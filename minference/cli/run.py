@@ -56,7 +56,7 @@ async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) ->
     else:
         stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)))
     failed = sum(not outcome.ok for outcome in outcomes)
-    stderr().print(_summary(results, failed, progress.tokens, time.monotonic() - began), soft_wrap=True)
+    stderr().print(f"{_summary(results, failed, progress.tokens, time.monotonic() - began)}; saved in {storage.url}", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,15 +56,26 @@ def test_a_reader_that_leaves_causes_no_noise() -> None:
 
 
 @pytest.mark.parametrize("command", [["threads", "list"], ["threads", "show", "x"], ["threads", "log", "x"], ["threads", "diff", "x"]])
-def test_reading_a_database_that_is_not_there_creates_none(cli: Cli, command: list[str], tmp_path: object) -> None:
+def test_reading_a_database_that_is_not_there_creates_none(cli: Cli, command: list[str], tmp_path: Path) -> None:
     said = cli(*command, "-d", "nowhere.db")
     assert (said.code, said.out) == (3, "")
     assert said.err == (
         "error: cannot open the database sqlite:///nowhere.db: there is no such file; pass --database, or set MINFERENCE_DATABASE\n"
     )
-    assert not list(tmp_path.iterdir())  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_database_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINFERENCE_DATABASE", "elsewhere.db")
     assert "sqlite:///elsewhere.db" in cli("threads", "list").err
+
+
+@pytest.mark.parametrize(
+    ("database", "code"), [("mysql://u@h/x", 2), ("/no/such/folder/x.db", 3), ("postgresql://u:secret@127.0.0.1:1/x", 3)]
+)
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password(cli: Cli, tmp_path: Path, database: str, code: int) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    said = cli("run", "run.toml", "-d", database)
+    assert (said.code, said.out, said.err.count("\n")) == (code, "", 1)
+    assert said.err.startswith("error: ")
+    assert "secret" not in said.err
