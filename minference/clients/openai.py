@@ -109,7 +109,7 @@ class OpenAIClient:
             api_key=key or NO_KEY,
             base_url=self.profile.url(),
             max_retries=0,
-            http_client=sdk_http_client(openai.DefaultAioHttpClient),
+            http_client=sdk_http_client(openai.DefaultAioHttpClient, self.profile.url()),
         )
         return Sdk(client, key, openai.AsyncStream[object], openai.APIError, openai.APIStatusError)
 

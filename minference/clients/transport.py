@@ -145,13 +145,17 @@ class Caller:
         )
 
 
-def sdk_http_client(aiohttp_client: Any) -> Any:
+def sdk_http_client(aiohttp_client: Any, url: str = "") -> Any:
     """An HTTP client for an SDK on its aiohttp transport, with no limit on connections of its own: how many calls are made
     at once is the orchestrator's decision, and a queue in the pool would only eat up their timeouts.
+
+    A server on this machine is reached without the proxies of the environment.
     """
     import httpx2
 
-    return aiohttp_client(limits=httpx2.Limits(max_connections=0, max_keepalive_connections=None), verify=_tls())
+    limits = httpx2.Limits(max_connections=0, max_keepalive_connections=None)
+    elsewhere = not url or httpx2.URL(url).host not in ("127.0.0.1", "::1", "localhost")
+    return aiohttp_client(limits=limits, verify=_tls(), trust_env=elsewhere)
 
 
 @cache
