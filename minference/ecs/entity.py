@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from copy import copy
-from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.identity import Moment, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
 from minference.errors import DuplicateKind, FrozenSnapshot
 
@@ -46,7 +45,7 @@ class Entity(BaseModel):
     """Shared by all versions of one logical object."""
     parent_id: UUID | None = Field(default=None, frozen=True)
     """The version that this one was made from; `None` for the first."""
-    created_at: datetime = Field(default_factory=utc_now, frozen=True)
+    created_at: Moment = Field(default_factory=utc_now, frozen=True)
     """When this version came to be; aware, UTC."""
     live_id: UUID = Field(default_factory=uuid4, frozen=True)
     """Names the object in memory: two warm copies of one version differ."""

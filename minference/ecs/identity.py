@@ -6,7 +6,13 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
+
+from pydantic import AwareDatetime
+
+Moment = Annotated[datetime, AwareDatetime]
+"""A time with a zone."""
 
 _COUNTER_BITS = 74
 

@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any, Literal, NoReturn, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from minference.ecs.entity import Entity
-from minference.ecs.identity import utc_now
+from minference.ecs.identity import Moment, utc_now
 from minference.errors import InvalidToolArguments
 
 
@@ -104,7 +104,7 @@ class ChatMessage(Entity):
 
     role: MessageRole
     content: str = ""
-    timestamp: AwareDatetime = Field(default_factory=utc_now)
+    timestamp: Moment = Field(default_factory=utc_now)
     author_uuid: UUID | None = None
     """Lineage of whoever wrote it, if the application tells."""
     parent_message_uuid: UUID | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
+from minference.ecs.identity import Moment
 from minference.threads.messages import Usage
 
 
@@ -33,8 +34,8 @@ class RawOutput(Entity):
     """Digest of the whole request as canonical JSON."""
     raw_result: dict[str, JsonValue]
     """The body of the reply."""
-    start_time: AwareDatetime
-    end_time: AwareDatetime
+    start_time: Moment
+    end_time: Moment
     attempts: tuple[str, ...] = ()
     """One line per failed attempt before this reply: what went wrong."""
 

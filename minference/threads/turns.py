@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
@@ -43,23 +44,28 @@ def next_step(thread: ChatThread) -> Step:
     if thread.new_message is not None:
         return CallModel()
     reply = next((message for message in reversed(thread.history) if message.role is MessageRole.assistant), None)
-    match thread.last_message:
-        case None | ChatMessage(role=MessageRole.system):
+    last = thread.last_message
+    if last is None:
+        return Ask()
+    match last.role:
+        case MessageRole.system:
             return Ask()
-        case ChatMessage(role=MessageRole.user):
+        case MessageRole.user:
             return CallModel()
-        case ChatMessage(role=MessageRole.assistant) as last:
+        case MessageRole.assistant:
             missing = _calls_to_run(thread, last)
             if missing:
                 return RunTools(last, missing)
             return CallModel() if last.tool_calls and _workflow_goes_on(thread) else Done(last)
-        case ChatMessage(role=MessageRole.tool):
+        case MessageRole.tool:
             if reply is None:
                 return CallModel()
             missing = _calls_to_run(thread, reply)
             if missing:
                 return RunTools(reply, missing)
             return Done(reply) if _called_as_forced(thread, reply) else CallModel()
+        case unknown:
+            assert_never(unknown)
 
 
 def _workflow_goes_on(thread: ChatThread) -> bool:
