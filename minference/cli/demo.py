@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+from rich.text import Text
 
 from minference.cli.database import file_of, url_of, writing
-from minference.cli.demo_script import demo_threads
+from minference.cli.demo_script import ask_again, demo_threads
 from minference.cli.output import one_line, stderr, stdout
 from minference.cli.threads import print_diff, print_list, print_log
 from minference.clients.catalog import create_client
@@ -13,6 +18,7 @@ from minference.ecs.lineage import short_id
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Failed, Outcome
 from minference.inference.progress import RichProgress
+from minference.threads.turns import Done, next_step
 
 
 def demo(database: str) -> int:
@@ -33,23 +39,23 @@ async def _demo(database: str) -> int:
     console.print(f"{len(threads)} threads talk to the embedded model, in parallel; every step is saved in {url_of(database)}")
     async with writing(database) as storage:
         async with InferenceOrchestrator(storage=storage, progress=RichProgress(console=stderr()), author="demo") as orchestrator:
-            outcomes = await orchestrator.run(threads)
-        _say(outcomes)
+            _say(await orchestrator.run(threads))
+            _say(await orchestrator.run(ask_again(threads)))
         first = await storage.info(threads[0].ecs_id)
         versions = await storage.lineage(first.lineage_id)
-        _title("saved threads: minference threads list")
+        name, old, new = short_id(first.lineage_id), versions[0], versions[-1]
+        tail = f"-d {file_of(url_of(database)) or url_of(database)}"
+        _title("saved threads", f"threads list {tail}")
         await print_list(storage, 20)
-        _title(f"versions of one of them: minference threads log {short_id(first.lineage_id)}")
+        _title("versions of one of them", f"threads log {name} {tail}")
         await print_log(storage, first, 20)
-        if len(versions) > 1:
-            old, new = versions[0], versions[-1]
-            _title(f"what differs between two of them: minference threads diff {short_id(old.ecs_id)} {short_id(new.ecs_id)}")
+        if old != new:
+            _title("what differs between two of them", f"threads diff {short_id(old.ecs_id)} {short_id(new.ecs_id)} {tail}")
             await print_diff(storage, old, new)
-    where = file_of(url_of(database)) or url_of(database)
-    _title("go on")
-    for command in (f"threads show {short_id(first.lineage_id)}", "threads diff @head", "chat --client local"):
-        console.print(f"  minference {command} -d {where}", soft_wrap=True)
-    return 1 if any(isinstance(outcome, Failed) for outcome in outcomes) else 0
+    console.print("\ngo on", style="bold")
+    for command in (f"threads show {name} {tail}", f"threads diff @head {tail}", f"chat --client local {tail}"):
+        console.print(f"  {_program()} {command}", soft_wrap=True)
+    return 0 if all(isinstance(next_step(thread), Done) for thread in threads) else 1
 
 
 def _say(outcomes: list[Outcome]) -> None:
@@ -59,5 +65,13 @@ def _say(outcomes: list[Outcome]) -> None:
         console.print(f"  {outcome.thread.name or short_id(outcome.thread.lineage_id)}: {one_line(said, 140)}", soft_wrap=True)
 
 
-def _title(text: str) -> None:
-    stdout().print(f"\n{text}", style="bold", soft_wrap=True)
+def _title(text: str, command: str) -> None:
+    stdout().print(Text.assemble(("\n" + text, "bold"), (f"  {_program()} {command}", "dim")), soft_wrap=True)
+
+
+def _program() -> str:
+    """How the reader can call us: by the path that was used, if `minference` is not on the PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "minference" or shutil.which("minference"):
+        return "minference"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
