@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support.network import SWITCH
 from tests.support.postgres import Postgres, running_postgres
@@ -25,7 +26,9 @@ FOREIGN_SETTINGS = (
 
 
 def pytest_configure() -> None:
-    """Let SIGTERM end a run like Ctrl-C does: fixtures are closed and servers stopped."""
+    """Let SIGTERM end a run like Ctrl-C does: fixtures are closed and servers stopped. No example of hypothesis is timed."""
+    settings.register_profile("house", deadline=None)
+    settings.load_profile("house")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

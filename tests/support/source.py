@@ -43,7 +43,7 @@ class Source:
 
     @property
     def text(self) -> str:
-        return self.path.read_text(encoding="utf-8")
+        return _read(self.path)
 
     @property
     def lines(self) -> list[str]:
@@ -93,8 +93,13 @@ def length_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -
 
 
 @cache
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=OLDEST_PYTHON)
+    return ast.parse(_read(path), str(path), feature_version=OLDEST_PYTHON)
 
 
 def _loaded(base: str, name: str) -> str:
