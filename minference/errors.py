@@ -8,6 +8,7 @@ MinferenceError
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
+│   ├── UnsupportedConfig
 │   ├── DuplicateKind
 │   ├── FrozenSnapshot
 │   ├── DifferentClasses
@@ -19,6 +20,8 @@ MinferenceError
 │   ├── StaleVersion
 │   ├── VersionExists
 │   ├── StorageClosed
+│   ├── WrongEventLoop
+│   ├── StillPending
 │   ├── DatabaseUnreadable
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
@@ -26,6 +29,7 @@ MinferenceError
 │   ├── UnknownStoredField
 │   ├── UnreadableVersion
 │   ├── UnstorableValue
+│   ├── ReadFailed
 │   └── WriteFailed
 ├── ProviderError               what a model provider did (see the attributes)
 │   ├── ProviderUnreachable
@@ -117,6 +121,14 @@ class UnsupportedField(EntityError, TypeError):
             f"{owner}.{field}: {annotation} {why}: use Entity, Entity | None, a union of entity classes, "
             "list[Entity], tuple[Entity, ...] or dict[str, Entity]"
         )
+
+
+class UnsupportedConfig(EntityError, TypeError):
+    """An entity class takes values that are no fields, which would be lost."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"{owner} is configured with extra='allow', whose values would not be stored: declare a dict field for them")
 
 
 class DuplicateKind(EntityError, TypeError):
@@ -213,6 +225,25 @@ class StorageClosed(StorageError):
         super().__init__(f"the storage {url} is not open: use it inside `async with open_storage(...)`")
 
 
+class WrongEventLoop(StorageError):
+    """A storage was used from another event loop or thread than the one that opened it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"the storage {url} belongs to the event loop that opened it: open another one here, "
+            "or hand the work over with asyncio.run_coroutine_threadsafe"
+        )
+
+
+class StillPending(StorageError):
+    """An entity was changed through another storage on the same database, which has not written it yet."""
+
+    def __init__(self, ecs_id: UUID) -> None:
+        self.ecs_id = ecs_id
+        super().__init__(f"version {ecs_id} is still being written by another storage on this database: await its flush() first")
+
+
 class DatabaseUnreadable(StorageError):
     """The database cannot be opened."""
 
@@ -285,6 +316,14 @@ class WriteFailed(StorageError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
+
+
+class ReadFailed(StorageError):
+    """The database did not answer a question."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the database could not be read: {reason}. Nothing was changed; asking again is safe")
 
 
 class ProviderError(MinferenceError):

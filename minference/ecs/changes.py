@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from operator import is_
 from typing import Any
 
-from minference.ecs.entity import Entity, plan_of
+from pydantic import BaseModel
+
+from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json
@@ -32,7 +37,14 @@ def find_changes(root: Entity, ledger: Ledger) -> Findings:
         WrongMember: A collection holds something that is no entity.
     """
     found = _fast(root, ledger)
-    return found if found is not None else _full(root, ledger)
+    return found if found is not None else find_changes_thoroughly(root, ledger)
+
+
+def find_changes_thoroughly(root: Entity, ledger: Ledger) -> Findings:
+    """The same by visiting everything under `root`, whatever is known of it."""
+    order, dependents = _walk([root], lambda _entity: False)
+    changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
+    return Findings(order, changed, cyclic=id(root) in dependents, complete=True)
 
 
 @dataclass(slots=True)
@@ -50,7 +62,7 @@ class Findings:
 def _fast(root: Entity, ledger: Ledger) -> Findings | None:
     """Findings from the root and what was newly added to it, or `None` if only a full scan can tell."""
     state = ledger.state_of(root)
-    if state is None or (watch := state.watch) is None or watch.stale or watch.cyclic:
+    if state is None or (watch := state.watch) is None or watch.stale or watch.cyclic or state.cold:
         return None
     if any(_changed_in_place(entity, ledger) for entity in watch.inspect):
         return None
@@ -62,12 +74,6 @@ def _fast(root: Entity, ledger: Ledger) -> Findings | None:
     if any(id(child) in changed for child in fresh) or _root_differs(root, state, ledger):
         changed.add(id(root))
     return Findings([*order, root], changed, cyclic=False, complete=False)
-
-
-def _full(root: Entity, ledger: Ledger) -> Findings:
-    order, dependents = _walk([root], lambda _entity: False)
-    changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
-    return Findings(order, changed, cyclic=id(root) in dependents, complete=True)
 
 
 def _is_member(entity: Entity, ledger: Ledger, watch: Watch) -> bool:
@@ -83,7 +89,10 @@ def _new_children(root: Entity, state: State) -> Iterator[Entity]:
             yield child
     for collection in plan.collections:
         current = members_of(root, collection)
-        yield from current[state.members[collection.name][2] :] if same_beginning(current, state, collection) else current
+        for child in current[state.members[collection.name][2] :] if same_beginning(current, state, collection) else current:
+            if not isinstance(child, Entity):
+                raise WrongMember(type(root).__kind__, collection.name, child, ["Entity"])
+            yield child
 
 
 def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[list[Entity], dict[int, list[Entity]]]:
@@ -95,7 +104,7 @@ def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[lis
         if id(start) in seen or skip(start):
             continue
         seen.add(id(start))
-        stack = [(start, plan_of(type(start)).children(start))]
+        stack = [(start, _children(start))]
         while stack:
             entity, children = stack[-1]
             for child in children:
@@ -104,12 +113,18 @@ def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[lis
                 dependents.setdefault(id(child), []).append(entity)
                 if id(child) not in seen and not skip(child):
                     seen.add(id(child))
-                    stack.append((child, plan_of(type(child)).children(child)))
+                    stack.append((child, _children(child)))
                     break
             else:
                 order.append(entity)
                 stack.pop()
     return order, dependents
+
+
+def _children(entity: Entity) -> Iterator[Entity]:
+    """What the entity holds; nothing below a cold snapshot can have changed."""
+    state = state_of(entity)
+    return iter(()) if state is not None and state.cold else plan_of(type(entity)).children(entity)
 
 
 def _spread(changed: list[Entity], dependents: dict[int, list[Entity]]) -> set[int]:
@@ -129,10 +144,12 @@ def _differs(entity: Entity, ledger: Ledger) -> bool:
     state = ledger.state_of(entity)
     if state is None:
         return True
+    if state.cold:
+        return False
     plan = plan_of(type(entity))
     return (
         _values_differ(entity, state, plan)
-        or any(current_version(entity.__dict__[name], ledger) is not state.references[name] for name in plan.references)
+        or any(current_version(entity.__dict__[name], ledger) != state.references[name] for name in plan.references)
         or any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
     )
 
@@ -150,7 +167,7 @@ def _root_differs(root: Entity, state: State, ledger: Ledger) -> bool:
     plan = plan_of(type(root))
     if _values_differ(root, state, plan):
         return True
-    if any(current_version(root.__dict__[name], ledger) is not state.references[name] for name in plan.references):
+    if any(current_version(root.__dict__[name], ledger) != state.references[name] for name in plan.references):
         return True
     for collection in plan.collections:
         if not _same_objects(root, collection, state) and _collection_differs(root, collection, state, ledger):
@@ -162,14 +179,15 @@ def _changed_in_place(entity: Entity, ledger: Ledger) -> bool:
     state = ledger.state_of(entity)
     if state is None:
         return True
+    if state.cold:
+        return False
     plan = plan_of(type(entity))
     return _json_differs(entity, state, plan) or any(not _same_objects(entity, each, state) for each in plan.collections)
 
 
 def _same_objects(entity: Entity, collection: CollectionField, state: State) -> bool:
-    objects, _, length = state.members[collection.name]
     current = members_of(entity, collection)
-    if len(current) != length or current != objects[:length]:
+    if len(current) != state.members[collection.name][2] or not same_beginning(current, state, collection):
         return False
     return collection.shape is not dict or keys_of(entity, collection) == state.keys[collection.name]
 
@@ -192,11 +210,17 @@ def _same_value(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    if isinstance(one, float):
-        return repr(one) == repr(other)
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_same_value, one, other))
-    return bool(one == other)
+    match one:
+        case float() | Decimal():
+            return repr(one) == repr(other)
+        case tuple():
+            return len(one) == len(other) and all(map(_same_value, one, other))
+        case frozenset():
+            return one == other and {(type(each), repr(each)) for each in one} == {(type(each), repr(each)) for each in other}
+        case BaseModel():
+            return one == other and all(map(_same_value, one.__dict__.values(), other.__dict__.values()))
+        case _:
+            return bool(one == other)
 
 
 def current_version(entity: Entity | None, ledger: Ledger) -> Version | None:
@@ -221,4 +245,9 @@ def keys_of(entity: Entity, collection: CollectionField) -> tuple[str, ...]:
 def same_beginning(members: list[Entity], old: State, field: CollectionField) -> bool:
     """Whether a collection begins with the objects that it held at its version."""
     objects, _, length = old.members[field.name]
-    return len(members) >= length and members[:length] == objects[:length]
+    return begins_with(members, objects, length)
+
+
+def begins_with(members: list[Entity], objects: list[Entity], length: int) -> bool:
+    """Whether the first `length` of both are the same objects. Equal ones will not do: a forged object carries the ids of another."""
+    return len(members) >= length and all(map(is_, members, islice(objects, length)))

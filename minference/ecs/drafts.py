@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from minference.ecs.changes import Findings, current_version, find_changes, keys_of, members_of, same_beginning
+from minference.ecs.changes import (
+    Findings,
+    begins_with,
+    current_version,
+    find_changes,
+    find_changes_thoroughly,
+    keys_of,
+    members_of,
+    same_beginning,
+)
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, verify_json
-from minference.errors import WrongMember
+from minference.errors import FrozenSnapshot, WrongMember
 
+_TICK = timedelta(microseconds=1)
 _Members = tuple[list[Entity], list[Version], int]
 
 
@@ -54,12 +64,24 @@ class Draft:
     """Put the live object back on the version before, still holding its changes."""
 
 
+class _Before(NamedTuple):
+    """What was known of an object before it got its new version."""
+
+    old: State | None
+    """Its state in this storage."""
+    current: State | None
+    """The same, or that of the storage to which it was saved last."""
+    identity: dict[str, Any]
+
+
 def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
     """Drafts of everything that changed under `roots`, children first; the objects stand on the new versions at once.
 
     Raises:
         UnstorableValue: A value was changed in place into something that cannot be stored. No object was changed.
         WrongMember: A collection holds what its annotation does not allow. No object was changed.
+        FrozenSnapshot: A cold snapshot of another storage is among what is to be saved. No object was changed.
+        StillPending: A storage on the same database has yet to write what is to be built upon. No object was changed.
     """
     drafts: list[Draft] = []
     now = utc_now()
@@ -78,20 +100,33 @@ def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
 def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
-    before = [(ledger.state_of(entity), _identity(entity)) for entity in entities]
-    values = [_storable(entity, state) for entity, (state, _) in zip(entities, before, strict=True)]
-    states = [_advance(entity, state, ledger, now) for entity, (state, _) in zip(entities, before, strict=True)]
+    values = [_storable(entity, ledger.state_of(entity)) for entity in entities]
+    diverged = _diverged(entities, found, ledger)
+    if ledger.parked:
+        for entity in found.order:
+            ledger.claim(entity)
+    before = [_Before(ledger.state_of(entity), state_of(entity), _identity(entity)) for entity in entities]
+    states = [_advance(entity, was.old, ledger, now, renamed=id(entity) in diverged) for entity, was in zip(entities, before, strict=True)]
     for state, json in zip(states, values, strict=True):
         state.json = json
     return [
-        _fill(entity, old, state, identity, ledger, known=not found.complete and entity is found.order[-1])
-        for entity, (old, identity), state in zip(entities, before, states, strict=True)
+        _fill(entity, was, state, ledger, known=not found.complete and entity is found.order[-1])
+        for entity, was, state in zip(entities, before, states, strict=True)
     ]
+
+
+def _diverged(entities: list[Entity], found: Findings, ledger: Ledger) -> set[int]:
+    """Entities that are new here and no longer as another storage holds them, so that their id stands for something else."""
+    elsewhere = [state for entity in entities if ledger.state_of(entity) is None and (state := state_of(entity)) is not None]
+    changed = {other: find_changes_thoroughly(found.order[-1], other).changed for other in {state.ledger for state in elsewhere}}
+    return {id(entity) for entity in entities if (state := state_of(entity)) is not None and id(entity) in changed.get(state.ledger, ())}
 
 
 def _storable(entity: Entity, old: State | None) -> dict[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     cls, plan, data = type(entity), plan_of(type(entity)), entity.__dict__
+    if (state := state_of(entity)) is not None and state.cold:
+        raise FrozenSnapshot(cls.__name__, data["ecs_id"], "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
         for child in members[old.members[field.name][2] :] if old is not None and same_beginning(members, old, field) else members:
@@ -109,12 +144,16 @@ def _identity(entity: Entity) -> dict[str, Any]:
     return {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
 
 
-def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime) -> State:
+def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *, renamed: bool) -> State:
     """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
     data = entity.__dict__
-    elsewhere = state_of(entity) if old is None else None
-    if old is not None or (elsewhere is not None and elsewhere.data is not data):
-        data.update(ecs_id=uuid7(), parent_id=data["ecs_id"], created_at=now)
+    if old is not None:
+        # Never before its parent, whatever the clocks of two machines say.
+        data.update(ecs_id=uuid7(), parent_id=old.version.ecs_id, created_at=max(now, old.version.created_at + _TICK))
+    elif renamed:
+        data.update(ecs_id=uuid7(), parent_id=None, created_at=now)
+    else:
+        data.update(parent_id=None)
     version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
     state = State(ledger, version, data)
     if old is not None:
@@ -124,7 +163,8 @@ def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime) -
     return state
 
 
-def _fill(entity: Entity, old: State | None, state: State, identity: dict[str, Any], ledger: Ledger, *, known: bool) -> Draft:
+def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, known: bool) -> Draft:
+    old = was.old
     plan, data = plan_of(type(entity)), entity.__dict__
     state.references = {name: current_version(data[name], ledger) for name in plan.references}
     edits: dict[str, SequenceEdit] = {}
@@ -134,26 +174,26 @@ def _fill(entity: Entity, old: State | None, state: State, identity: dict[str, A
         if collection.shape is dict:
             state.keys[collection.name] = keys_of(entity, collection)
     previous = old.version if old is not None else None
-    undo = _undo(entity, old, state, identity)
+    undo = _undo(entity, was, state, ledger)
     return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, undo)
 
 
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, known: bool) -> tuple[_Members, SequenceEdit]:
     """The members of a collection, and how they came from the previous ones; `known`: none of those has a new version."""
     objects, versions, length = old if old is not None else ([], [], 0)
-    added = [_known(child, ledger) for child in current[length:]]
-    same_beginning = len(objects) == length <= len(current) and current[:length] == objects
-    if same_beginning and (known or [current_version(child, ledger) for child in objects] == versions):
+    continues = len(objects) == length and begins_with(current, objects, length)
+    if continues and (known or [current_version(child, ledger) for child in objects] == versions):
+        added = [_known(child, ledger) for child in current[length:]]
         objects.extend(current[length:])
         versions.extend(added)
         edit = SequenceEdit(length, added, 0, length, versions, len(current))
         return (objects, versions, len(current)), edit
     now = [_known(child, ledger) for child in current]
     head = 0
-    while head < min(length, len(now)) and now[head] is versions[head]:
+    while head < min(length, len(now)) and now[head] == versions[head]:
         head += 1
     tail = 0
-    while tail < min(length, len(now)) - head and now[-1 - tail] is versions[length - 1 - tail]:
+    while tail < min(length, len(now)) - head and now[-1 - tail] == versions[length - 1 - tail]:
         tail += 1
     edit = SequenceEdit(head, now[head : len(now) - tail], tail, length, now, len(now))
     return (list(current), now, len(now)), edit
@@ -165,21 +205,12 @@ def _known(entity: Entity, ledger: Ledger) -> Version:
     return state.version
 
 
-def _undo(entity: Entity, old: State | None, state: State, identity: dict[str, Any]) -> Callable[[], None]:
-    lengths = {name: length for name, (_, _, length) in old.members.items()} if old is not None else {}
-
+def _undo(entity: Entity, was: _Before, state: State, ledger: Ledger) -> Callable[[], None]:
     def undo() -> None:
-        entity.__dict__.update(identity)
-        state.notify()
-        if old is None:
-            object.__setattr__(entity, "__ecs_state__", None)
-            return
-        for name, length in lengths.items():
-            objects, versions, _ = old.members[name]
+        for objects, versions, length in was.old.members.values() if was.old is not None else ():
             del objects[length:]
             del versions[length:]
-        old.watch = None
-        object.__setattr__(entity, "__ecs_state__", old)
+        ledger.withdraw(entity, state, was.old, was.current, was.identity)
 
     return undo
 

@@ -71,6 +71,9 @@ class Entity(BaseModel):
             if state.cold:
                 raise FrozenSnapshot(type(self).__name__, self.ecs_id, name)
             state.touch(before)
+        if not self.model_config.get("validate_assignment"):
+            # Pydantic would assign in place; the version before needs its values kept.
+            object.__setattr__(self, "__dict__", dict(before))
         try:
             super().__setattr__(name, value)
         except ValidationError as error:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from minference.errors import UnsupportedField
+from minference.errors import UnsupportedConfig, UnsupportedField
 
 if TYPE_CHECKING:
     from minference.ecs.entity import Entity
@@ -89,7 +89,10 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
 
     Raises:
         UnsupportedField: A field nests entities in a shape whose versions could not be tracked.
+        UnsupportedConfig: Objects of the class could hold values that are no fields.
     """
+    if cls.model_config.get("extra") == "allow":
+        raise UnsupportedConfig(cls.__name__)
     values: list[str] = []
     mutable: list[str] = []
     references: list[str] = []
@@ -171,19 +174,22 @@ def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> boo
     return any(_mentions_entity(part, seen) for part in get_args(plain))
 
 
-def _is_immutable(annotation: Any) -> bool:
+def _is_immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
     for arm in arms(annotation):
         origin, arguments = get_origin(arm), get_args(arm)
         if origin is Literal:
             continue
         if origin in (tuple, frozenset):
-            if not all(part is Ellipsis or _is_immutable(part) for part in arguments):
+            if not all(part is Ellipsis or _is_immutable(part, seen) for part in arguments):
                 return False
             continue
         if not isinstance(arm, type):
             return False
         if issubclass(arm, BaseModel):
-            if not arm.model_config.get("frozen") or not all(_is_immutable(f.annotation) for f in arm.model_fields.values()):
+            inside = seen | {arm}
+            if arm not in seen and not (
+                arm.model_config.get("frozen") and all(_is_immutable(f.annotation, inside) for f in arm.model_fields.values())
+            ):
                 return False
             continue
         if not issubclass(arm, _IMMUTABLE):

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from minference.ecs.entity import Entity, state_of
+from minference.errors import StillPending
 
 
 class Version:
@@ -28,6 +29,13 @@ class Version:
         self.unit: Any = None
         """The pending write of this version; `None` once it is durable."""
 
+    def __eq__(self, other: object) -> bool:
+        # Usually the same object. When a database is opened again, what is loaded then has other ones than what lived on.
+        return self is other or (isinstance(other, Version) and self.ecs_id == other.ecs_id)
+
+    def __hash__(self) -> int:
+        return hash(self.ecs_id)
+
 
 class Ledger:
     """What one storage remembers of the live objects that it has seen."""
@@ -42,28 +50,63 @@ class Ledger:
         """What the backend knows of runs, by key."""
 
     def state_of(self, entity: Entity) -> State | None:
-        """The state of `entity` in this storage, or `None` if this storage never saw it."""
+        """The state of `entity` in this storage, or `None` if this storage never saw it.
+
+        Raises:
+            StillPending: Another storage on the same database has not written the object's version yet.
+        """
         state = state_of(entity)
         if state is None or state.ledger is self:
             return state
-        if state.ledger is not None and state.ledger.database_id == self.database_id:
-            state.ledger = self
+        if state.ledger.database_id == self.database_id:
+            self._adopt(state)
             return state
         return self.parked.get(entity)
+
+    def _adopt(self, state: State) -> None:
+        """Take over from another storage on the same database, usually one that was closed since."""
+        if state.version.unit is not None:
+            raise StillPending(state.version.ecs_id)
+        state.ledger = self
+        if state.version.id is not None:
+            self.versions.setdefault(state.version.id, state.version)
 
     def install(self, entity: Entity, state: State) -> None:
         """Make `state` the one of `entity`; the state of another storage is kept for its return."""
         current = state_of(entity)
-        if current is not None and current is not state and current.ledger not in (None, self):
-            current.ledger.parked[entity] = current
+        if current is not None and current.ledger is not self:
+            current.park(entity)
         object.__setattr__(entity, "__ecs_state__", state)
+
+    def claim(self, entity: Entity) -> None:
+        """Make an object that was since saved to another storage stand on its version here again."""
+        state = self.parked.pop(entity, None)
+        if state is not None:
+            self.install(entity, state)
+            entity.__dict__.update(state.identity)
+
+    def withdraw(self, entity: Entity, state: State, old: State | None, before: State | None, identity: dict[str, Any]) -> None:
+        """Undo that `state` became the one of `entity`, which was `old` here, while `before` was the current one."""
+        state.notify()
+        if old is not None:
+            old.watch = None
+        if state_of(entity) is state:
+            entity.__dict__.update(identity)
+            object.__setattr__(entity, "__ecs_state__", before)
+            if before is not None:
+                before.ledger.parked.pop(entity, None)
+        elif old is None:
+            self.parked.pop(entity, None)
+        else:
+            old.identity = identity
+            self.parked[entity] = old
 
 
 @dataclass(slots=True, eq=False)
 class State:
     """The version that a live object stands on, and what that version holds."""
 
-    ledger: Ledger | None
+    ledger: Ledger
     version: Version
     data: dict[str, Any]
     """The object's `__dict__` at that version: pydantic replaces it at each assignment, so identity means untouched."""
@@ -78,6 +121,14 @@ class State:
     watch: Watch | None = None
     cold: bool = False
     """Whether the object is a cold snapshot, whose setters raise."""
+    identity: dict[str, Any] = field(default_factory=dict)
+    """While parked: the identity fields that the object had on this version."""
+
+    def park(self, entity: Entity) -> None:
+        """Keep for the return to this storage what another one replaces now. Assignments are no longer noticed from here."""
+        self.notify()
+        self.identity = {name: entity.__dict__[name] for name in ("ecs_id", "parent_id", "created_at")}
+        self.ledger.parked[entity] = self
 
     def touch(self, before: dict[str, Any]) -> None:
         """Tell whoever watches that the object is being assigned to."""

@@ -59,8 +59,8 @@ class Unit:
     created_at: datetime
     on_conflict: OnConflict
     done: asyncio.Future[Commit]
-    awaited: bool = False
-    """Whether somebody waits for the outcome, and so learns of a failure."""
+    listeners: int = 0
+    """How many wait for the outcome or have waited to the end, and so learn of a failure."""
     after: tuple[Unit, ...] = field(default=())
     """Pending units that this one waits for without writing anything itself."""
 
@@ -75,8 +75,12 @@ class Pending:
         self._unit = unit
 
     def __await__(self) -> Generator[Any, None, Commit]:
-        self._unit.awaited = True
-        return asyncio.shield(self._unit.done).__await__()
+        self._unit.listeners += 1
+        try:
+            return (yield from asyncio.shield(self._unit.done).__await__())
+        except asyncio.CancelledError:
+            self._unit.listeners -= 1
+            raise
 
     @property
     def versions(self) -> tuple[UUID, ...]:

@@ -44,9 +44,12 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
         objects = _bare_objects(records)
         for key, record in records.items():
             _fill(objects[key], record, objects, cold=cold)
+        for entity in objects.values():
+            if type(entity).__pydantic_post_init__:
+                entity.model_post_init(None)
         for key, record in records.items():
             entity = objects[key]
-            state = _cold_state(entity, record) if cold else _state(entity, record, records, objects, ledger)
+            state = State(ledger, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
             _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"
@@ -63,10 +66,6 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _cold_state(entity: Entity, record: Record) -> State:
-    return State(None, record.version, entity.__dict__, cold=True)
 
 
 def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
@@ -87,8 +86,6 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
         _SET_FIELDS_SET(entity, _all_fields(cls))
         _SET_EXTRA(entity, None)
         _SET_PRIVATE(entity, None)
-        if cls.__pydantic_post_init__:
-            entity.model_post_init(None)
     return objects
 
 

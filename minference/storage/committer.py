@@ -47,7 +47,7 @@ class Committer:
         """
         waiting = [unit.done for unit in self.pending()]
         if waiting:
-            await asyncio.wait([asyncio.ensure_future(asyncio.shield(future)) for future in waiting])
+            await asyncio.wait(waiting)
         if self._unreported:
             error, self._unreported = self._unreported[0], []
             raise error
@@ -133,7 +133,7 @@ class Committer:
         if unit.done.done():
             return
         unit.done.set_exception(error)
-        if not unit.awaited:
+        if not unit.listeners:
             unit.done.exception()
             self._unreported.append(error)
             _log.error("a save that nobody awaited failed: %s", error)

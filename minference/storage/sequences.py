@@ -31,6 +31,12 @@ class Run:
     def __init__(self, id: int, end: int) -> None:
         self.id, self.end = id, end
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -14,7 +14,7 @@ from minference.ecs.identity import utc_now
 from minference.ecs.lineage import LineageTree, VersionInfo
 from minference.ecs.registry import CurrentStorage, use_storage
 from minference.ecs.state import Ledger
-from minference.errors import StorageClosed, VersionNotFound
+from minference.errors import StorageClosed, VersionNotFound, WrongEventLoop
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.building import build
 from minference.storage.committer import Committer
@@ -30,9 +30,11 @@ class VersionedStorage(EntityStorage):
         self.url = backend.url
         self._ledger: Ledger | None = None
         self._committer: Committer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._before: CurrentStorage | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._ledger = await self._backend.open()
         self._committer = Committer(self._backend)
         self._before = use_storage(self)
@@ -50,6 +52,8 @@ class VersionedStorage(EntityStorage):
     def _open(self) -> tuple[Ledger, Committer]:
         if self._ledger is None or self._committer is None:
             raise StorageClosed(self.url)
+        if _running_loop() is not self._loop:
+            raise WrongEventLoop(self.url)
         return self._ledger, self._committer
 
     def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> Pending:
@@ -158,6 +162,13 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from minference.ecs.lineage import VersionInfo
 from minference.ecs.state import Ledger
-from minference.errors import StorageClosed
+from minference.errors import ReadFailed, StorageClosed
 from minference.storage.base import Commit, Record, Unit
-from minference.storage.sql.dialects import dialect_of, open_engine, shown_url
-from minference.storage.sql.driver import Driver, PostgresDriver, SqliteDriver
+from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
+from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.writer import Writer
+
+T = TypeVar("T")
 
 
 class SqlBackend:
@@ -52,10 +54,21 @@ class SqlBackend:
         self._reader = self._writer = self._driver = None
         await self._engine.dispose()
 
-    def _reading(self) -> Reader:
-        if self._reader is None:
-            raise StorageClosed(self.url)
-        return self._reader
+    async def _ask(self, question: Callable[[Reader], Awaitable[T]]) -> T:
+        """The answer; asked again for a while if the database is busy or away."""
+        patience = Patience()
+        while True:
+            if self._reader is None:
+                raise StorageClosed(self.url)
+            try:
+                return await question(self._reader)
+            except Exception as error:
+                if not is_driver_error(error):
+                    raise
+                cause = diagnose(error)
+                if isinstance(cause, Transient) and await patience.wait():
+                    continue
+                raise ReadFailed(cause.reason if isinstance(cause, Transient | Permanent) else str(error)) from error
 
     async def write(self, units: Sequence[Unit]) -> list[Commit]:
         """See `Backend.write`."""
@@ -65,20 +78,20 @@ class SqlBackend:
 
     async def read(self, ecs_id: UUID) -> dict[int, Record]:
         """See `Backend.read`."""
-        return await self._reading().read(ecs_id)
+        return await self._ask(lambda reader: reader.read(ecs_id))
 
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
         """See `Backend.find`."""
-        return await self._reading().find(ecs_id)
+        return await self._ask(lambda reader: reader.find(ecs_id))
 
     async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `Backend.lineage`."""
-        return await self._reading().lineage(lineage_id)
+        return await self._ask(lambda reader: reader.lineage(lineage_id))
 
     async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
         """See `Backend.heads_of_kinds`."""
-        return await self._reading().heads_of_kinds(kinds)
+        return await self._ask(lambda reader: reader.heads_of_kinds(kinds))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""
-        return await self._reading().matching(prefix)
+        return await self._ask(lambda reader: reader.matching(prefix))

@@ -71,7 +71,7 @@ class Batch:
                 raise StaleVersion(version.lineage_id, previous.ecs_id, sibling)
             self._children[previous] = (number + 1, version.ecs_id)
         ecs_id, lineage_id = self._encode_uuid(version.ecs_id), self._encode_uuid(version.lineage_id)
-        parent = previous.id if previous is not None else None
+        parent = _key(previous) if previous is not None else None
         kind, created_at = self._kinds[type(draft.entity)], self._encode_time(version.created_at)
         self._rows[INSERT_VERSION].append((version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at))
         if previous is None or not number:
@@ -86,14 +86,19 @@ class Batch:
             version.places[name] = placed.place
             places[name] = (placed.place.sequence, placed.place.length)
             for run, position, child in placed.items:
-                self._rows.setdefault(INSERT_ITEM, []).append((run.id, position, child.id, version.id))
+                self._rows.setdefault(INSERT_ITEM, []).append((run.id, position, _key(child), version.id))
             if placed.new_sequence:
                 self._rows.setdefault(INSERT_SPAN, []).extend(_span_rows(placed.place))
-        references = {name: child.id if child is not None else None for name, child in draft.references.items()}
+        references = {name: _key(child) if child is not None else None for name, child in draft.references.items()}
         mapping = mapping_for(type(draft.entity))
         assert version.id is not None, "keys are given out before values are laid out"
         for insert, row in mapping.encode(self._dialect, version.id, draft.data, draft.json, references, places, draft.keys):
             self._rows.setdefault(insert, []).append(row)
+
+    @property
+    def first_key(self) -> int:
+        """The key of its first version: reserved for this batch, so nobody else writes it."""
+        return _key(self._new[0])
 
     def statements(self) -> list[Statement]:
         """One INSERT for each table, in an order in which rows come after those they refer to."""
@@ -106,8 +111,14 @@ class Batch:
                 ledger.versions[version.id] = version
         for run, end in self._ends.items():
             run.end = end
+            ledger.runs.setdefault(run.id, run)
         for version, (number, last) in self._children.items():
             version.children, version.last_child = number, last
+
+
+def _key(version: Version) -> int:
+    assert version.id is not None, "versions have their keys before others refer to them"
+    return version.id
 
 
 def _span_rows(place: Place) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from minference.storage.sql.types import DialectName
@@ -17,6 +18,34 @@ Statement = tuple[str, Sequence[tuple[Any, ...]]]
 Rows = list[tuple[Any, ...]]
 Fetch = Callable[..., Awaitable[Rows]]
 """`await fetch(sql, *arguments)` gives all rows."""
+
+
+PATIENCE = 30.0
+"""Seconds for which a database that is locked or away is tried again."""
+
+
+def is_driver_error(error: BaseException) -> bool:
+    """Whether the database or the way to it failed, and not our code."""
+    return isinstance(error, sqlite3.Error | SQLAlchemyError | OSError) or type(error).__module__.startswith("asyncpg.")
+
+
+class Patience:
+    """The pauses between attempts on a database that is busy or away."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._pause = 0.05
+
+    async def wait(self) -> bool:
+        """Pause, longer each time; at once `False` when that was long enough."""
+        now = asyncio.get_running_loop().time()
+        if self._began is None:
+            self._began = now
+        if now - self._began >= PATIENCE:
+            return False
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, 2.0)
+        return True
 
 
 class Driver(Protocol):
@@ -130,8 +159,9 @@ class PostgresDriver:
             connection = await _driver_connection(self._connection)
             if not connection.is_closed():
                 return connection
-            await self._connection.invalidate()
-            await self._connection.close()
+            broken, self._connection = self._connection, None
+            await broken.invalidate()
+            await broken.close()
         self._connection = await self._engine.connect()
         return await _driver_connection(self._connection)
 

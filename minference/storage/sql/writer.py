@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,16 +11,14 @@ from minference.errors import StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
 from minference.storage.sql.batch import Batch
-from minference.storage.sql.dialects import Conflict, Transient, diagnose
-from minference.storage.sql.driver import Driver
+from minference.storage.sql.dialects import Conflict, Permanent, Transient, diagnose
+from minference.storage.sql.driver import Driver, Patience
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.mapping import among_ids, id_parameter
 
 MAX_COLLISIONS = 20
 """Times that other writers may be first before a commit is given up."""
-PATIENCE = 30.0
-"""Seconds for which a database that is locked or away is tried again."""
 
 
 class Writer:
@@ -35,28 +32,44 @@ class Writer:
 
     async def write(self, units: Sequence[Unit]) -> list[Commit]:
         """See `Backend.write`."""
-        waited, collisions = 0.0, 0
+        patience, collisions = Patience(), 0
+        unsure: Batch | None = None
         while True:
+            batch: Batch | None = None
             try:
-                return await self._attempt(units)
+                if unsure is None or not await self._is_written(unsure):
+                    batch = await self._lay_out(units)
+                    await self._driver.write(batch.statements())
+                else:
+                    batch = unsure
             except StorageError:
                 raise
             except Exception as error:
-                cause = diagnose(error)
-                match cause:
+                match diagnose(error):
+                    case Conflict.version_exists if unsure is not None and await self._is_written(unsure):
+                        pass
                     case Conflict.version_exists:
                         raise VersionExists(await self._existing(units)) from error
                     case Conflict() if collisions < MAX_COLLISIONS:
                         collisions += 1
                         await self._refresh(units)
-                    case Transient() if waited < PATIENCE:
-                        pause = min(0.05 * 2 ** min(waited, 6), 2.0)
-                        waited += pause
-                        await asyncio.sleep(pause)
+                    case Transient() if await patience.wait():
+                        # The connection may have broken after the database committed, before it could say so.
+                        unsure = batch or unsure
+                    case Transient(reason) | Permanent(reason):
+                        raise WriteFailed(reason) from error
                     case _:
-                        raise WriteFailed(f"{type(error).__name__}: {error}") from error
+                        raise WriteFailed(f"other writers were first {MAX_COLLISIONS} times in a row; save again") from error
+            else:
+                batch.settle(self._ledger)
+                return batch.commits
 
-    async def _attempt(self, units: Sequence[Unit]) -> list[Commit]:
+    async def _is_written(self, batch: Batch) -> bool:
+        parameter = "$1" if self._driver.dialect == "postgresql" else "?"
+        async with self._driver.reading() as fetch:
+            return bool(await fetch(f"SELECT 1 FROM entity_version WHERE id = {parameter}", batch.first_key))
+
+    async def _lay_out(self, units: Sequence[Unit]) -> Batch:
         drafts = [draft for unit in units for draft in unit.drafts]
         await self._kinds.ensure({type(draft.entity) for draft in drafts})
         # A version takes one key, and each of its ordered fields at most one for a run and one for a sequence.
@@ -64,9 +77,7 @@ class Writer:
         batch = Batch(self._driver.dialect, self._kinds.ids, self._keys.take)
         for unit in units:
             batch.add(unit)
-        await self._driver.write(batch.statements())
-        batch.settle(self._ledger)
-        return batch.commits
+        return batch
 
     async def _existing(self, units: Sequence[Unit]) -> UUID:
         """The first of the new ids that is stored already."""
@@ -81,8 +92,7 @@ class Writer:
 
     async def _refresh(self, units: Sequence[Unit]) -> None:
         """Look up what other processes made of the versions and runs that the units build on."""
-        parents = _parents(units)
-        runs = {run.id: run for parent in parents.values() for place in parent.places.values() for run in _runs(place)}
+        parents, runs = _parents(units), _runs(units)
         dialect = self._driver.dialect
         children = f"""
             SELECT parent_id, MAX(fork_no), MAX(id) FROM entity_version
@@ -92,9 +102,11 @@ class Writer:
             found = await fetch(children, id_parameter(dialect, parents))
             last = await self._ecs_ids(fetch, [row[2] for row in found])
             for key, number, newest in found:
-                parents[key].children, parents[key].last_child = number + 1, last[newest]
+                for version in parents[key]:
+                    version.children, version.last_child = number + 1, last[newest]
             for key, end in await fetch(ends, id_parameter(dialect, runs)):
-                runs[key].end = end
+                for run in runs[key]:
+                    run.end = end
 
     async def _ecs_ids(self, fetch: Any, ids: list[int]) -> dict[int, UUID]:
         dialect = self._driver.dialect
@@ -102,10 +114,20 @@ class Writer:
         return {key: ecs_id if isinstance(ecs_id, UUID) else UUID(hex=ecs_id) for key, ecs_id in rows}
 
 
-def _parents(units: Sequence[Unit]) -> dict[int, Version]:
-    previous = [draft.previous for unit in units for draft in unit.drafts if draft.previous is not None]
-    return {version.id: version for version in previous if version.id is not None}
+def _parents(units: Sequence[Unit]) -> dict[int, list[Version]]:
+    """The versions that the units build on, by key."""
+    found: dict[int, list[Version]] = {}
+    for draft in (draft for unit in units for draft in unit.drafts):
+        if draft.previous is not None and draft.previous.id is not None:
+            found.setdefault(draft.previous.id, []).append(draft.previous)
+    return found
 
 
-def _runs(place: Place) -> list[Run]:
-    return [span.run for span in place.spans]
+def _runs(units: Sequence[Unit]) -> dict[int, list[Run]]:
+    """The runs that the units may append to, by key."""
+    found: dict[int, list[Run]] = {}
+    for version in (version for versions in _parents(units).values() for version in versions):
+        places: Iterable[Place] = version.places.values()
+        for run in (span.run for place in places for span in place.spans):
+            found.setdefault(run.id, []).append(run)
+    return found
