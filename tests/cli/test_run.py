@@ -227,3 +227,11 @@ def test_interrupted_it_saves_what_is_on_its_way_and_the_same_command_continues(
     assert (running.returncode, out, err) == (130, "", "error: interrupted; what was answered before is saved\n")
     assert process("run", "run.toml", "--json").code == 0
     assert len(server.requests) == 40
+
+
+def test_the_example_that_we_ship_runs(cli: Cli, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "configs" / "example.toml"
+    (tmp_path / "example.toml").write_text(example.read_text())
+    said = cli("run", "example.toml", "--json")
+    assert [(line["id"], line["status"]) for line in said.lines] == [("1", "done"), ("italy", "done")]
+    assert (tmp_path / "capitals.db").is_file()
