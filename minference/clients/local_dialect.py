@@ -138,7 +138,10 @@ def _system(messages: Sequence[dict[str, Any]], additions: Sequence[str]) -> lis
 
 
 def _schema_words(schema: dict[str, Any]) -> str:
-    return f"Reply with a JSON object: {json.dumps(schema)}" if schema.get("properties") else ""
+    """The form of the object. What the object is called is left out: a small model takes it for a value."""
+    if not schema.get("properties"):
+        return ""
+    return f"Reply with a JSON object: {json.dumps({key: schema[key] for key in schema if key not in ('title', 'description')})}"
 
 
 def _tool_words(tools: Sequence[dict[str, Any]]) -> str:
