@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from minference.cli.commands import app
 from minference.testing import Answer, Called, ProviderServer, default_answer
 from tests.support.report import report
 from tests.support.source import ROOT
@@ -85,4 +87,13 @@ def test_its_make_targets_exist(page: str) -> None:
     targets = set(re.findall(r"`make (?:PYTHON=\S+ )?([a-z-]+)`", (ROOT / page).read_text(encoding="utf-8")))
     report(
         (target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)), f"{page} names a target that is not there"
+    )
+
+
+def test_its_commands_exist() -> None:
+    commands = re.findall(r"^\| `minference ([a-z ]+?)(?: [A-Z]+)?` \|", README, re.MULTILINE)
+    assert len(commands) > 5
+    report(
+        (command for command in commands if CliRunner().invoke(app, [*command.split(), "--help"]).exit_code != 0),
+        "README.md names a command that is not there",
     )
