@@ -36,10 +36,10 @@ class Postgres:
         self._numbers = count(1)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a fresh, empty database, dropped at the end even if connections are left open."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a fresh copy of `template`, empty by default, dropped at the end even if connections are left open."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:
