@@ -84,6 +84,9 @@ class ThreadRun:
                 case Done(reply):
                     if self._setup.until == "turn" and interrupted:
                         raise NothingToAnswer(self._thread.ecs_id)
+                    if interrupted and self._asks_again(reply):
+                        interrupted = False
+                        continue
                     await self._setup.storage.register(self._thread, author=self._setup.author)
                     yield Finished(self._completed(reply))
                     return
@@ -93,6 +96,14 @@ class ThreadRun:
             async with aclosing(steps):
                 async for event in steps:
                     yield event
+
+    def _asks_again(self, reply: ChatMessage) -> bool:
+        """Whether an earlier run gave up on a structured output that is worth another try: then the model is told why."""
+        verdict = judge(self._thread, reply)
+        if not isinstance(verdict, Invalid) or not verdict.worth_asking_again:
+            return False
+        self._thread.history.append(feedback(verdict, reply))
+        return True
 
     def _completed(self, reply: ChatMessage) -> Completed:
         verdict = judge(self._thread, reply)

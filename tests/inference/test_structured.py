@@ -99,6 +99,16 @@ async def test_asking_again_is_bounded_and_every_reply_is_kept(memory: EntitySto
     assert (await memory.get(ChatThread, chat.ecs_id)).history[-1].content == BAD
 
 
+async def test_running_again_after_giving_up_asks_again_and_says_why(memory: EntityStorage) -> None:
+    chat = about_rome(ResponseFormat.structured_output)
+    failed(await run(memory, chat, BAD, attempts=1))
+    loaded = await memory.get(ChatThread, chat.ecs_id)
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient([GOOD])}) as orchestrator:
+        [outcome] = await orchestrator.run([loaded])
+    assert completed(outcome).object == {"name": "Rome", "people": 3}
+    assert [role for role, _ in said(loaded)] == ["user", "assistant", "user", "assistant"]
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
