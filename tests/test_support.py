@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -145,3 +146,4 @@ def test_postgresql_ends_with_a_run_that_is_killed() -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert psutil.wait_procs([server], timeout=60)[1] == []
+    shutil.rmtree(Path(directory).parent)
