@@ -32,6 +32,9 @@ def pytest_configure() -> None:
     settings.register_profile("house", deadline=None)
     settings.load_profile("house")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell: the programs under test would inherit the deafness to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
