@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minference.ecs.entity import Entity
     from minference.ecs.registry import EntityRegistry
+    from minference.ecs.severity import TraceSeverity
+    from minference.ecs.tracer import entity_tracer
     from minference.errors import MinferenceError
     from minference.inference.limits import RequestLimits
     from minference.inference.orchestrator import InferenceOrchestrator
@@ -45,7 +47,9 @@ _HOMES = {
     "StructuredTool": "threads.tools",
     "SystemPrompt": "threads.messages",
     "ToolCall": "threads.messages",
+    "TraceSeverity": "ecs.severity",
     "Usage": "threads.messages",
+    "entity_tracer": "ecs.tracer",
     "next_step": "threads.turns",
     "open_storage": "storage.open",
 }
@@ -71,7 +75,9 @@ __all__ = [
     "StructuredTool",
     "SystemPrompt",
     "ToolCall",
+    "TraceSeverity",
     "Usage",
+    "entity_tracer",
     "next_step",
     "open_storage",
 ]

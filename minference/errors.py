@@ -8,10 +8,14 @@ MinferenceError
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
+│   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
 │   ├── FrozenSnapshot
 │   ├── DifferentClasses
+│   ├── NoSuchCollection
+│   ├── UnrelatedVersions
+│   ├── UnsavedChanges
 │   ├── TableMismatch
 │   └── NoStorage
 ├── StorageError                what the database says
@@ -129,6 +133,14 @@ class UnsupportedConfig(EntityError, TypeError):
     def __init__(self, owner: str) -> None:
         self.owner = owner
         super().__init__(f"{owner} is configured with extra='allow', whose values would not be stored: declare a dict field for them")
+class UntraceableFunction(EntityError, TypeError):
+    """A function cannot be traced, because it has no end at which to save."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is a generator and cannot be traced: trace the function that runs it, or use storage.recording()")
+
+
 
 
 class DuplicateKind(EntityError, TypeError):
@@ -169,6 +181,15 @@ class DifferentClasses(EntityError, TypeError):
     def __init__(self, old: str, new: str) -> None:
         self.old, self.new = old, new
         super().__init__(f"a {old} cannot be compared with a {new}: pass two entities of one class")
+class NoSuchCollection(EntityError, LookupError):
+    """An entity class has no ordered or keyed field of entities with this name."""
+
+    def __init__(self, kind: str, field: str | None, collections: Sequence[str]) -> None:
+        self.kind, self.field, self.collections = kind, field, tuple(collections)
+        named = f" called {field!r}" if field else ""
+        super().__init__(f"{kind} has no collection of entities{named}: it has {', '.join(map(repr, collections)) or 'none'}")
+
+
 
 
 class NoStorage(EntityError):

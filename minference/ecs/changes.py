@@ -154,6 +154,15 @@ def _differs(entity: Entity, ledger: Ledger) -> bool:
     )
 
 
+def differs_itself(entity: Entity) -> bool:
+    """Whether the entity is new, or a value or member of its own is not as in the version that it stands on.
+
+    Changes further down do not count. Asks the storage that the entity was last saved to or loaded from.
+    """
+    state = state_of(entity)
+    return state is None or _differs(entity, state.ledger)
+
+
 def _collection_differs(entity: Entity, collection: CollectionField, state: State, ledger: Ledger) -> bool:
     _, versions, length = state.members[collection.name]
     current = members_of(entity, collection)

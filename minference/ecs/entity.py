@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from copy import copy
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy, deepcopy
 from functools import cache
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import UUID, uuid4
+from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.identity import Moment, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
+from minference.ecs.recording import note_constructed
 from minference.errors import DuplicateKind, FrozenSnapshot
 
 if TYPE_CHECKING:
@@ -65,6 +68,29 @@ class Entity(BaseModel):
             plan_of(cls)
         _KINDS[cls.__kind__] = cls
 
+    if not TYPE_CHECKING:  # signatures as those of BaseModel, so that type checkers need not see them
+
+        def __init__(self, /, **data: Any) -> None:
+            """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
+            if self.__pydantic_validator__.validate_python(data, self_instance=self) is not self:
+                warn(f"a validator of {type(self).__name__} returns another value than self, which is ignored", stacklevel=2)
+            note_constructed(self)
+
+        # Pydantic need not call it for members of what it validates: those are found in what holds them.
+        __init__.__pydantic_base_init__ = True
+
+        @classmethod
+        def model_validate(cls, obj: Any, **options: Any) -> Self:
+            return _noted(super().model_validate(obj, **options), obj)
+
+        @classmethod
+        def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+            return _noted(super().model_validate_json(json_data, **options), None)
+
+        @classmethod
+        def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
+            return _noted(super().model_construct(_fields_set, **values), None)
+
     def __setattr__(self, name: str, value: Any) -> None:
         before = self.__dict__
         if (state := state_of(self)) is not None:
@@ -98,6 +124,10 @@ class Entity(BaseModel):
     def __hash__(self) -> int:
         return hash(self.live_id)
 
+    @recursive_repr()
+    def __repr__(self) -> str:
+        return super().__repr__()
+
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         yield "version", str(self.ecs_id)
         yield from (pair for pair in super().__repr_args__() if pair[0] not in IDENTITY_FIELDS)
@@ -106,7 +136,15 @@ class Entity(BaseModel):
         return _renewed(super().__copy__())
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return _renewed(super().__deepcopy__(memo))
+        """A new logical object with copies of everything below. Its back-references stay empty, unless what they name is copied too."""
+        memo = {} if memo is None else memo
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        weak = {name for name, _ in plan_of(type(self)).back_references}
+        data = {name: memo.get(id(value)) if name in weak else deepcopy(value, memo) for name, value in self.__dict__.items()}
+        object.__setattr__(copied, "__dict__", data)
+        for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+            object.__setattr__(copied, name, deepcopy(getattr(self, name), memo))
+        return _renewed(copied)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A new logical object with these values: a copy has an identity and a lineage of its own."""
@@ -154,15 +192,26 @@ def _renewed(copied: E) -> E:
     """The object with an identity and a lineage of its own."""
     fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
     object.__setattr__(copied, "__dict__", {**copied.__dict__, **fresh})
+    note_constructed(copied)
     return copied
+
+
+def _noted(made: E, source: object) -> E:
+    if made is not source:
+        note_constructed(made)
+    return made
 
 
 def state_of(entity: Entity) -> State | None:
     """What is known of the version that the object stands on; `None` if it was never stored or loaded."""
     try:
-        return entity.__ecs_state__
+        return _READ_STATE(entity)
     except AttributeError:
         return None
+
+
+# The slot itself: a plain attribute that is not set yet would be searched for in pydantic's `__getattr__`, in Python.
+_READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__get__
 
 
 def _is_only_a_loop(error: ValidationError) -> bool:

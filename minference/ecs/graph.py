@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from minference.ecs.entity import Entity, plan_of
@@ -120,6 +120,15 @@ class EntityDependencyGraph:
         if self._components is None:
             self._components = strong_components(self.nodes, lambda entity: self._held[id(entity)])
         return self._components
+
+
+FEW = 8
+"""As many roots are looked at one by one faster than sorted by who holds whom."""
+
+
+def top_most(entities: Sequence[Entity]) -> Sequence[Entity]:
+    """Those of many entities that no other one reaches, and one of each cycle: together they reach all. A few stay as they are."""
+    return entities if len(entities) <= FEW else EntityDependencyGraph(*entities).roots()
 
 
 def strong_components(nodes: list[Entity], held: Callable[[Entity], list[Entity]]) -> list[list[Entity]]:

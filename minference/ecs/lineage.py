@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -30,6 +30,48 @@ class VersionInfo:
     """The stored name of the entity's class."""
     created_at: datetime
     commit: CommitInfo
+
+
+@dataclass(frozen=True, slots=True)
+class KindCount:
+    """How much of one kind is stored."""
+
+    versions: int
+    lineages: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """How much a storage holds."""
+
+    url: str
+    kinds: Mapping[str, KindCount]
+    """By the stored name of the class, in alphabetical order."""
+
+    @property
+    def versions(self) -> int:
+        """All stored versions."""
+        return sum(each.versions for each in self.kinds.values())
+
+    @property
+    def lineages(self) -> int:
+        """All logical objects."""
+        return sum(each.lineages for each in self.kinds.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Who is responsible for one member of an ordered field as one version holds it."""
+
+    version: VersionInfo
+    """The member's version; its `commit` says who wrote the member as it is there, when and why."""
+    added: CommitInfo
+    """The commit that first put the member, in whatever version, into the field."""
+
+    @property
+    def written(self) -> CommitInfo:
+        """The commit that wrote the member as it is there."""
+        return self.version.commit
 
 
 def short_id(ecs_id: UUID) -> str:
@@ -80,6 +122,21 @@ class LineageTree:
     def heads(self) -> list[VersionInfo]:
         """The versions from which none was made, oldest first. More than one: the lineage has branches."""
         return [version for version in self._by_id.values() if not self._children[version.ecs_id]]
+
+    @property
+    def in_order(self) -> list[VersionInfo]:
+        """Every version after the one that it was made from; otherwise as given, the oldest first."""
+        order: list[VersionInfo] = []
+        placed: set[UUID] = set()
+        for version in self._by_id.values():
+            line: list[VersionInfo] = []
+            above: VersionInfo | None = version
+            while above is not None and above.ecs_id not in placed:
+                line.append(above)
+                placed.add(above.ecs_id)
+                above = self._by_id.get(above.parent_id) if above.parent_id is not None else None
+            order.extend(reversed(line))
+        return order
 
     @property
     def main_line(self) -> list[VersionInfo]:

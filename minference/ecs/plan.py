@@ -11,7 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from minference.errors import UnsupportedConfig, UnsupportedField
 
@@ -25,9 +26,22 @@ _IMMUTABLE = (str, int, float, bool, bytes, UUID, datetime, date, time, timedelt
 
 @dataclass(frozen=True, slots=True)
 class BackRef:
-    """Marks a field as the weak inverse of `field` of the referenced entity: not stored, filled when that one is loaded."""
+    """Marks a field as the weak inverse of `field` of the referenced entity.
+
+    It is not stored, not compared, not dumped and not copied, and filled when the referenced entity is loaded; `None` until
+    then, so annotate it as `Annotated[Holder | None, BackRef("field")] = None`.
+    """
 
     field: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The holder is validated like any field, and dumped as None: it would hold what is being dumped."""
+        nothing = core_schema.plain_serializer_function_ser_schema(_nothing, return_schema=core_schema.none_schema())
+        return core_schema.nullable_schema(handler(source), serialization=nothing)
+
+
+def _nothing(_value: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +72,13 @@ class EntityPlan:
     """Fields that hold one entity or None."""
     collections: tuple[CollectionField, ...]
     types: dict[str, tuple[type[Entity], ...]]
-    """The classes that each reference and collection allows."""
+    """The classes that each reference, collection and back-reference allows."""
     back_references: tuple[tuple[str, str], ...]
     """Weak inverses (own field, field of the other): neither stored nor compared."""
 
     def accepts(self, name: str, value: Any) -> bool:
         """Whether `value` has the shape and the classes that an entity field asks for."""
-        if name in self.references:
+        if name in self.references or any(name == own for own, _ in self.back_references):
             return value is None or isinstance(value, self.types[name])
         field = next((each for each in self.collections if each.name == name), None)
         return (
@@ -104,6 +118,7 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             continue
         if inverse := next((mark for mark in field.metadata if isinstance(mark, BackRef)), None):
             back_references.append((name, inverse.field))
+            types[name] = _entities(field.annotation)
             continue
         if field.exclude:
             raise UnsupportedField(cls.__name__, name, field.annotation, "is excluded from dumps, so its value would be lost")

@@ -8,10 +8,21 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import LineageTree, VersionInfo
+from minference.ecs.lineage import LineageTree, StorageStatus, VersionInfo
+from minference.ecs.recording import OnConflict
+from minference.ecs.severity import TraceSeverity, set_trace_severity
 from minference.errors import NoStorage
 
 E = TypeVar("E", bound=Entity)
+
+
+class PendingSave(Awaitable[Any], Protocol):
+    """A save on its way to the database; awaiting it waits until it is durable."""
+
+    @property
+    def versions(self) -> Sequence[UUID]:
+        """The new versions, children first; empty if nothing had changed."""
+        ...
 
 
 class CurrentStorage(Protocol):
@@ -19,7 +30,7 @@ class CurrentStorage(Protocol):
 
     url: str
 
-    def submit(self, *roots: Entity, author: str | None = None, note: str | None = None) -> Awaitable[Any]:
+    def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> PendingSave:
         """Make versions now; awaiting the result waits until they are durable."""
         ...
 
@@ -45,6 +56,10 @@ class CurrentStorage(Protocol):
 
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
         """The newest version of each lineage of a class."""
+        ...
+
+    async def status(self) -> StorageStatus:
+        """How much is stored, by kind."""
         ...
 
 
@@ -113,6 +128,21 @@ class EntityRegistry:
     async def get_lineage_tree(lineage_id: UUID) -> LineageTree:
         """How the versions of one logical object come from each other."""
         return LineageTree(await current_storage().lineage(lineage_id))
+
+    @staticmethod
+    async def get_lineage_tree_sorted(lineage_id: UUID) -> list[VersionInfo]:
+        """Every version of one logical object: each after the one that it was made from, otherwise the oldest first."""
+        return LineageTree(await current_storage().lineage(lineage_id)).in_order
+
+    @staticmethod
+    async def get_registry_status() -> StorageStatus:
+        """Where the current storage is, and how many versions and lineages of each kind it holds."""
+        return await current_storage().status()
+
+    @staticmethod
+    def set_trace_severity(severity: TraceSeverity) -> TraceSeverity:
+        """How closely `@entity_tracer` looks in this context, and in tasks started from it. Returns what was set before."""
+        return set_trace_severity(severity)
 
     @staticmethod
     async def get_lineage_mermaid(lineage_id: UUID) -> str:

@@ -6,19 +6,18 @@ import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
+from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
+from minference.storage.recording import RecordingBlock
 
 E = TypeVar("E", bound=Entity)
-
-OnConflict = Literal["branch", "raise"]
-"""What to do when another writer has already made a version from the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,16 @@ class Backend(Protocol):
 
     url: str
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a member of ordered fields came from."""
+
+    version: VersionInfo
+    """The member."""
+    placed_by: frozenset[UUID]
+    """Versions of whatever holds it that put a version of it, this one or another, into a field."""
+
+
     async def open(self) -> Ledger:
         """Connect, create or check the tables, and return a ledger that names the database.
 
@@ -159,6 +168,14 @@ class EntityStorage(Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
+    async def placements(self, keys: Sequence[int]) -> list[Placement]:
+        """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
+        ...
+
+    async def counts(self) -> dict[str, KindCount]:
+        """How much of each kind is stored."""
+        ...
+
     """Where: without a password."""
 
     async def __aenter__(self) -> Self: ...
@@ -188,12 +205,24 @@ class EntityStorage(Protocol):
             WriteFailed: The database refused.
         """
         ...
+        Inside `recording()` it returns at once, and the end of that block saves.
+
 
     async def flush(self) -> None:
         """Return when everything submitted before is durable.
 
         Raises:
             StorageError: Something submitted, whose `Pending` nobody awaited, could not be written.
+    def recording(self, *, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> RecordingBlock:
+        """A block that becomes one commit: `async with storage.recording(author="ann") as s:`.
+
+        What is registered, added with `s.add(...)` or constructed inside (reachable or not) is saved at its end, together;
+        so is what functions with `@entity_tracer` change. An exception inside saves nothing of it. A block inside another
+        block or traced call is a part of that. `submit` and `fork` save for themselves, at once. Entities that another library
+        constructs from data without calling the class or its `model_validate` need `add`, or somebody who holds them.
+        """
+        ...
+
         """
         ...
 
@@ -245,3 +274,19 @@ class EntityStorage(Protocol):
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """What differs between two versions of one class, whole trees, as a structure that prints readably."""
         ...
+    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+        """For each member of an ordered field, in order: who wrote it as it is there, and who added it first.
+
+        Of a thread, its messages. Tells of the saved version; an entity may be modified since. `field` defaults to the first
+        collection of the class; of several commits that added a member to branches, only those that this version comes from count.
+
+        Raises:
+            VersionNotFound: The version is not stored.
+            NoSuchCollection: The class has no collection of this name.
+        """
+        ...
+
+    async def status(self) -> StorageStatus:
+        """How many versions and lineages of each kind are stored."""
+        ...
+

@@ -123,7 +123,7 @@ def _answer(owner: Entity, field: str, children: list[Entity]) -> None:
     """Fill the weak inverse of `field` in those children that have one."""
     for cls in {type(child) for child in children}:
         for name, inverse in plan_of(cls).back_references:
-            if inverse == field:
+            if inverse == field and isinstance(owner, plan_of(cls).types[name]):
                 for child in children:
                     if type(child) is cls:
                         child.__dict__[name] = owner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -10,11 +11,11 @@ from uuid import UUID, uuid4
 
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity, plan_of
-from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import load_json
 from minference.errors import StaleVersion, VersionExists, VersionNotFound
-from minference.storage.base import Branch, Commit, Record, Unit
+from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 
 
@@ -43,6 +44,8 @@ class MemoryBackend:
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
         self._cells: dict[Run, list[UUID]] = {}
+        self._placers: dict[UUID, set[UUID]] = {}
+        """By lineage: the versions that put one of its versions into an ordered field."""
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -93,6 +96,7 @@ class MemoryBackend:
                 cells = self._cells.setdefault(run, [])
                 assert position == len(cells), "a run cell belongs to whoever writes it first"
                 cells.append(child.ecs_id)
+                self._placers.setdefault(child.lineage_id, set()).add(version.ecs_id)
             for run, end in ends.items():
                 run.end = end
         parent = draft.previous.ecs_id if draft.previous else None
@@ -163,6 +167,17 @@ class MemoryBackend:
             row.info for row in self._rows.values() if row.info.ecs_id.hex.startswith(prefix) or row.info.lineage_id.hex.startswith(prefix)
         ]
         return found[::-1][:MATCHES]
+
+    async def placements(self, keys: Sequence[int]) -> list[Placement]:
+        """See `Backend.placements`."""
+        infos = [self._rows[self._ledger.versions[key].ecs_id].info for key in keys]
+        return [Placement(info, frozenset(self._placers[info.lineage_id])) for info in infos]
+
+    async def counts(self) -> dict[str, KindCount]:
+        """See `Backend.counts`."""
+        versions = Counter(row.info.kind for row in self._rows.values())
+        lineages = Counter(self._rows[each[0]].info.kind for each in self._lineages.values())
+        return {kind: KindCount(versions[kind], lineages[kind]) for kind in versions}
 
 
 MATCHES = 20

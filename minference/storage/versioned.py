@@ -11,13 +11,16 @@ from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
 from minference.ecs.entity import Entity
 from minference.ecs.identity import utc_now
-from minference.ecs.lineage import LineageTree, VersionInfo
+from minference.ecs.lineage import Blame, LineageTree, StorageStatus, VersionInfo
+from minference.ecs.recording import collecting_recording
 from minference.ecs.registry import CurrentStorage, use_storage
 from minference.ecs.state import Ledger
 from minference.errors import StorageClosed, VersionNotFound, WrongEventLoop
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
+from minference.storage.blame import blame
 from minference.storage.building import build
 from minference.storage.committer import Committer
+from minference.storage.recording import RecordingBlock
 
 E = TypeVar("E", bound=Entity)
 
@@ -73,8 +76,17 @@ class VersionedStorage(EntityStorage):
         self, entity: E, *more: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch"
     ) -> E:
         """See `EntityStorage.register`."""
+        self._open()
+        if (recording := collecting_recording(self)) is not None:
+            recording.add(entity, *more)
+            recording.adopt(author, note, on_conflict)
+            return entity
         await self.submit(entity, *more, author=author, note=note, on_conflict=on_conflict)
         return entity
+
+    def recording(self, *, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> RecordingBlock:
+        """See `EntityStorage.recording`."""
+        return RecordingBlock(self, author, note, on_conflict)
 
     async def flush(self) -> None:
         """See `EntityStorage.flush`."""
@@ -139,6 +151,16 @@ class VersionedStorage(EntityStorage):
         await self._settle()
         digits = prefix.replace("-", "").lower()
         return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
+
+    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+        """See `EntityStorage.blame`."""
+        await self._settle()
+        return await blame(self._backend, entity if isinstance(entity, UUID) else entity.ecs_id, field)
+
+    async def status(self) -> StorageStatus:
+        """See `EntityStorage.status`."""
+        await self._settle()
+        return StorageStatus(self.url, dict(sorted((await self._backend.counts()).items())))
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from minference.ecs.lineage import VersionInfo
+from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
-from minference.storage.base import Commit, Record, Unit
+from minference.storage.base import Commit, Placement, Record, Unit
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.keys import KeyBlock
@@ -95,3 +95,11 @@ class SqlBackend:
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""
         return await self._ask(lambda reader: reader.matching(prefix))
+
+    async def placements(self, keys: Sequence[int]) -> list[Placement]:
+        """See `Backend.placements`."""
+        return await self._ask(lambda reader: reader.placements(keys))
+
+    async def counts(self) -> dict[str, KindCount]:
+        """See `Backend.counts`."""
+        return await self._ask(lambda reader: reader.counts())

@@ -11,10 +11,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import CommitInfo, VersionInfo
+from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import VersionNotFound
-from minference.storage.base import Record
+from minference.storage.base import Placement, Record
 from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds
@@ -24,6 +24,7 @@ from minference.storage.sql.registered import mapping_for
 _VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
 _VERSION_ROWS = TypeAdapter(list[_VersionRow])
+_PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 _VERSIONS = """
@@ -32,6 +33,13 @@ _VERSIONS = """
 _INFOS = """
     SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
+_PLACERS = """
+    SELECT DISTINCT m.lineage_id, o.ecs_id
+    FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
+    JOIN run_item i ON i.child_id = c.id JOIN entity_version o ON o.id = i.owner_id"""
+_COUNTS = """
+    SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
+    FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
 _SPANS = "SELECT sequence_id, position, run_id, run_position, length FROM sequence_span WHERE sequence_id {among} ORDER BY 1, 2"
 # Planners may turn a join over ranges into a scan of the whole table; OFFSET 0 and CROSS JOIN hold them to the key.
 _ITEMS = {
@@ -195,6 +203,21 @@ class Reader:
         return await self._infos(
             f"{_INFOS} WHERE {where} ORDER BY v.created_at DESC, v.id DESC LIMIT {MATCHES}", self._uuid(low), self._uuid(high)
         )
+
+    async def placements(self, keys: Sequence[int]) -> list[Placement]:
+        """See `Backend.placements`."""
+        infos = await self._infos(f"{_INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys))
+        async with self._driver.reading() as fetch:
+            rows = _PAIRS.validate_python(await fetch(f"{_PLACERS} WHERE m.id {among_ids(self._dialect)}", self._ids(keys)))
+        placers: dict[UUID, set[UUID]] = {}
+        for lineage_id, placer in rows:
+            placers.setdefault(lineage_id, set()).add(placer)
+        return [Placement(info, frozenset(placers[info.lineage_id])) for info in infos]
+
+    async def counts(self) -> dict[str, KindCount]:
+        """See `Backend.counts`."""
+        async with self._driver.reading() as fetch:
+            return {name: KindCount(versions, lineages) for name, versions, lineages in await fetch(_COUNTS)}
 
     async def _infos(self, sql: str, *arguments: Any) -> list[VersionInfo]:
         async with self._driver.reading() as fetch:
