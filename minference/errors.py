@@ -20,6 +20,11 @@ MinferenceError
 │   └── NoStorage
 ├── StorageError                what the database says
 │   ├── VersionNotFound
+│   ├── NothingYet
+│   ├── TimeWithoutZone
+│   ├── TagNotFound
+│   ├── TagTaken
+│   ├── InvalidTagName
 │   ├── WrongEntityType
 │   ├── StaleVersion
 │   ├── VersionExists
@@ -65,6 +70,7 @@ MinferenceError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 
@@ -127,12 +133,6 @@ class UnsupportedField(EntityError, TypeError):
         )
 
 
-class UnsupportedConfig(EntityError, TypeError):
-    """An entity class takes values that are no fields, which would be lost."""
-
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        super().__init__(f"{owner} is configured with extra='allow', whose values would not be stored: declare a dict field for them")
 class UntraceableFunction(EntityError, TypeError):
     """A function cannot be traced, because it has no end at which to save."""
 
@@ -141,6 +141,12 @@ class UntraceableFunction(EntityError, TypeError):
         super().__init__(f"{name} is a generator and cannot be traced: trace the function that runs it, or use storage.recording()")
 
 
+class UnsupportedConfig(EntityError, TypeError):
+    """An entity class takes values that are no fields, which would be lost."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"{owner} is configured with extra='allow', whose values would not be stored: declare a dict field for them")
 
 
 class DuplicateKind(EntityError, TypeError):
@@ -175,12 +181,6 @@ class WrongMember(EntityError, TypeError):
         super().__init__(f"{field} of {kind} holds {member!r:.100}, of type {type(member).__name__}: it takes {' or '.join(allowed)}")
 
 
-class DifferentClasses(EntityError, TypeError):
-    """Two entities of different classes cannot be compared."""
-
-    def __init__(self, old: str, new: str) -> None:
-        self.old, self.new = old, new
-        super().__init__(f"a {old} cannot be compared with a {new}: pass two entities of one class")
 class NoSuchCollection(EntityError, LookupError):
     """An entity class has no ordered or keyed field of entities with this name."""
 
@@ -190,6 +190,28 @@ class NoSuchCollection(EntityError, LookupError):
         super().__init__(f"{kind} has no collection of entities{named}: it has {', '.join(map(repr, collections)) or 'none'}")
 
 
+class DifferentClasses(EntityError, TypeError):
+    """Two entities of different classes cannot be compared."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+        super().__init__(f"a {old} cannot be compared with a {new}: pass two entities of one class")
+
+
+class UnrelatedVersions(EntityError, ValueError):
+    """Two versions do not come from one object, or their common ancestor is not stored; nothing was changed."""
+
+    def __init__(self, one: UUID, other: UUID) -> None:
+        self.one, self.other = one, other
+        super().__init__(f"versions {one} and {other} have no common ancestor: take two versions of one lineage")
+
+
+class UnsavedChanges(EntityError):
+    """An object that is only read from holds changes that are in no version, so that they would be passed over."""
+
+    def __init__(self, kind: str, ecs_id: UUID) -> None:
+        self.kind, self.ecs_id = kind, ecs_id
+        super().__init__(f"the {kind} on version {ecs_id} holds unsaved changes: register it first, or pass the id of the version alone")
 
 
 class NoStorage(EntityError):
@@ -209,6 +231,46 @@ class VersionNotFound(StorageError, LookupError):
     def __init__(self, ecs_id: UUID, hint: str = "") -> None:
         self.ecs_id = ecs_id
         super().__init__(f"no version {ecs_id} is stored here{': ' + hint if hint else ''}")
+
+
+class NothingYet(StorageError, LookupError):
+    """The lineage had no version at that time."""
+
+    def __init__(self, lineage_id: UUID, when: datetime, first: datetime) -> None:
+        self.lineage_id, self.when, self.first = lineage_id, when, first
+        super().__init__(f"lineage {lineage_id} had no version at {when.isoformat()}: its first was created at {first.isoformat()}")
+
+
+class TimeWithoutZone(StorageError, ValueError):
+    """A time says nothing of its zone, so that it could be any of many."""
+
+    def __init__(self, when: datetime) -> None:
+        self.when = when
+        super().__init__(f"{when.isoformat()} has no time zone: pass an aware time, e.g. datetime.now(UTC) or when.astimezone()")
+
+
+class TagNotFound(StorageError, LookupError):
+    """A lineage has no tag of this name."""
+
+    def __init__(self, lineage_id: UUID, name: str, known: Sequence[str]) -> None:
+        self.lineage_id, self.name, self.known = lineage_id, name, tuple(known)
+        super().__init__(f"lineage {lineage_id} has no tag {name!r}; its tags are: {', '.join(map(repr, known)) or 'none'}")
+
+
+class TagTaken(StorageError):
+    """The tag names another version of the lineage; it was not moved."""
+
+    def __init__(self, lineage_id: UUID, name: str, holder: UUID) -> None:
+        self.lineage_id, self.name, self.holder = lineage_id, name, holder
+        super().__init__(f"tag {name!r} of lineage {lineage_id} names version {holder}: pass move=True to move it, or choose another name")
+
+
+class InvalidTagName(StorageError, ValueError):
+    """This text cannot name a version."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name!r:.100} cannot be a tag: use 1 to 200 printable characters without blanks at the ends")
 
 
 class WrongEntityType(StorageError, TypeError):

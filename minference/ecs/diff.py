@@ -276,14 +276,14 @@ def _surely_equal(one: Entity, other: Entity) -> bool:
         not plan.mutable
         and all(before[name] is None and after[name] is None for name in plan.references)
         and not any(before[collection.name] or after[collection.name] for collection in plan.collections)
-        and all(before[name] is after[name] or _same_value(type(one), name, before[name], after[name]) for name in plan.values)
+        and all(before[name] is after[name] or same_value(type(one), name, before[name], after[name]) for name in plan.values)
     )
 
 
 _EXACT = frozenset({str, int, bool, UUID, datetime, type(None), bytes})
 
 
-def _same_value(cls: type[Entity], name: str, one: Any, other: Any) -> bool:
+def same_value(cls: type[Entity], name: str, one: Any, other: Any) -> bool:
     """Whether both are stored equally."""
     if type(one) is type(other) and type(one) in _EXACT:
         return bool(one == other)
@@ -295,7 +295,7 @@ def _value_differences(cls: type[Entity], plan: EntityPlan, before: dict[str, An
         name: _value_difference(cls, name, before[name], after[name])
         for names in (plan.values, plan.mutable)
         for name in names
-        if before[name] is not after[name] and not _same_value(cls, name, before[name], after[name])
+        if before[name] is not after[name] and not same_value(cls, name, before[name], after[name])
     }
 
 
