@@ -16,7 +16,7 @@ from minference.errors import NoStorage, UntraceableFunction, WriteFailed
 from minference.storage.base import EntityStorage
 from minference.storage.memory import MemoryBackend
 from minference.storage.versioned import VersionedStorage
-from tests.ecs.traced import Book, Page, a_book, commits, version_count
+from tests.storage.books import Book, Page, a_book, commits, version_count
 
 
 @entity_tracer

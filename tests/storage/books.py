@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from uuid import UUID
-
 from pydantic import Field
 
 from minference.ecs.entity import Entity
@@ -42,7 +39,3 @@ async def commits(storage: EntityStorage, *entities: Entity) -> list[tuple[str |
 
 async def version_count(storage: EntityStorage, *entities: Entity) -> list[int]:
     return [len(await storage.lineage(entity.lineage_id)) for entity in entities]
-
-
-def ids(entities: Sequence[Entity]) -> list[UUID]:
-    return [entity.ecs_id for entity in entities]
