@@ -19,6 +19,7 @@ from minference.ecs.recording import note_constructed
 from minference.errors import DuplicateKind, FrozenSnapshot
 
 if TYPE_CHECKING:
+    from minference.ecs.comparing import FieldValues
     from minference.ecs.state import State
 
 E = TypeVar("E", bound="Entity")
@@ -163,6 +164,38 @@ class Entity(BaseModel):
                         following.append(child)
             level = following
         return list(found.values())
+
+    def has_modifications(self, other: Self) -> bool:
+        """Whether this entity and everything below it hold other values than `other`, usually a stored version of it.
+
+        Raises:
+            DifferentClasses: They are of different classes.
+        """
+        from minference.ecs.comparing import compare_fields
+
+        return compare_fields(other, self)[0]
+
+    def modified_entities(self, other: Self) -> list[Entity]:
+        """What is not as in `other`: entities of this tree that differ or are new, and those that reach one of them; this one first.
+
+        Raises:
+            DifferentClasses: They are of different classes.
+        """
+        from minference.ecs.comparing import modified_entities
+
+        return modified_entities(other, self)
+
+    def compare_entity_fields(self, other: Self) -> tuple[bool, dict[str, FieldValues]]:
+        """Whether `other` differs, and by field name the `old` value, from here, and the `new` one, from `other`.
+
+        `diff_entities(self, other)` says in detail what changed inside the fields.
+
+        Raises:
+            DifferentClasses: They are of different classes.
+        """
+        from minference.ecs.comparing import compare_fields
+
+        return compare_fields(self, other)
 
     def fork(self) -> Self:
         """Make the next version of what changed here, as `submit` of the current storage does, and return this object.
