@@ -82,6 +82,11 @@ class Pending:
             raise
 
     @property
+    def error(self) -> BaseException | None:
+        """Why it could not be written; `None` if it was, or still is on its way."""
+        return self._unit.done.exception() if self._unit.done.done() else None
+
+    @property
     def versions(self) -> tuple[UUID, ...]:
         """The new versions, children first; empty if nothing had changed."""
         return tuple(draft.version.ecs_id for draft in self._unit.drafts)
@@ -103,11 +108,6 @@ class Record:
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Backend(Protocol):
-    """Where versions are kept. Each call is one consistent, atomic operation."""
-
-    url: str
-
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a member of ordered fields came from."""
@@ -117,6 +117,11 @@ class Placement:
     placed_by: frozenset[UUID]
     """Versions of whatever holds it that put a version of it, this one or another, into a field."""
 
+
+class Backend(Protocol):
+    """Where versions are kept. Each call is one consistent, atomic operation."""
+
+    url: str
 
     async def open(self) -> Ledger:
         """Connect, create or check the tables, and return a ledger that names the database.
@@ -163,11 +168,6 @@ class Placement:
         """Versions whose own or lineage id starts with these hexadecimal digits; a few, enough to see whether they are unique."""
         ...
 
-
-class EntityStorage(Protocol):
-    """Keeps entities as immutable versions."""
-
-    url: str
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
         ...
@@ -176,6 +176,11 @@ class EntityStorage(Protocol):
         """How much of each kind is stored."""
         ...
 
+
+class EntityStorage(Protocol):
+    """Keeps entities as immutable versions."""
+
+    url: str
     """Where: without a password."""
 
     async def __aenter__(self) -> Self: ...
@@ -200,19 +205,14 @@ class EntityStorage(Protocol):
         Each changed entity and each of its ancestors under the roots gets exactly one new version; without changes
         nothing is written. If it fails, nothing is written and the objects keep their changes.
 
+        Inside `recording()` it returns at once, and the end of that block saves.
+
         Raises:
             StaleVersion: `on_conflict="raise"`, and another writer was first.
             WriteFailed: The database refused.
         """
         ...
-        Inside `recording()` it returns at once, and the end of that block saves.
 
-
-    async def flush(self) -> None:
-        """Return when everything submitted before is durable.
-
-        Raises:
-            StorageError: Something submitted, whose `Pending` nobody awaited, could not be written.
     def recording(self, *, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> RecordingBlock:
         """A block that becomes one commit: `async with storage.recording(author="ann") as s:`.
 
@@ -223,6 +223,11 @@ class EntityStorage(Protocol):
         """
         ...
 
+    async def flush(self) -> None:
+        """Return when everything submitted before is durable.
+
+        Raises:
+            StorageError: Something submitted, whose `Pending` nobody awaited, could not be written.
         """
         ...
 
@@ -271,9 +276,6 @@ class EntityStorage(Protocol):
         """Versions whose own or lineage id begins with `prefix` (hexadecimal digits, dashes allowed): the newest few."""
         ...
 
-    async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
-        """What differs between two versions of one class, whole trees, as a structure that prints readably."""
-        ...
     async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
         """For each member of an ordered field, in order: who wrote it as it is there, and who added it first.
 
@@ -290,3 +292,6 @@ class EntityStorage(Protocol):
         """How many versions and lineages of each kind are stored."""
         ...
 
+    async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
+        """What differs between two versions of one class, whole trees, as a structure that prints readably."""
+        ...
