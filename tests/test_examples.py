@@ -13,11 +13,19 @@ PROMISED = {
     "01_parallel_threads.py": ["You said: Why do leaves fall?", "user message", "reply of scripted/echo"],
     "02_versions.py": ["Why is the [-sky-]{+sea+} blue?", "2 heads", "bob, ask about the sea"],
     "03_tools_and_schemas.py": ["tool: 18.0", "raised KeyError", "90 is greater than the maximum of 14", "city='Rome' days=9"],
+    "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
+    "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
+    "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],
+    "relations/many_to_one.py": ["[2, 2, 1] versions", "Hunger by Knut Hamsun, Pan by K. Hamsun\nKnut Hamsun"],
+    "relations/one_to_many.py": ["['buy milk', 'call Bob', 'sleep']\n['sleep', 'call Bob', 'buy oats']", "[1, 1, 2] versions"],
+    "relations/one_to_one.py": ["city: [-Oslo-]{+Rome+}", "Oslo\nRome\nno profile"],
+    "relations/polymorphic.py": ["text hello: Hello.", "image sea: sea.png, 640 wide", "same object: True", "3 contents"],
+    "relations/self_referential.py": ["{'life': 2, 'plants': 1, 'animals': 2, 'mosses': 1, 'cats and dogs': 2} versions"],
 }
 
 
 def test_each_example_has_a_promise() -> None:
-    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(PROMISED)
+    assert sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")) == sorted(PROMISED)
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
