@@ -273,9 +273,7 @@ async def test_an_entity_stays_in_a_set_when_its_version_advances(storage: Entit
     assert leaf in held
 
 
-async def test_two_copies_of_one_version_become_siblings_and_it_is_said(
-    storage: EntityStorage, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_two_copies_of_one_version_become_siblings_and_it_is_said(storage: EntityStorage, caplog: pytest.LogCaptureFixture) -> None:
     thread = a_thread(name="base")
     await storage.register(thread)
     base = thread.ecs_id
