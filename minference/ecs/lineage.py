@@ -146,6 +146,17 @@ class LineageTree:
             line.append(following)
         return line
 
+    def tip(self, ecs_id: UUID) -> VersionInfo:
+        """The end of the main line as it goes on from this version; itself, if none was made from it.
+
+        Raises:
+            KeyError: The version is not in this lineage.
+        """
+        version = self[ecs_id]
+        while (following := self._main_child.get(version.ecs_id)) is not None:
+            version = following
+        return version
+
     def children(self, ecs_id: UUID) -> list[VersionInfo]:
         """The versions made from this one, oldest first.
 

@@ -14,6 +14,7 @@ from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.merge_apply import Merged, apply_merged
 from minference.ecs.merge_graph import Graph, Key, Node, agree, below, changed_fields, is_same, member, reach
 from minference.ecs.merge_lists import Strategy, merge_lists
+from minference.ecs.recording import nothing_recorded
 from minference.errors import DifferentClasses, FrozenSnapshot, UnrelatedVersions
 
 E = TypeVar("E", bound=Entity)
@@ -45,7 +46,9 @@ class MergeResult(Generic[E]):
     conflicts: tuple[Conflict, ...] = ()
 
 
-def merge_entities(base: Entity, ours: E, theirs: E, strategy: Strategy | None = None, *, onto_theirs: bool = False) -> MergeResult[E]:
+def merge_entities(
+    base: Entity, ours: E, theirs: E, strategy: Strategy | None = None, *, onto_theirs: bool = False, theirs_first: bool = False
+) -> MergeResult[E]:
     """Bring what `theirs` changed since `base` into `ours`, and all that hangs on them; saves nothing.
 
     `ours` keeps its identity, and so does everything on it that only it changed or nobody did. What only they changed is
@@ -54,7 +57,7 @@ def merge_entities(base: Entity, ours: E, theirs: E, strategy: Strategy | None =
 
     Args:
         strategy: `ours` or `theirs` settles every conflict by that side. `append` keeps both sides' additions to an ordered
-            collection where they meet: theirs after ours (with `onto_theirs` before), as two continuations of one thread.
+            collection where they meet: theirs after ours, as two continuations of one thread, or `theirs_first`.
 
     Raises:
         DifferentClasses: They are of different classes.
@@ -71,7 +74,7 @@ def merge_entities(base: Entity, ours: E, theirs: E, strategy: Strategy | None =
             raise FrozenSnapshot(type(warm).__name__, warm.ecs_id, next(iter(type(warm).model_fields)))
     mine = Graph(ours)
     yours = Graph(theirs)
-    merge = _Merge(mine if base is ours else Graph(base), mine, yours, strategy, theirs_first=onto_theirs)
+    merge = _Merge(mine if base is ours else Graph(base), mine, yours, strategy, theirs_first=theirs_first)
     merged = merge.run()
     apply_merged(merged, mine, yours, onto_theirs=onto_theirs)
     return MergeResult(ours, tuple(merge.conflicts))
@@ -247,7 +250,8 @@ class _Merge:
             members = [self._either(key) for key in node.collections[collection.name]]
             fields[collection.name] = collection.build(members, list(node.names.get(collection.name, ())))
         try:
-            cls.model_validate(fields, by_alias=False, by_name=True)
+            with nothing_recorded():
+                cls.__pydantic_validator__.validate_python(fields, by_alias=False, by_name=True)
         except ValidationError:
             return False
         return True

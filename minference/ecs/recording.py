@@ -83,6 +83,17 @@ def collecting_recording(storage: object) -> Recording | None:
     return recording if recording is not None and recording.collects else None
 
 
+@contextmanager
+def nothing_recorded() -> Iterator[None]:
+    """What is constructed inside belongs to no recording: it is made to be looked at, and thrown away."""
+    before = _open.get()
+    _open.set(())
+    try:
+        yield
+    finally:
+        _open.set(before)
+
+
 def note_constructed(entity: Entity) -> None:
     """Add a new entity to the block that it is constructed in, if there is one."""
     if recordings := _open.get():

@@ -15,6 +15,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
+from minference.storage.lineages import Lineages
 from minference.storage.recording import RecordingBlock
 
 E = TypeVar("E", bound=Entity)
@@ -168,6 +169,26 @@ class Backend(Protocol):
         """Versions whose own or lineage id starts with these hexadecimal digits; a few, enough to see whether they are unique."""
         ...
 
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+        """Give a stored version a name within its lineage, if it is free or `move`; the version that has the name then.
+
+        Raises:
+            WriteFailed: It could not be written.
+        """
+        ...
+
+    async def untag(self, name: str, lineage_id: UUID) -> bool:
+        """Take a name away; whether it was there.
+
+        Raises:
+            WriteFailed: It could not be written.
+        """
+        ...
+
+    async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
+        """The named versions of a lineage, by name in alphabetical order."""
+        ...
+
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
         ...
@@ -177,7 +198,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Protocol):
+class EntityStorage(Lineages, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

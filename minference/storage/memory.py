@@ -46,6 +46,7 @@ class MemoryBackend:
         self._cells: dict[Run, list[UUID]] = {}
         self._placers: dict[UUID, set[UUID]] = {}
         """By lineage: the versions that put one of its versions into an ordered field."""
+        self._tags: dict[tuple[UUID, str], UUID] = {}
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -167,6 +168,21 @@ class MemoryBackend:
             row.info for row in self._rows.values() if row.info.ecs_id.hex.startswith(prefix) or row.info.lineage_id.hex.startswith(prefix)
         ]
         return found[::-1][:MATCHES]
+
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+        """See `Backend.tag`."""
+        place = (self._rows[ecs_id].info.lineage_id, name)
+        if move or place not in self._tags:
+            self._tags[place] = ecs_id
+        return self._tags[place]
+
+    async def untag(self, name: str, lineage_id: UUID) -> bool:
+        """See `Backend.untag`."""
+        return self._tags.pop((lineage_id, name), None) is not None
+
+    async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
+        """See `Backend.tags`."""
+        return {name: self._rows[ecs_id].info for (lineage, name), ecs_id in sorted(self._tags.items()) if lineage == lineage_id}
 
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """See `Backend.placements`."""

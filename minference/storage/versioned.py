@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -12,17 +13,32 @@ from minference.ecs.drafts import capture
 from minference.ecs.entity import Entity
 from minference.ecs.identity import utc_now
 from minference.ecs.lineage import Blame, LineageTree, StorageStatus, VersionInfo
+from minference.ecs.merge import MergeResult
+from minference.ecs.merge_lists import Strategy
 from minference.ecs.recording import collecting_recording
 from minference.ecs.registry import CurrentStorage, use_storage
 from minference.ecs.state import Ledger
-from minference.errors import StorageClosed, VersionNotFound, WrongEventLoop
+from minference.errors import (
+    InvalidTagName,
+    NothingYet,
+    StorageClosed,
+    TagNotFound,
+    TagTaken,
+    TimeWithoutZone,
+    VersionNotFound,
+    WrongEventLoop,
+)
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
+from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.committer import Committer
 from minference.storage.recording import RecordingBlock
 
 E = TypeVar("E", bound=Entity)
+
+LONGEST_TAG = 200
+"""Characters in the name of a version."""
 
 
 class VersionedStorage(EntityStorage):
@@ -161,6 +177,68 @@ class VersionedStorage(EntityStorage):
         """See `EntityStorage.status`."""
         await self._settle()
         return StorageStatus(self.url, dict(sorted((await self._backend.counts()).items())))
+
+    async def at(self, cls: type[E], lineage_id: UUID, when: datetime) -> E:
+        """See `Lineages.at`."""
+        if when.utcoffset() is None:
+            raise TimeWithoutZone(when)
+        versions = await self.lineage(lineage_id)
+        if not versions:
+            raise VersionNotFound(lineage_id, "it is the id of no lineage")
+        by_then = LineageTree(version for version in versions if version.created_at <= when)
+        if not by_then.main_line:
+            raise NothingYet(lineage_id, when, versions[0].created_at)
+        return await self.get(cls, by_then.main_line[-1].ecs_id)
+
+    async def revert(self, entity: E, to: UUID, *, author: str | None = None, note: str | None = None) -> E:
+        """See `Lineages.revert`."""
+        return await revert(self, entity, to, author, note)
+
+    async def rebase(self, entity: E, onto: Entity | UUID | None = None, *, strategy: Strategy | None = None) -> MergeResult[E]:
+        """See `Lineages.rebase`."""
+        return await rebase(self, entity, onto, strategy)
+
+    async def merge(
+        self, ours: E, theirs: E | UUID, strategy: Strategy | None = None, *, author: str | None = None, note: str | None = None
+    ) -> MergeResult[E]:
+        """See `Lineages.merge`."""
+        return await merge(self, self._open()[0], ours, theirs, strategy, author, note)
+
+    async def common_ancestor(self, one: Entity | UUID, other: Entity | UUID) -> VersionInfo | None:
+        """See `Lineages.common_ancestor`."""
+        first, second = await self.info(version_of(one)), await self.info(version_of(other))
+        if first.lineage_id != second.lineage_id:
+            return None
+        return LineageTree(await self.lineage(first.lineage_id)).common_ancestor(first.ecs_id, second.ecs_id)
+
+    async def tag(self, name: str, version: Entity | UUID, *, move: bool = False) -> VersionInfo:
+        """See `Lineages.tag`."""
+        if not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or name != name.strip():
+            raise InvalidTagName(name)
+        await self._settle()
+        tagged = await self.info(version_of(version))
+        holder = await self._backend.tag(name, tagged.ecs_id, move=move)
+        if holder != tagged.ecs_id:
+            raise TagTaken(tagged.lineage_id, name, holder)
+        return tagged
+
+    async def untag(self, name: str, lineage_id: UUID) -> None:
+        """See `Lineages.untag`."""
+        self._open()
+        if not await self._backend.untag(name, lineage_id):
+            raise TagNotFound(lineage_id, name, list(await self.tags(lineage_id)))
+
+    async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
+        """See `Lineages.tags`."""
+        self._open()
+        return await self._backend.tags(lineage_id)
+
+    async def tagged(self, cls: type[E], lineage_id: UUID, name: str) -> E:
+        """See `Lineages.tagged`."""
+        tags = await self.tags(lineage_id)
+        if name not in tags:
+            raise TagNotFound(lineage_id, name, list(tags))
+        return await self.get(cls, tags[name].ecs_id)
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""

@@ -16,6 +16,7 @@ from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
+from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class SqlBackend:
         self._driver: Driver | None = None
         self._reader: Reader | None = None
         self._writer: Writer | None = None
+        self._tag_writer: TagWriter | None = None
 
     async def open(self) -> Ledger:
         """See `Backend.open`."""
@@ -45,13 +47,14 @@ class SqlBackend:
         kinds = Kinds(self._driver, keys)
         self._reader = Reader(self._driver, ledger, kinds)
         self._writer = Writer(self._driver, ledger, keys, kinds)
+        self._tag_writer = TagWriter(self._driver)
         return ledger
 
     async def close(self) -> None:
         """See `Backend.close`."""
         if self._driver is not None:
             await self._driver.close()
-        self._reader = self._writer = self._driver = None
+        self._reader = self._writer = self._tag_writer = self._driver = None
         await self._engine.dispose()
 
     async def _ask(self, question: Callable[[Reader], Awaitable[T]]) -> T:
@@ -95,6 +98,23 @@ class SqlBackend:
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""
         return await self._ask(lambda reader: reader.matching(prefix))
+
+    def _tagging(self) -> TagWriter:
+        if self._tag_writer is None:
+            raise StorageClosed(self.url)
+        return self._tag_writer
+
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+        """See `Backend.tag`."""
+        return await self._tagging().tag(name, ecs_id, move=move)
+
+    async def untag(self, name: str, lineage_id: UUID) -> bool:
+        """See `Backend.untag`."""
+        return await self._tagging().untag(name, lineage_id)
+
+    async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
+        """See `Backend.tags`."""
+        return await self._ask(lambda reader: reader.tags(lineage_id))
 
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """See `Backend.placements`."""

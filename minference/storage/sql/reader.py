@@ -40,6 +40,7 @@ _PLACERS = """
 _COUNTS = """
     SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
     FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
+_TAGS = "SELECT t.name, t.version_id, v.ecs_id FROM tag t JOIN entity_version v ON v.id = t.version_id"
 _SPANS = "SELECT sequence_id, position, run_id, run_position, length FROM sequence_span WHERE sequence_id {among} ORDER BY 1, 2"
 # Planners may turn a join over ranges into a scan of the whole table; OFFSET 0 and CROSS JOIN hold them to the key.
 _ITEMS = {
@@ -203,6 +204,15 @@ class Reader:
         return await self._infos(
             f"{_INFOS} WHERE {where} ORDER BY v.created_at DESC, v.id DESC LIMIT {MATCHES}", self._uuid(low), self._uuid(high)
         )
+
+    async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
+        """See `Backend.tags`."""
+        async with self._driver.reading() as fetch:
+            rows = await fetch(f"{_TAGS} WHERE t.lineage_id = {self._one}", self._uuid(lineage_id))
+        holders = {name: ecs_id if isinstance(ecs_id, UUID) else UUID(hex=ecs_id) for name, _, ecs_id in sorted(rows)}
+        infos = await self._infos(f"{_INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids({key for _, key, _ in rows}))
+        versions = {info.ecs_id: info for info in infos}
+        return {name: versions[ecs_id] for name, ecs_id in holders.items()}
 
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """See `Backend.placements`."""
