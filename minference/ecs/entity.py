@@ -165,7 +165,7 @@ class Entity(BaseModel):
             level = following
         return list(found.values())
 
-    def has_modifications(self, other: Self) -> bool:
+    def has_modifications(self, other: Entity) -> bool:
         """Whether this entity and everything below it hold other values than `other`, usually a stored version of it.
 
         Raises:
@@ -175,7 +175,7 @@ class Entity(BaseModel):
 
         return compare_fields(other, self)[0]
 
-    def modified_entities(self, other: Self) -> list[Entity]:
+    def modified_entities(self, other: Entity) -> list[Entity]:
         """What is not as in `other`: entities of this tree that differ or are new, and those that reach one of them; this one first.
 
         Raises:
@@ -185,7 +185,7 @@ class Entity(BaseModel):
 
         return modified_entities(other, self)
 
-    def compare_entity_fields(self, other: Self) -> tuple[bool, dict[str, FieldValues]]:
+    def compare_entity_fields(self, other: Entity) -> tuple[bool, dict[str, FieldValues]]:
         """Whether `other` differs, and by field name the `old` value, from here, and the `new` one, from `other`.
 
         `diff_entities(self, other)` says in detail what changed inside the fields.
