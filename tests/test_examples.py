@@ -13,6 +13,12 @@ PROMISED = {
     "01_parallel_threads.py": ["You said: Why do leaves fall?", "user message", "reply of scripted/echo"],
     "02_versions.py": ["Why is the [-sky-]{+sea+} blue?", "2 heads", "bob, ask about the sea"],
     "03_tools_and_schemas.py": ["tool: 18.0", "raised KeyError", "90 is greater than the maximum of 14", "city='Rome' days=9"],
+    "04_branches_and_merge.py": [
+        "history[1]: Tulips. or Onions.",
+        "merged: What shall we plant? / Tulips. / Onions.",
+        "reverted: What shall we plant?\n",
+        "rebased, garden plan: What shall we plant? / Trees?\n7 versions; tags: bob's idea, start",
+    ],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],

@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from minference.ecs.diff import diff_entities, same_value
 from minference.ecs.entity import Entity, plan_of, state_of
 
-Key = tuple[UUID, type[Entity], int]
-"""Which entity, on every side: lineage, class, and a number for the case that one side holds several versions of it."""
+Key = tuple[int, type[Entity], int]
+"""Which entity, on every side: lineage (as a number, which hashes fast), class, and which of the versions that one side holds."""
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ class Graph:
     def __init__(self, root: Entity) -> None:
         self.nodes: dict[Key, Node] = {}
         self._keys: dict[int, Key] = {}
-        self._alike: dict[tuple[UUID, type[Entity]], list[Entity]] = {}
+        self._alike: dict[tuple[int, type[Entity]], list[Entity]] = {}
         self._waiting: deque[tuple[Key, Entity, str]] = deque()
         self.root = self._key(root, "")
         while self._waiting:
@@ -70,7 +69,7 @@ class Graph:
         key = self._keys.get(id(entity))
         if key is not None:
             return key
-        name = (entity.lineage_id, type(entity))
+        name = (entity.lineage_id.int, type(entity))
         alike = self._alike.setdefault(name, [])
         twin = next((number for number, other in enumerate(alike) if _is_copy(entity, other)), None)
         key = self._keys[id(entity)] = (*name, len(alike) if twin is None else twin)
@@ -81,10 +80,8 @@ class Graph:
 
     def _node(self, key: Key, entity: Entity, path: str) -> Node:
         plan, data = plan_of(type(entity)), entity.__dict__
-        node = Node(key, path, entity, data, {}, {}, {})
-        for name in plan.references:
-            child = data[name]
-            node.references[name] = None if child is None else self._key(child, below(path, name))
+        references = {name: None if (child := data[name]) is None else self._key(child, below(path, name)) for name in plan.references}
+        node = Node(key, path, entity, data, references, {} if plan.collections else _NONE, {} if plan.collections else _NONE)
         for collection in plan.collections:
             here, value = below(path, collection.name), data[collection.name]
             if collection.shape is dict:
@@ -93,6 +90,10 @@ class Graph:
             else:
                 node.collections[collection.name] = [self._key(child, member(here, place)) for place, child in enumerate(value)]
         return node
+
+
+_NONE: dict[str, Any] = {}
+"""Shared by the many nodes without collections, and never filled."""
 
 
 def changed_fields(node: Node, base: Node) -> frozenset[str]:

@@ -58,6 +58,11 @@ def test_the_main_line_follows_the_side_with_more_versions_and_else_the_older() 
     assert tree().main_line == []
 
 
+def test_the_tip_is_where_the_main_line_goes_on_from_a_version() -> None:
+    forked = tree(None, 0, 0, 1, 3, 2)
+    assert numbers([forked.tip(version.ecs_id) for version in forked.versions]) == [4, 4, 5, 4, 4, 5]
+
+
 def test_a_version_of_which_the_parent_is_not_at_hand_is_a_root() -> None:
     assert numbers(tree(7, 0).roots) == [0]
 
