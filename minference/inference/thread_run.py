@@ -87,7 +87,7 @@ class ThreadRun:
                     if interrupted and self._asks_again(reply):
                         interrupted = False
                         continue
-                    await self._setup.storage.register(self._thread, author=self._setup.author)
+                    await self._setup.storage.submit(self._thread, author=self._setup.author)
                     yield Finished(self._completed(reply))
                     return
                 case unknown:
@@ -136,7 +136,7 @@ class ThreadRun:
     async def _save_question(self) -> Saved | None:
         """Move the new message into the history, and save what the request is made from."""
         asked = self._thread.add_user_message() if self._thread.new_message is not None else None
-        await self._setup.storage.register(self._thread, author=self._setup.author, note="user message" if asked else None)
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note="user message" if asked else None)
         return Saved(self._thread.ecs_id, asked) if asked else None
 
     async def _save_reply(self, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from copy import deepcopy
 
 import pytest
@@ -200,22 +202,56 @@ async def test_a_fork_inside_is_made_at_once(storage: EntityStorage) -> None:
 
 
 async def test_a_task_that_outlives_the_block_saves_for_itself(storage: EntityStorage) -> None:
-    late = asyncio.Event()
+    started, late = asyncio.Event(), asyncio.Event()
+
+    async def record_late() -> None:
+        async with storage.recording(author="late"):
+            started.set()
+            await late.wait()
+            made.append(Page())
 
     async def register_late(book: Book) -> None:
         await late.wait()
         book.title = "late"
         await storage.register(book)
-        async with storage.recording(author="late"):
-            made.append(Page())
 
     made: list[Page] = []
     book = await storage.register(a_book())
-    async with storage.recording():
-        task = asyncio.create_task(register_late(book))
-    late.set()
-    await task
+    async with storage.recording(), asyncio.TaskGroup() as tasks:
+        async with storage.recording():
+            tasks.create_task(register_late(book))
+            outliving = asyncio.create_task(record_late())
+            await started.wait()
+        assert await version_count(storage, book) == [1]
+        late.set()
+    await outliving
     assert await version_count(storage, book, *made) == [2, 1]
+
+
+async def test_what_a_task_makes_after_its_block_belongs_to_the_block_around(storage: EntityStorage) -> None:
+    late = asyncio.Event()
+
+    async def make_late() -> Page:
+        await late.wait()
+        return Page()
+
+    async with storage.recording():
+        async with storage.recording():
+            task = asyncio.create_task(make_late())
+        late.set()
+        page = await task
+    assert await version_count(storage, page) == [1]
+
+
+async def test_a_block_that_is_over_keeps_nothing_alive(storage: EntityStorage) -> None:
+    async def record() -> weakref.ref[Page]:
+        async with storage.recording():
+            return weakref.ref(Page())
+
+    made = await record()
+    await storage.flush()
+    gc.collect()
+    assert made() is None
 
 
 async def test_other_tasks_record_nothing_in_a_block_that_is_not_theirs(storage: EntityStorage) -> None:

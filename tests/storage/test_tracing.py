@@ -83,6 +83,18 @@ async def test_new_entities_are_saved_with_whatever_reaches_them(storage: Entity
     assert len(set(await commits(storage, book, pages[0]))) == 1
 
 
+async def test_a_list_that_the_call_fills_is_saved_though_nothing_is_returned(storage: EntityStorage) -> None:
+    @entity_tracer
+    async def fill(pages: list[Page], by_name: dict[str, Page]) -> None:
+        pages.append(Page(text="listed"))
+        by_name["x"] = Page(text="named")
+
+    pages: list[Page] = []
+    by_name: dict[str, Page] = {}
+    await fill(pages, by_name)
+    assert await version_count(storage, *pages, by_name["x"]) == [1, 1]
+
+
 async def test_entities_inside_containers_and_plain_models_are_found(storage: EntityStorage) -> None:
     class Request(BaseModel):
         books: dict[str, list[Book]]
@@ -128,16 +140,19 @@ async def test_tasks_started_inside_join_the_call_that_waits_for_them(storage: E
 
 
 async def test_a_task_that_outlives_the_call_saves_for_itself(storage: EntityStorage) -> None:
-    late = asyncio.Event()
+    started, late = asyncio.Event(), asyncio.Event()
 
     @entity_tracer
     async def finish_late(book: Book) -> None:
+        started.set()
         await late.wait()
         book.title = "late"
 
     @entity_tracer
     async def start(book: Book) -> asyncio.Task[None]:
-        return asyncio.create_task(finish_late(book))
+        task = asyncio.create_task(finish_late(book))
+        await started.wait()
+        return task
 
     book = await storage.register(a_book())
     task = await start(book)
