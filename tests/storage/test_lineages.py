@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
@@ -211,3 +212,11 @@ async def test_tags_are_there_when_the_database_is_opened_again(sql_url: str) ->
         assert said(await storage.tagged(ChatThread, thread.lineage_id, "main")) == "a"
         with pytest.raises(TagTaken):
             await storage.tag("main", versions[1])
+
+
+async def test_of_two_who_want_a_name_at_once_one_has_it(sql_url: str) -> None:
+    async with open_storage(sql_url) as one, open_storage(sql_url) as other:
+        thread, versions = await line(one, "a", "b")
+        outcomes = await asyncio.gather(one.tag("main", versions[0]), other.tag("main", versions[1]), return_exceptions=True)
+        [refused] = [outcome for outcome in outcomes if isinstance(outcome, TagTaken)]
+        assert {info.ecs_id for info in (await other.tags(thread.lineage_id)).values()} == {refused.holder}
