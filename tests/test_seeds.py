@@ -371,4 +371,4 @@ async def test_notes_no_excessive_forking(storage: EntityStorage) -> None:
         thread = loaded
     assert await versions_of(storage, thread, *thread.history) == [4, 1, 1, 1, 1, 1, 1]
     mermaid = await EntityRegistry.get_lineage_mermaid(thread.lineage_id)
-    assert mermaid.count("-->") == 3
+    assert mermaid.count('-->|"history #43;2"|') == 3

@@ -191,12 +191,13 @@ class LineageTree:
             for prefix, version in self._drawn()
         )
 
-    def mermaid(self) -> str:
-        """The tree as a Mermaid flowchart; authors and notes are escaped."""
+    def mermaid(self, changes: Mapping[UUID, str] | None = None) -> str:
+        """The tree as a Mermaid flowchart; everything is escaped. `changes`, by version: what to write at the edge to it."""
+        labels = {ecs_id: f'|"{_mermaid_text(text)}"|' for ecs_id, text in (changes or {}).items()}
         number = {ecs_id: index for index, ecs_id in enumerate(self._by_id)}
         nodes = [f'    v{number[version.ecs_id]}["{_mermaid_text(describe(version))}"]' for version in self._by_id.values()]
         edges = [
-            f"    v{number[version.ecs_id]} --> v{number[child.ecs_id]}"
+            f"    v{number[version.ecs_id]} -->{labels.get(child.ecs_id, '')} v{number[child.ecs_id]}"
             for version in self._by_id.values()
             for child in self._children[version.ecs_id]
         ]

@@ -7,10 +7,12 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from minference.ecs.diff import diff_entities
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict
 from minference.ecs.severity import TraceSeverity, set_trace_severity
+from minference.ecs.summary import summarise
 from minference.errors import NoStorage
 
 E = TypeVar("E", bound=Entity)
@@ -145,6 +147,26 @@ class EntityRegistry:
         return set_trace_severity(severity)
 
     @staticmethod
-    async def get_lineage_mermaid(lineage_id: UUID) -> str:
-        """The lineage as a Mermaid graph."""
-        return LineageTree(await current_storage().lineage(lineage_id)).mermaid()
+    async def get_lineage_mermaid(lineage_id: UUID, *, changes: bool | None = None) -> str:
+        """The lineage as a Mermaid graph.
+
+        With `changes`, each edge says what changed, for which every version is loaded; by default, if there are at most 100.
+        """
+        tree = LineageTree(await current_storage().lineage(lineage_id))
+        labelled = len(tree) <= LABELLED if changes is None else changes
+        return tree.mermaid(await _changes(tree) if labelled else None)
+
+
+LABELLED = 100
+"""How many versions a graph may have whose edges say by themselves what changed."""
+
+
+async def _changes(tree: LineageTree) -> dict[UUID, str]:
+    """What each version of a lineage changed in the one that it was made from, in a line."""
+    storage = current_storage()
+    loaded = {version.ecs_id: await storage.get_cold_snapshot(Entity, version.ecs_id) for version in tree.versions}
+    return {
+        child.ecs_id: summarise(diff_entities(loaded[version.ecs_id], loaded[child.ecs_id]))
+        for version in tree.versions
+        for child in tree.children(version.ecs_id)
+    }

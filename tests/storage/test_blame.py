@@ -120,4 +120,18 @@ async def test_the_sorted_lineage_has_parents_before_children(storage: EntitySto
     await storage.register(first)
     ordered = await EntityRegistry.get_lineage_tree_sorted(book.lineage_id)
     assert [version.ecs_id for version in ordered] == [book.parent_id, book.ecs_id, first.ecs_id]
-    assert "-->" in await EntityRegistry.get_lineage_mermaid(book.lineage_id)
+
+
+async def test_the_mermaid_graph_says_at_each_edge_what_changed(storage: EntityStorage) -> None:
+    book = await storage.register(a_book("one", "two"))
+    book.title = "new"
+    book.pages[1].text = "edited"
+    book.pages.append(Page())
+    await storage.register(book, note='a "note"')
+    del book.pages[0]
+    book.pages.reverse()
+    await storage.register(book)
+    graph = await EntityRegistry.get_lineage_mermaid(book.lineage_id)
+    assert graph.splitlines()[4:] == ['    v0 -->|"title, pages #43;1 #126;1"| v1', '    v1 -->|"pages -1 #62;1"| v2']
+    plain = await EntityRegistry.get_lineage_mermaid(book.lineage_id, changes=False)
+    assert plain.splitlines()[4:] == ["    v0 --> v1", "    v1 --> v2"]
