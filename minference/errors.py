@@ -38,6 +38,7 @@ MinferenceError
 │   ├── UnknownStoredField
 │   ├── UnreadableVersion
 │   ├── UnstorableValue
+│   ├── InvalidExport
 │   ├── ReadFailed
 │   └── WriteFailed
 ├── ProviderError               what a model provider did (see the attributes)
@@ -391,6 +392,14 @@ class UnstorableValue(StorageError, ValueError):
     def __init__(self, kind: str, field: str, reason: str) -> None:
         self.kind, self.field, self.reason = kind, field, reason
         super().__init__(f"field {field!r} of {kind} cannot be stored: {reason}; assign a value of the annotated type")
+
+
+class InvalidExport(StorageError, ValueError):
+    """A line to be imported is not what an export holds; nothing of it was written."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        self.line, self.reason = line, reason
+        super().__init__(f"line {line} cannot be imported: {reason}")
 
 
 class WriteFailed(StorageError):

@@ -150,6 +150,30 @@ def threads_diff(
     diff_threads(database, first, second, as_json)
 
 
+@threads.command("export")
+def threads_export(
+    which: Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help=f"{THREAD_HELP} All, if none is named.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, all or nothing. Default: stdout.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+) -> None:
+    """Write threads with every version, and all that they hold, as JSON lines."""
+    from minference.cli.transfer import export_threads
+
+    export_threads(database, which or [], output)
+
+
+@threads.command("import")
+def threads_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `threads export` wrote.")],
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the threads of an export. What the database has already is left alone, so the same again changes nothing."""
+    from minference.cli.transfer import import_threads
+
+    import_threads(database, file, as_json)
+
+
 @local.command("setup")
 def local_setup() -> None:
     """Install the embedded model and what runs it."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff
@@ -16,7 +16,11 @@ from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, 
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
 from minference.storage.lineages import Lineages
+from minference.storage.portable import Portable
 from minference.storage.recording import RecordingBlock
+
+if TYPE_CHECKING:
+    from minference.storage.archive import Archive
 
 E = TypeVar("E", bound=Entity)
 
@@ -63,6 +67,10 @@ class Unit:
     """How many wait for the outcome or have waited to the end, and so learn of a failure."""
     after: tuple[Unit, ...] = field(default=())
     """Pending units that this one waits for without writing anything itself."""
+    imported: bool = False
+    """Whether it was saved elsewhere before, so that branches are nothing new."""
+    joins: int | None = None
+    """The stored commit that it belongs to, if there is one."""
 
 
 class Pending:
@@ -197,8 +205,12 @@ class Backend(Protocol):
         """How much of each kind is stored."""
         ...
 
+    def archive(self) -> Archive:
+        """Versions without what hangs on them, for export and import. Usable while the backend is open."""
+        ...
 
-class EntityStorage(Lineages, Protocol):
+
+class EntityStorage(Lineages, Portable, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

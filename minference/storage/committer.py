@@ -102,7 +102,7 @@ class Committer:
     def _succeed(self, unit: Unit, commit: Commit) -> None:
         for draft in unit.drafts:
             draft.version.unit = None
-        for branch in commit.branches:
+        for branch in () if unit.imported else commit.branches:
             _log.warning(
                 "lineage %s branched: version %s was made from %s, as %s was before",
                 branch.lineage_id,

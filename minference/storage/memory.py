@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import load_json
 from minference.errors import StaleVersion, VersionExists, VersionNotFound
+from minference.storage.archive import Archive, Known, Outline, Outlined
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 
@@ -41,6 +43,8 @@ class MemoryBackend:
         self._ledger = Ledger(uuid4())
         self._rows: dict[UUID, _Row] = {}
         self._keys: dict[UUID, int] = {}
+        self._by_key: dict[int, _Row] = {}
+        self._commits: dict[tuple[datetime, str | None, str | None], CommitInfo] = {}
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
         self._cells: dict[Run, list[UUID]] = {}
@@ -80,7 +84,8 @@ class MemoryBackend:
         children[base] = children.get(base, 0) + 1
 
     def _write_unit(self, unit: Unit) -> Commit:
-        commit = CommitInfo(next(self._ids), unit.created_at, unit.author, unit.note)
+        commit = CommitInfo(next(self._ids) if unit.joins is None else unit.joins, unit.created_at, unit.author, unit.note)
+        self._commits[unit.created_at, unit.author, unit.note] = commit
         branches = [branch for draft in unit.drafts if (branch := self._write_draft(draft, commit)) is not None]
         return Commit(commit, tuple(draft.version.ecs_id for draft in unit.drafts), tuple(branches))
 
@@ -104,13 +109,20 @@ class MemoryBackend:
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit)
         values = {name: draft.data[name] for name in plan_of(cls).values}
-        self._rows[version.ecs_id] = _Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
-        self._lineages.setdefault(version.lineage_id, []).append(version.ecs_id)
+        row = _Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
+        self._rows[version.ecs_id] = self._by_key[version.id] = row
+        self._enlist(info)
         if parent is None:
             return None
         siblings = self._children.setdefault(parent, [])
         siblings.append(version.ecs_id)
         return Branch(version.lineage_id, parent, siblings[-2], version.ecs_id) if len(siblings) > 1 else None
+
+    def _enlist(self, info: VersionInfo) -> None:
+        versions = self._lineages.setdefault(info.lineage_id, [])
+        versions.append(info.ecs_id)
+        if len(versions) > 1 and self._rows[versions[-2]].info.created_at > info.created_at:  # it was imported
+            versions.sort(key=lambda ecs_id: self._rows[ecs_id].info.created_at)
 
     async def read(self, ecs_id: UUID) -> dict[int, Record]:
         """See `Backend.read`."""
@@ -134,16 +146,18 @@ class MemoryBackend:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
     def _record(self, row: _Row, members: dict[str, list[UUID]]) -> Record:
-        info = row.info
-        key = self._keys[info.ecs_id]
+        values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
+        references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
+        keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}
+        return Record(self._version(row), row.info.parent_id, row.cls, values, references, keyed, row.keys)
+
+    def _version(self, row: _Row) -> Version:
+        info, key = row.info, self._keys[row.info.ecs_id]
         version = self._ledger.versions.get(key)
         if version is None:
             version = self._ledger.versions[key] = Version(info.ecs_id, info.lineage_id, info.created_at, key)
             version.places.update(row.places)
-        values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
-        references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
-        keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}
-        return Record(version, info.parent_id, row.cls, values, references, keyed, row.keys)
+        return version
 
     def _cells_of(self, place: Place) -> list[UUID]:
         return [child for span in place.spans for child in self._cells[span.run][span.start : span.start + span.length]]
@@ -160,7 +174,8 @@ class MemoryBackend:
     async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
         """See `Backend.heads_of_kinds`."""
         newest = [self._rows[versions[-1]].info for versions in self._lineages.values()]
-        return sorted((info for info in newest if info.kind in kinds), key=lambda info: self._keys[info.ecs_id], reverse=True)
+        found = [info for info in newest if info.kind in kinds]
+        return sorted(found, key=lambda info: (info.created_at, self._keys[info.ecs_id]), reverse=True)
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""
@@ -194,6 +209,62 @@ class MemoryBackend:
         versions = Counter(row.info.kind for row in self._rows.values())
         lineages = Counter(self._rows[each[0]].info.kind for each in self._lineages.values())
         return {kind: KindCount(versions[kind], lineages[kind]) for kind in versions}
+
+    def archive(self) -> Archive:
+        """See `Backend.archive`."""
+        return self
+
+    async def outline(self, lineages: Sequence[UUID] | None) -> Outline:
+        """See `Archive.outline`."""
+        waiting = list(self._lineages if lineages is None else lineages)
+        found: set[UUID] = set()
+        edges: list[tuple[int, int]] = []
+        while waiting:
+            lineage_id = waiting.pop()
+            if lineage_id in found:
+                continue
+            found.add(lineage_id)
+            for ecs_id in self._lineages.get(lineage_id, ()):
+                children = self._held(self._rows[ecs_id])
+                edges.extend((self._keys[ecs_id], self._keys[child]) for child in children)
+                waiting.extend(self._rows[child].info.lineage_id for child in children)
+        versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
+        commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
+        return Outline({each.key: each for each in versions}, edges, commits)
+
+    def _outlined(self, info: VersionInfo) -> Outlined:
+        parent = info.parent_id
+        fork_no = 0 if parent is None else self._children[parent].index(info.ecs_id)
+        return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id)
+
+    def _held(self, row: _Row) -> set[UUID]:
+        """The versions that one holds, without members that its parent holds in the same field."""
+        held = {child for child in row.references.values() if child is not None}
+        parent = self._rows[row.info.parent_id] if row.info.parent_id is not None else None
+        for name, place in row.places.items():
+            before = {span.run: span for span in parent.places[name].spans} if parent is not None else {}
+            for span in place.spans:
+                known = before.get(span.run)
+                begin = known.start + known.length if known is not None and known.start <= span.start else span.start
+                held.update(self._cells[span.run][max(begin, span.start) : span.start + span.length])
+        return held
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Archive.records`."""
+        return {key: self._whole(self._by_key[key]) for key in keys}
+
+    def _whole(self, row: _Row) -> Record:
+        return self._record(row, {name: self._cells_of(place) for name, place in row.places.items()})
+
+    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
+        """See `Archive.known`."""
+        found = [*(self._rows[each] for each in ids if each in self._rows), *(self._by_key[key] for key in keys if key in self._by_key)]
+        return [Known(self._version(row), row.cls) for row in found]
+
+    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
+        """See `Archive.commit`."""
+        found = self._commits.get((created_at, author, note))
+        return found.id if found is not None else None
 
 
 MATCHES = 20

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -33,7 +34,10 @@ from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.committer import Committer
+from minference.storage.exporting import export_lines
+from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
+from minference.storage.transfer import export_to, import_from, import_lines
 
 E = TypeVar("E", bound=Entity)
 
@@ -245,6 +249,30 @@ class VersionedStorage(EntityStorage):
         before = await self.get(Entity, old) if isinstance(old, UUID) else old
         after = await self.get(Entity, new) if isinstance(new, UUID) else new
         return diff_entities(before, after)
+
+    async def export_lines(self, lineages: Iterable[UUID] | None = None) -> AsyncIterator[str]:
+        """See `Portable.export_lines`."""
+        await self._settle()
+        wanted = None if lineages is None else list(dict.fromkeys(lineages))
+        for each in wanted or ():
+            if not await self._backend.lineage(each):
+                raise VersionNotFound(each, "it is the id of no lineage")
+        async for line in export_lines(self._backend.archive(), wanted):
+            yield line
+
+    async def export_to(self, path: str | os.PathLike[str], lineages: Iterable[UUID] | None = None) -> int:
+        """See `Portable.export_to`."""
+        return await export_to(self.export_lines(lineages), path)
+
+    async def import_lines(self, lines: Iterable[str]) -> Imported:
+        """See `Portable.import_lines`."""
+        _, committer = self._open()
+        await self._settle()
+        return await import_lines(self._backend.archive(), committer.add, lines)
+
+    async def import_from(self, path: str | os.PathLike[str]) -> Imported:
+        """See `Portable.import_from`."""
+        return await import_from(self.import_lines, path)
 
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""

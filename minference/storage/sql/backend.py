@@ -9,7 +9,9 @@ from uuid import UUID
 from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
+from minference.storage.archive import Archive
 from minference.storage.base import Commit, Placement, Record, Unit
+from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.keys import KeyBlock
@@ -123,3 +125,7 @@ class SqlBackend:
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""
         return await self._ask(lambda reader: reader.counts())
+
+    def archive(self) -> Archive:
+        """See `Backend.archive`."""
+        return SqlArchive(self._ask)

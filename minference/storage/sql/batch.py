@@ -52,8 +52,9 @@ class Batch:
             StaleVersion: It must not branch, and would.
             UnstorableValue: A value does not fit into its column.
         """
-        commit = CommitInfo(self._new_id(), unit.created_at, unit.author, unit.note)
-        self._rows[INSERT_COMMIT].append((commit.id, self._encode_time(commit.created_at), commit.author, commit.note))
+        commit = CommitInfo(self._new_id() if unit.joins is None else unit.joins, unit.created_at, unit.author, unit.note)
+        if unit.joins is None:
+            self._rows[INSERT_COMMIT].append((commit.id, self._encode_time(commit.created_at), commit.author, commit.note))
         for draft in unit.drafts:
             draft.version.id = self._new_id()
             self._new.append(draft.version)
@@ -102,7 +103,7 @@ class Batch:
 
     def statements(self) -> list[Statement]:
         """One INSERT for each table, in an order in which rows come after those they refer to."""
-        return [(insert.sql(self._dialect), self._rows[insert]) for insert in insert_order(self._rows)]
+        return [(insert.sql(self._dialect), rows) for insert in insert_order(self._rows) if (rows := self._rows[insert])]
 
     def settle(self, ledger: Ledger) -> None:
         """Remember what is now stored."""

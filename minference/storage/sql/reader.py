@@ -23,11 +23,11 @@ from minference.storage.sql.registered import mapping_for
 
 _VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
-_VERSION_ROWS = TypeAdapter(list[_VersionRow])
+VERSION_ROWS = TypeAdapter(list[_VersionRow])
 _PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
-_VERSIONS = """
+VERSIONS = """
     SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _INFOS = """
@@ -60,6 +60,7 @@ class Reader:
     """Turns rows into records."""
 
     def __init__(self, driver: Driver, ledger: Ledger, kinds: Kinds) -> None:
+        self.parts = (driver, ledger, kinds)
         self._driver = driver
         self._dialect = driver.dialect
         self._ledger = ledger
@@ -68,7 +69,7 @@ class Reader:
     async def read(self, ecs_id: UUID) -> dict[int, Record]:
         """See `Backend.read`."""
         async with self._driver.reading() as fetch:
-            rows = await fetch(f"{_VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
+            rows = await fetch(f"{VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
             if not rows:
                 raise VersionNotFound(ecs_id, await self._hint(fetch, ecs_id))
             records: dict[int, Record] = {}
@@ -76,7 +77,7 @@ class Reader:
                 found = await self._level(fetch, rows)
                 records.update(found)
                 missing = {key for record in found.values() for key in _children(record)} - records.keys()
-                rows = await fetch(f"{_VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(missing)) if missing else []
+                rows = await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(missing)) if missing else []
             await self._count_children(fetch, next(iter(records.values())).version)
         return records
 
@@ -96,7 +97,7 @@ class Reader:
 
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
-        versions = {row[0]: row for row in _VERSION_ROWS.validate_python(rows)}
+        versions = {row[0]: row for row in VERSION_ROWS.validate_python(rows)}
         classes: dict[type[Entity], list[int]] = {}
         for key, row in versions.items():
             classes.setdefault(await self._kinds.class_of(row[4]), []).append(key)

@@ -1,0 +1,56 @@
+"""`minference threads export` and `import`: threads as JSON lines, with all their versions."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from minference.cli.database import reading, writing
+from minference.cli.find import find_version
+from minference.cli.output import print_json, stderr, stdout
+from minference.errors import ConfigurationError
+from minference.storage.base import EntityStorage
+from minference.threads.thread import ChatThread
+
+
+def export_threads(database: str, threads: list[str], output: Path | None) -> None:
+    """Write threads, all of them by default, to a file or to stdout."""
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"there is no directory {str(output.parent)!r} to write {output.name!r} into")
+    asyncio.run(_export(database, threads, output))
+
+
+def import_threads(database: str, file: Path, as_json: bool) -> None:
+    """Add what an export holds, and say what was new."""
+    if not file.is_file():
+        raise ConfigurationError(f"there is no file {str(file)!r}: name one that `minference threads export -o` wrote")
+    asyncio.run(_import(database, file, as_json))
+
+
+async def _export(database: str, threads: list[str], output: Path | None) -> None:
+    async with reading(database) as storage:
+        lineages = await _lineages(storage, threads)
+        if output is not None:
+            commits = await storage.export_to(output, lineages)
+            stderr().print(f"{len(lineages)} threads, {commits} commits: {output}", soft_wrap=True)
+            return
+        async for line in storage.export_lines(lineages):
+            sys.stdout.buffer.write(f"{line}\n".encode())
+        sys.stdout.flush()
+
+
+async def _lineages(storage: EntityStorage, threads: list[str]) -> list[UUID]:
+    if not threads:
+        return [head.lineage_id for head in await storage.list_by_type(ChatThread)]
+    return list(dict.fromkeys([(await find_version(storage, text)).lineage_id for text in threads]))
+
+
+async def _import(database: str, file: Path, as_json: bool) -> None:
+    async with writing(database) as storage:
+        done = await storage.import_from(file)
+    if as_json:
+        print_json({"commits": done.commits, "versions": done.versions, "present": done.present})
+    else:
+        stdout().print(f"{done.versions} new versions in {done.commits} commits; {done.present} were there already")

@@ -1,0 +1,168 @@
+"""Whole lineages as lines, each commit after all that it builds on."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID
+
+from minference.ecs.entity import plan_of
+from minference.ecs.lineage import CommitInfo
+from minference.errors import ReadFailed
+from minference.storage.archive import Archive, Outline
+from minference.storage.base import Record
+from minference.storage.lines import HEADER, write_commit, write_version
+
+VERSIONS_AT_ONCE = 256
+"""Versions that are read together; a commit is never split."""
+LISTS_KEPT = 1_024
+"""Versions whose ordered fields are remembered, for those made from them."""
+
+Group = tuple[CommitInfo, list[int]]
+"""A commit and the keys of its versions, in the order in which they were saved."""
+
+
+async def export_lines(archive: Archive, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
+    """The lines. In memory are the keys and ids of all versions, and the content of a few hundred at a time."""
+    yield HEADER
+    outline = await archive.outline(lineages)
+    exporter = _Exporter(archive, outline)
+    for groups in _portions(ordered(outline)):
+        for line in await exporter.lines(groups):
+            yield line
+
+
+def ordered(outline: Outline) -> list[Group]:
+    """The commits, each after all that its versions build on and otherwise the oldest first.
+
+    Raises:
+        ReadFailed: Commits build on each other in a circle, which no series of saves makes.
+    """
+    members: dict[int, list[int]] = {}
+    for version in outline.versions.values():
+        members.setdefault(version.commit, []).append(version.key)
+    after, waits = _dependencies(outline)
+    rank = {each: _rank(outline.commits[each], min(keys)) for each, keys in members.items()}
+    ready = [(rank[each], each) for each in members if not waits.get(each)]
+    heapq.heapify(ready)
+    found: list[int] = []
+    while ready:
+        _, current = heapq.heappop(ready)
+        found.append(current)
+        for following in after.get(current, ()):
+            waits[following] -= 1
+            if not waits[following]:
+                heapq.heappush(ready, (rank[following], following))
+    if len(found) < len(members):
+        raise ReadFailed("commits build on each other in a circle: run `minference db check`")
+    grouped = groupby(found, key=lambda each: _said(outline.commits[each]))
+    return [_joined(outline, members, list(same)) for _, same in grouped]
+
+
+def _joined(outline: Outline, members: dict[int, list[int]], commits: list[int]) -> Group:
+    """Commits of one moment, author and note are one: an import in parts cannot tell them apart."""
+    return outline.commits[commits[0]], [key for each in commits for key in sorted(members[each])]
+
+
+def _said(commit: CommitInfo) -> tuple[datetime, str | None, str | None]:
+    return commit.created_at, commit.author, commit.note
+
+
+def _rank(commit: CommitInfo, first: int) -> tuple[datetime, str, str, int]:
+    return commit.created_at, commit.author or "", commit.note or "", first
+
+
+def _dependencies(outline: Outline) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """For each commit those that must follow it, and for each how many it follows."""
+    commit_of = {version.key: version.commit for version in outline.versions.values()}
+    after: dict[int, set[int]] = {}
+    siblings = {(version.parent, version.fork_no): version.key for version in outline.versions.values() if version.parent is not None}
+    pairs = list(outline.edges)
+    for version in outline.versions.values():
+        if version.parent is not None:
+            before = siblings.get((version.parent, version.fork_no - 1))
+            pairs.extend((version.key, other) for other in (version.parent, before) if other is not None)
+    for key, other in pairs:
+        if commit_of[key] != commit_of[other]:
+            after.setdefault(commit_of[other], set()).add(commit_of[key])
+    waits: dict[int, int] = {}
+    for followers in after.values():
+        for follower in followers:
+            waits[follower] = waits.get(follower, 0) + 1
+    return after, waits
+
+
+def _portions(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    portion: list[Group] = []
+    for group in groups:
+        portion.append(group)
+        if sum(len(keys) for _, keys in portion) >= VERSIONS_AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+class _Exporter:
+    """Reads versions and writes them as changes of the versions that they were made from."""
+
+    def __init__(self, archive: Archive, outline: Outline) -> None:
+        self._archive = archive
+        self._outline = outline
+        self._ids: dict[int, UUID] = {}
+        self._lists: OrderedDict[int, dict[str, list[int]]] = OrderedDict()
+
+    async def lines(self, groups: Sequence[Group]) -> list[str]:
+        """A line for each group."""
+        records = await self._archive.records([key for _, keys in groups for key in keys])
+        await self._prepare(records)
+        lines = [write_commit(commit, [self._version(key, records[key]) for key in keys]) for commit, keys in groups]
+        while len(self._lists) > LISTS_KEPT:
+            self._lists.popitem(last=False)
+        return lines
+
+    async def _prepare(self, records: dict[int, Record]) -> None:
+        """Have at hand the ids of all members, and the lists of all parents that are not among the records."""
+        parents = {parent for key, record in records.items() if plan_of(record.cls).collections and (parent := self._parent(key))}
+        absent = [parent for parent in parents if parent not in records and parent not in self._lists]
+        for key, record in (await self._archive.records(absent)).items() if absent else ():
+            self._lists[key] = record.members
+        for key, record in records.items():
+            self._ids[key] = record.version.ecs_id
+        missing = {child for record in records.values() for child in record.references.values() if child is not None}
+        missing.update(child for record in records.values() for members in record.members.values() for child in members)
+        missing -= self._ids.keys()
+        for each in await self._archive.known(keys=sorted(missing)) if missing else ():
+            assert each.version.id is not None, "it is stored"
+            self._ids[each.version.id] = each.version.ecs_id
+
+    def _parent(self, key: int) -> int | None:
+        return self._outline.versions[key].parent
+
+    def _version(self, key: int, record: Record) -> str:
+        parent = self._parent(key)
+        before = self._lists.get(parent, {}) if parent is not None else {}
+        lists = {name: self._edit(before.get(name, []), members) for name, members in record.members.items()}
+        if record.members:
+            self._lists[key] = record.members
+            self._lists.move_to_end(key)
+        references = {name: self._ids[child] for name, child in record.references.items() if child is not None}
+        return write_version(record, references, {name: edit for name, edit in lists.items() if edit is not None})
+
+    def _edit(self, old: list[int], new: list[int]) -> tuple[int, list[UUID], int] | None:
+        """What of the old members stays at the beginning, what is new, and what stays at the end; `None` if all is the same."""
+        if old == new:
+            return None
+        head, tail = 0, 0
+        if new[: len(old)] == old:
+            head = len(old)
+        else:
+            shorter = min(len(old), len(new))
+            while head < shorter and old[head] == new[head]:
+                head += 1
+            while tail < shorter - head and old[-1 - tail] == new[-1 - tail]:
+                tail += 1
+        return head, [self._ids[child] for child in new[head : len(new) - tail]], tail

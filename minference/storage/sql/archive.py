@@ -1,0 +1,200 @@
+"""What export, import and checks read: versions without what hangs on them."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import CommitInfo
+from minference.ecs.state import Version
+from minference.storage.archive import Known, Outline, Outlined
+from minference.storage.base import Record
+from minference.storage.sequences import Run, Span
+from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.mapping import among_ids, quoted
+from minference.storage.sql.reader import VERSION_ROWS, VERSIONS, Reader
+from minference.storage.sql.registered import mapping_for
+from minference.storage.sql.types import encode_time
+
+T = TypeVar("T")
+
+CELLS_KEPT = 1_000_000
+"""Members of ordered fields that are remembered while versions are read one after the other."""
+
+_OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id FROM entity_version"
+_COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
+_LINEAGES = TypeAdapter(list[UUID])
+_COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
+
+
+class RunCache:
+    """Cells of runs, read once: they never change."""
+
+    def __init__(self) -> None:
+        self._cells: OrderedDict[int, list[int]] = OrderedDict()
+        self._count = 0
+
+    def missing(self, spans: Iterable[Span]) -> list[Span]:
+        """What is to be read before `slice` can answer for these."""
+        ends: dict[Run, int] = {}
+        for span in spans:
+            ends[span.run] = max(ends.get(span.run, 0), span.start + span.length)
+        known = {run: len(self._cells.get(run.id, ())) for run in ends}
+        return [Span(run, known[run], end - known[run]) for run, end in ends.items() if end > known[run]]
+
+    def add(self, span: Span, cells: list[int]) -> None:
+        """Remember what was read."""
+        self._cells.setdefault(span.run.id, []).extend(cells)
+        self._count += len(cells)
+
+    def slice(self, span: Span) -> list[int]:
+        """The members in a span."""
+        self._cells.move_to_end(span.run.id)
+        return self._cells[span.run.id][span.start : span.start + span.length]
+
+    def shrink(self) -> None:
+        """Forget what was not asked for longest, if it is too much."""
+        while self._count > CELLS_KEPT and len(self._cells) > 1:
+            _, cells = self._cells.popitem(last=False)
+            self._count -= len(cells)
+
+
+class ArchiveReader(Reader):
+    """Reads versions alone."""
+
+    runs: RunCache
+
+    async def outline(self, lineages: Sequence[UUID] | None) -> Outline:
+        """See `Archive.outline`."""
+        async with self._driver.reading() as fetch:
+            versions: dict[int, Outlined] = {}
+            edges: list[tuple[int, int]] = []
+            seen: set[UUID] = set()
+            rows = await (fetch(_OUTLINE) if lineages is None else self._of_lineages(fetch, lineages))
+            while rows:
+                seen.update(_LINEAGES.validate_python([row[5] for row in rows]))
+                versions.update((row[0], Outlined(*row[:4])) for row in rows)
+                found = await self._edges(fetch, rows)
+                edges.extend(found)
+                reached = await self._lineages_of(fetch, {child for _, child in found} - versions.keys())
+                rows = await self._of_lineages(fetch, reached - seen)
+            commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
+        named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
+        return Outline(versions, edges, named)
+
+    async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
+        ids = list(lineages)
+        if not ids:
+            return []
+        if self._dialect == "postgresql":
+            return await fetch(f"{_OUTLINE} WHERE lineage_id = ANY($1::uuid[])", ids)
+        return await fetch(f"{_OUTLINE} WHERE lineage_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids]))
+
+    async def _lineages_of(self, fetch: Fetch, keys: set[int]) -> set[UUID]:
+        rows = await self._select(fetch, "SELECT DISTINCT lineage_id FROM entity_version WHERE id {among}", keys)
+        return set(_LINEAGES.validate_python([row[0] for row in rows]))
+
+    async def _edges(self, fetch: Fetch, rows: Rows) -> list[tuple[int, int]]:
+        """Who holds whom, of the owners in these rows."""
+        classes: dict[type[Entity], list[int]] = {}
+        for row in rows:
+            classes.setdefault(await self._kinds.class_of(row[4]), []).append(row[0])
+        keys = [row[0] for row in rows]
+        found = await self._select(fetch, "SELECT owner_id, child_id FROM run_item WHERE owner_id {among}", keys)
+        found += await self._select(fetch, "SELECT owner_id, child_id FROM entity_link WHERE owner_id {among}", keys)
+        for cls, owners in classes.items():
+            mapping = mapping_for(cls)
+            if not mapping.references:
+                continue
+            columns = ", ".join(map(quoted, mapping.references.values()))
+            sql = f"SELECT id, {columns} FROM {quoted(mapping.table.name)} WHERE id {{among}}"
+            for owner, *children in await self._select(fetch, sql, owners):
+                found.extend((owner, child) for child in children if child is not None)
+        return [(owner, child) for owner, child in found]
+
+    async def _select(self, fetch: Fetch, sql: str, keys: Iterable[int]) -> Rows:
+        wanted = list(keys)
+        return await fetch(sql.format(among=among_ids(self._dialect)), self._ids(wanted)) if wanted else []
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Archive.records`."""
+        async with self._driver.reading() as fetch:
+            rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
+            found = await self._level(fetch, rows)
+        self.runs.shrink()
+        return found
+
+    async def _cells(self, fetch: Fetch, spans: Sequence[Span]) -> list[list[int]]:
+        missing = self.runs.missing(spans)
+        for span, cells in zip(missing, await super()._cells(fetch, missing), strict=True):
+            self.runs.add(span, cells)
+        for span in spans:
+            span.run.end = max(span.run.end, span.start + span.length)
+        return [self.runs.slice(span) for span in spans]
+
+    async def known(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Known]:
+        """See `Archive.known`."""
+        async with self._driver.reading() as fetch:
+            rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
+            if ids and self._dialect == "postgresql":
+                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id = ANY($1::uuid[])", list(ids))
+            elif ids:
+                rows += await fetch(
+                    f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids])
+                )
+        found: list[Known] = []
+        for key, ecs_id, lineage_id, _, kind_id, created_at in VERSION_ROWS.validate_python(rows):
+            version = self._ledger.versions.get(key)
+            if version is None:
+                version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
+            found.append(Known(version, await self._kinds.class_of(kind_id)))
+        return found
+
+    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
+        """See `Archive.commit`."""
+        sqlite = self._dialect == "sqlite"
+        one, two, three, same = ("?1", "?2", "?3", "IS") if sqlite else ("$1", "$2::text", "$3::text", "IS NOT DISTINCT FROM")
+        sql = f"SELECT id FROM entity_commit WHERE created_at = {one} AND author {same} {two} AND note {same} {three} ORDER BY id LIMIT 1"
+        async with self._driver.reading() as fetch:
+            rows = await fetch(sql, encode_time(created_at) if sqlite else created_at, author, note)
+        return rows[0][0] if rows else None
+
+
+class SqlArchive:
+    """See `Archive`."""
+
+    def __init__(self, ask: Callable[[Callable[[Reader], Awaitable[Any]]], Awaitable[Any]]) -> None:
+        self._ask = ask
+        self._runs = RunCache()
+
+    async def _read(self, question: Callable[[ArchiveReader], Awaitable[T]]) -> T:
+        async def answer(reader: Reader) -> T:
+            alone = ArchiveReader(*reader.parts)
+            alone.runs = self._runs
+            return await question(alone)
+
+        found: T = await self._ask(answer)
+        return found
+
+    async def outline(self, lineages: Sequence[UUID] | None) -> Outline:
+        """See `Archive.outline`."""
+        return await self._read(lambda reader: reader.outline(lineages))
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Archive.records`."""
+        return await self._read(lambda reader: reader.records(keys))
+
+    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
+        """See `Archive.known`."""
+        return await self._read(lambda reader: reader.known(ids, keys))
+
+    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
+        """See `Archive.commit`."""
+        return await self._read(lambda reader: reader.commit(created_at, author, note))

@@ -1,0 +1,74 @@
+"""Export to files and import from lines and files, over any backend."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+
+from minference.errors import InvalidExport
+from minference.storage.archive import Archive
+from minference.storage.base import Unit
+from minference.storage.importing import Importer, LineReader
+from minference.storage.lines import read_header
+from minference.storage.portable import Imported
+
+
+async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> int:
+    """See `Portable.export_to`."""
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    written = 0
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            async for line in lines:
+                file.write(f"{line}\n")
+                written += 1
+        unfinished.replace(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    return written - 1
+
+
+async def import_lines(archive: Archive, write: Callable[[Unit], None], lines: Iterable[str]) -> Imported:
+    """See `Portable.import_lines`."""
+    reader, importer = LineReader(), Importer(archive, write)
+    try:
+        for number, line in _body(lines):
+            await importer.add(reader.read(line, number))
+        await importer.finish()
+    except BaseException:
+        await importer.abandon()
+        raise
+    return importer.result
+
+
+async def import_from(add: Callable[[Iterable[str]], Awaitable[Imported]], path: str | os.PathLike[str]) -> Imported:
+    """See `Portable.import_from`."""
+    await asyncio.to_thread(_check, Path(path))
+    return await add(_lines_in(Path(path)))
+
+
+def _check(path: Path) -> None:
+    reader = LineReader()
+    for number, line in _body(_lines_in(path)):
+        reader.read(line, number)
+
+
+def _body(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The numbered lines after the header. Empty ones hold nothing."""
+    numbered = enumerate(lines, start=1)
+    _, header = next(numbered, (1, ""))
+    read_header(header)
+    return ((number, line) for number, line in numbered if line.strip())
+
+
+def _lines_in(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidExport(number, f"it is no UTF-8 ({error})") from error

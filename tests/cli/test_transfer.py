@@ -1,0 +1,64 @@
+"""`minference threads export` and `import`: threads go from one database into another."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+from tests.cli.conftest import Cli
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> list[ChatThread]:
+    """Two threads in minference.db, the first of two versions."""
+
+    async def save() -> list[ChatThread]:
+        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+            threads = [ChatThread(name=name, llm_config=LLMConfig(client="scripted", model="m")) for name in ("sky", "sea")]
+            await storage.register(*threads, author="ada")
+            threads[0].history.append(ChatMessage(role=MessageRole.user, content="Why \x85\u2028 blue?"))
+            await storage.register(threads[0], author="bob")
+            return threads
+
+    return asyncio.run(save())
+
+
+def test_what_is_exported_is_imported_into_another_database(cli: Cli, saved: list[ChatThread]) -> None:
+    assert cli("threads", "export", "-o", "all.jsonl").err == "2 threads, 2 commits: all.jsonl\n"
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db").out == "6 new versions in 2 commits; 0 were there already\n"
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json == {"commits": 0, "versions": 0, "present": 6}
+    for thread in saved:
+        name = thread.name or ""
+        assert cli("threads", "log", name, "-d", "other.db").out == cli("threads", "log", name).out
+        assert cli("threads", "show", name, "--json", "-d", "other.db").out == cli("threads", "show", name, "--json").out
+
+
+def test_one_thread_goes_to_stdout(cli: Cli, saved: list[ChatThread]) -> None:
+    said = cli("threads", "export", "sea")
+    header, commit = said.lines
+    assert header == {"format": "minference export", "version": 1}
+    assert {each["lineage"] for each in commit["versions"]} == {str(saved[1].lineage_id), str(saved[1].llm_config.lineage_id)}
+
+
+def test_a_file_with_a_bad_line_is_named_and_imports_nothing(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
+    cli("threads", "export", "-o", "all.jsonl")
+    file = tmp_path / "all.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    said = cli("threads", "import", "all.jsonl", "-d", "other.db")
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("error: line 3 cannot be imported: it is no JSON")
+    assert cli("threads", "list", "-d", "other.db").out == "no threads yet\n"
+    assert saved
+
+
+@pytest.mark.parametrize("arguments", [("threads", "import", "none.jsonl"), ("threads", "export", "-o", "nowhere/all.jsonl")])
+def test_a_path_that_is_not_there_is_an_error_of_usage(cli: Cli, saved: list[ChatThread], arguments: tuple[str, ...]) -> None:
+    said = cli(*arguments)
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert saved
