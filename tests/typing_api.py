@@ -27,7 +27,9 @@ from minference import (
     ResponseFormat,
     StructuredTool,
     SystemPrompt,
+    TraceSeverity,
     Usage,
+    entity_tracer,
     next_step,
     open_storage,
 )
@@ -103,10 +105,34 @@ async def runs(url: str) -> list[str]:
     return said
 
 
+@entity_tracer
+async def rename(thread: ChatThread, name: str) -> ChatThread:
+    """A traced function is typed as it was written."""
+    thread.name = name
+    return thread
+
+
+@entity_tracer(severity=TraceSeverity.CRITICAL)
+def note(text: str) -> Note:
+    """A plain one, too."""
+    return Note(text=text)
+
+
+async def traced(url: str) -> list[str | None]:
+    """Recordings and blame are typed."""
+    async with open_storage(url) as storage:
+        async with storage.recording(author="ann", note="why") as block:
+            thread = await rename(threads()[0], "new")
+            assert_type(thread, ChatThread)
+            await rename(thread, 3)  # type: ignore[arg-type]
+            block.add(note("kept"), "text")  # type: ignore[arg-type]
+        return [line.written.author for line in await storage.blame(thread)]
+
+
 def steps() -> str:
     """What a thread waits for is one of few things."""
     step = next_step(threads()[0])
     return type(step).__name__
 
 
-__all__ = ["Misspelt", "runs", "steps", "threads", "versions"]
+__all__ = ["Misspelt", "runs", "steps", "threads", "traced", "versions"]
