@@ -57,6 +57,8 @@ class Findings:
     cyclic: bool
     complete: bool
     """Whether the scan visited everything under the root."""
+    kept: frozenset[str] = frozenset()
+    """Collections of the root that are known to begin with all the members that they had: comparing long lists again would cost."""
 
 
 def _fast(root: Entity, ledger: Ledger) -> Findings | None:
@@ -66,14 +68,15 @@ def _fast(root: Entity, ledger: Ledger) -> Findings | None:
         return None
     if any(_changed_in_place(entity, ledger) for entity in watch.inspect):
         return None
-    fresh = [child for child in _new_children(root, state) if not _is_member(child, ledger, watch)]
+    kept = frozenset(each.name for each in plan_of(type(root)).collections if same_beginning(members_of(root, each), state, each))
+    fresh = [child for child in _new_children(root, state, kept) if not _is_member(child, ledger, watch)]
     order, dependents = _walk(fresh, lambda entity: _is_member(entity, ledger, watch))
     if any(entity is root for entity in order):
         return None
     changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
-    if any(id(child) in changed for child in fresh) or _root_differs(root, state, ledger):
+    if any(id(child) in changed for child in fresh) or _root_differs(root, state, ledger, kept):
         changed.add(id(root))
-    return Findings([*order, root], changed, cyclic=False, complete=False)
+    return Findings([*order, root], changed, cyclic=False, complete=False, kept=kept)
 
 
 def _is_member(entity: Entity, ledger: Ledger, watch: Watch) -> bool:
@@ -81,7 +84,7 @@ def _is_member(entity: Entity, ledger: Ledger, watch: Watch) -> bool:
     return state is not None and state.is_watched_by(watch)
 
 
-def _new_children(root: Entity, state: State) -> Iterator[Entity]:
+def _new_children(root: Entity, state: State, kept: frozenset[str]) -> Iterator[Entity]:
     """Children that may not have been there at the last save: all, but for the unchanged beginning of a list."""
     plan = plan_of(type(root))
     for name in plan.references:
@@ -89,7 +92,7 @@ def _new_children(root: Entity, state: State) -> Iterator[Entity]:
             yield child
     for collection in plan.collections:
         current = members_of(root, collection)
-        for child in current[state.members[collection.name][2] :] if same_beginning(current, state, collection) else current:
+        for child in current[state.members[collection.name][2] :] if collection.name in kept else current:
             if not isinstance(child, Entity):
                 raise WrongMember(type(root).__kind__, collection.name, child, ["Entity"])
             yield child
@@ -171,7 +174,7 @@ def _collection_differs(entity: Entity, collection: CollectionField, state: Stat
     return collection.shape is dict and keys_of(entity, collection) != state.keys[collection.name]
 
 
-def _root_differs(root: Entity, state: State, ledger: Ledger) -> bool:
+def _root_differs(root: Entity, state: State, ledger: Ledger, kept: frozenset[str]) -> bool:
     """`_differs` for a root none of whose known members changed."""
     plan = plan_of(type(root))
     if _values_differ(root, state, plan):
@@ -179,7 +182,8 @@ def _root_differs(root: Entity, state: State, ledger: Ledger) -> bool:
     if any(current_version(root.__dict__[name], ledger) != state.references[name] for name in plan.references):
         return True
     for collection in plan.collections:
-        if not _same_objects(root, collection, state) and _collection_differs(root, collection, state, ledger):
+        same = collection.name in kept and _is_no_longer(root, collection, state)
+        if not same and _collection_differs(root, collection, state, ledger):
             return True
     return False
 
@@ -195,8 +199,12 @@ def _changed_in_place(entity: Entity, ledger: Ledger) -> bool:
 
 
 def _same_objects(entity: Entity, collection: CollectionField, state: State) -> bool:
-    current = members_of(entity, collection)
-    if len(current) != state.members[collection.name][2] or not same_beginning(current, state, collection):
+    return _is_no_longer(entity, collection, state) and same_beginning(members_of(entity, collection), state, collection)
+
+
+def _is_no_longer(entity: Entity, collection: CollectionField, state: State) -> bool:
+    """Whether a collection has as many members as at its version, under the same keys."""
+    if len(entity.__dict__[collection.name]) != state.members[collection.name][2]:
         return False
     return collection.shape is not dict or keys_of(entity, collection) == state.keys[collection.name]
 

@@ -18,7 +18,6 @@ from minference.ecs.changes import (
     find_changes_thoroughly,
     keys_of,
     members_of,
-    same_beginning,
 )
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.identity import utc_now, uuid7
@@ -100,7 +99,8 @@ def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
 def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
-    values = [_storable(entity, ledger.state_of(entity)) for entity in entities]
+    root = found.order[-1]
+    values = [_storable(entity, ledger.state_of(entity), found.kept if entity is root else frozenset()) for entity in entities]
     diverged = _diverged(entities, found, ledger)
     if ledger.parked:
         for entity in found.order:
@@ -110,7 +110,7 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     for state, json in zip(states, values, strict=True):
         state.json = json
     return [
-        _fill(entity, was, state, ledger, known=not found.complete and entity is found.order[-1])
+        _fill(entity, was, state, ledger, kept=found.kept if entity is root else frozenset())
         for entity, was, state in zip(entities, before, states, strict=True)
     ]
 
@@ -122,14 +122,14 @@ def _diverged(entities: list[Entity], found: Findings, ledger: Ledger) -> set[in
     return {id(entity) for entity in entities if (state := state_of(entity)) is not None and id(entity) in changed.get(state.ledger, ())}
 
 
-def _storable(entity: Entity, old: State | None) -> dict[str, bytes]:
+def _storable(entity: Entity, old: State | None, kept: frozenset[str]) -> dict[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     cls, plan, data = type(entity), plan_of(type(entity)), entity.__dict__
     if (state := state_of(entity)) is not None and state.cold:
         raise FrozenSnapshot(cls.__name__, data["ecs_id"], "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
-        for child in members[old.members[field.name][2] :] if old is not None and same_beginning(members, old, field) else members:
+        for child in members[old.members[field.name][2] :] if old is not None and field.name in kept else members:
             if not isinstance(child, allowed := plan.types[field.name]):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
@@ -163,13 +163,14 @@ def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *
     return state
 
 
-def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, known: bool) -> Draft:
+def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: frozenset[str]) -> Draft:
     old = was.old
     plan, data = plan_of(type(entity)), entity.__dict__
     state.references = {name: current_version(data[name], ledger) for name in plan.references}
     edits: dict[str, SequenceEdit] = {}
     for collection in plan.collections:
-        members, edit = _edit(members_of(entity, collection), old.members[collection.name] if old else None, ledger, known=known)
+        before = old.members[collection.name] if old else None
+        members, edit = _edit(members_of(entity, collection), before, ledger, kept=collection.name in kept)
         state.members[collection.name], edits[collection.name] = members, edit
         if collection.shape is dict:
             state.keys[collection.name] = keys_of(entity, collection)
@@ -178,11 +179,11 @@ def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, known: 
     return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, undo)
 
 
-def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, known: bool) -> tuple[_Members, SequenceEdit]:
-    """The members of a collection, and how they came from the previous ones; `known`: none of those has a new version."""
+def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:
+    """The members of a collection, and how they came from the previous ones; `kept`: those are all there, none with a new version."""
     objects, versions, length = old if old is not None else ([], [], 0)
-    continues = len(objects) == length and begins_with(current, objects, length)
-    if continues and (known or [current_version(child, ledger) for child in objects] == versions):
+    continues = len(objects) == length and (kept or begins_with(current, objects, length))
+    if continues and (kept or [current_version(child, ledger) for child in objects] == versions):
         added = [_known(child, ledger) for child in current[length:]]
         objects.extend(current[length:])
         versions.extend(added)
