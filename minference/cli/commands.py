@@ -22,8 +22,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 threads = typer.Typer(help="List, read and compare saved threads.", rich_markup_mode=None)
+db = typer.Typer(help="The database as a whole.", rich_markup_mode=None)
 local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
+app.add_typer(db, name="db")
 app.add_typer(local, name="local")
 
 ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help=THREAD_HELP)]
@@ -172,6 +174,30 @@ def threads_import(
     from minference.cli.transfer import import_threads
 
     import_threads(database, file, as_json)
+
+
+@db.command("check")
+def db_check(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Verify that all rows fit together and every version can be loaded; say what is wrong. Changes nothing."""
+    from minference.cli.check import check
+
+    raise typer.Exit(check(database, as_json))
+
+
+@db.command("stats")
+def db_stats(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Say how much the database holds, by kind and by table."""
+    from minference.cli.check import stats
+
+    stats(database, as_json)
+
+
+@db.command("upgrade")
+def db_upgrade(database: DatabaseOption = DEFAULT_DATABASE) -> None:
+    """Bring the tables of an older minference up to date."""
+    from minference.cli.check import upgrade
+
+    upgrade(database)
 
 
 @local.command("setup")

@@ -12,7 +12,7 @@ import typer
 from minference.cli.commands import app
 from minference.errors import MinferenceError, StorageError
 
-GROUPS = (["threads"], ["local"])
+GROUPS = (["threads"], ["db"], ["local"])
 
 SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
 

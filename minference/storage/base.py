@@ -15,6 +15,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
+from minference.storage.checks import Checks
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.recording import RecordingBlock
@@ -209,8 +210,16 @@ class Backend(Protocol):
         """Versions without what hangs on them, for export and import. Usable while the backend is open."""
         ...
 
+    def checks(self) -> Checks:
+        """What finds out whether the rows are sound, and how many there are.
 
-class EntityStorage(Lineages, Portable, Protocol):
+        Raises:
+            ConfigurationError: There are no rows.
+        """
+        ...
+
+
+class EntityStorage(Lineages, Portable, Checks, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

@@ -15,9 +15,10 @@ from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import load_json
-from minference.errors import StaleVersion, VersionExists, VersionNotFound
+from minference.errors import ConfigurationError, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Known, Outline, Outlined
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
+from minference.storage.checks import Checks
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 
 
@@ -213,6 +214,10 @@ class MemoryBackend:
     def archive(self) -> Archive:
         """See `Backend.archive`."""
         return self
+
+    def checks(self) -> Checks:
+        """See `Backend.checks`."""
+        raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
 
     async def outline(self, lineages: Sequence[UUID] | None) -> Outline:
         """See `Archive.outline`."""

@@ -33,6 +33,7 @@ from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, 
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
+from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
 from minference.storage.exporting import export_lines
 from minference.storage.portable import Imported
@@ -273,6 +274,16 @@ class VersionedStorage(EntityStorage):
     async def import_from(self, path: str | os.PathLike[str]) -> Imported:
         """See `Portable.import_from`."""
         return await import_from(self.import_lines, path)
+
+    async def check(self) -> list[Finding]:
+        """See `Checks.check`."""
+        await self._settle()
+        return await self._backend.checks().check()
+
+    async def size(self) -> DatabaseSize:
+        """See `Checks.size`."""
+        await self._settle()
+        return await self._backend.checks().size()
 
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""

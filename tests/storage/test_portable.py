@@ -96,6 +96,7 @@ async def test_an_export_imported_elsewhere_gives_the_same_versions_and_the_same
     assert (done.commits, done.present) == (len(lines) - 1, 0)
     assert done.versions == (await storage.status()).versions == (await other.status()).versions
     assert await exported(other) == lines
+    assert await other.check() == []
     await assert_same_versions(storage, other, thread.lineage_id, ChatThread)
 
 
@@ -260,6 +261,7 @@ async def _there_and_back(edits: list[tuple[str, int, int, int, int]]) -> None:
             lines = await exported(first)
             await second.import_lines(lines)
             assert await exported(second) == lines
+            assert await second.check() == []
             await third.import_lines(await exported(second, lineages[0]))
             await third.import_lines(lines)
             for lineage_id in lineages:

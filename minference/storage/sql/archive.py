@@ -24,6 +24,8 @@ from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import encode_time
 
 T = TypeVar("T")
+Ask = Callable[[Callable[[Reader], Awaitable[Any]]], Awaitable[Any]]
+"""Puts a question to a reader of the open database, again for a while if that is busy or away."""
 
 CELLS_KEPT = 1_000_000
 """Members of ordered fields that are remembered while versions are read one after the other."""
@@ -170,7 +172,7 @@ class ArchiveReader(Reader):
 class SqlArchive:
     """See `Archive`."""
 
-    def __init__(self, ask: Callable[[Callable[[Reader], Awaitable[Any]]], Awaitable[Any]]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._runs = RunCache()
 

@@ -11,7 +11,9 @@ from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
 from minference.storage.archive import Archive
 from minference.storage.base import Commit, Placement, Record, Unit
+from minference.storage.checks import Checks
 from minference.storage.sql.archive import SqlArchive
+from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.keys import KeyBlock
@@ -129,3 +131,7 @@ class SqlBackend:
     def archive(self) -> Archive:
         """See `Backend.archive`."""
         return SqlArchive(self._ask)
+
+    def checks(self) -> Checks:
+        """See `Backend.checks`."""
+        return SqlChecks(self._ask)

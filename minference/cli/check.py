@@ -1,0 +1,69 @@
+"""`minference db ...`: the database as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+
+from minference.cli.database import reading
+from minference.cli.output import print_json, stderr, stdout, table
+from minference.ecs.lineage import StorageStatus
+from minference.storage.checks import DatabaseSize, Finding
+
+UNSOUND = 3
+"""The exit code for a database in which something is wrong."""
+
+
+def check(database: str, as_json: bool) -> int:
+    """Print everything that is wrong in the database; returns the exit code."""
+    findings = asyncio.run(_check(database))
+    if as_json:
+        print_json([{"rule": finding.rule, "text": finding.text} for finding in findings])
+    elif findings:
+        stdout().print(table(["rule", "what is wrong"], [(finding.rule, finding.text) for finding in findings]), soft_wrap=True)
+    else:
+        stdout().print("all is well")
+    if findings:
+        stderr().print(f"{len(findings)} findings: restore a backup, or export what can be loaded (`minference threads export`)")
+    return UNSOUND if findings else 0
+
+
+def stats(database: str, as_json: bool) -> None:
+    """Print how much the database holds."""
+    status, size = asyncio.run(_stats(database))
+    if as_json:
+        print_json(
+            {
+                "url": status.url,
+                "bytes": size.bytes,
+                "kinds": {name: {"versions": each.versions, "lineages": each.lineages} for name, each in status.kinds.items()},
+                "tables": {name: {"rows": each.rows, "bytes": each.bytes} for name, each in size.tables.items()},
+            }
+        )
+        return
+    stdout().print(f"{status.url}: {size.bytes:,} bytes, {status.versions:,} versions of {status.lineages:,} objects\n")
+    stdout().print(
+        table(["kind", "objects", "versions"], [(name, f"{k.lineages:,}", f"{k.versions:,}") for name, k in status.kinds.items()])
+    )
+    stdout().print()
+    rows = [(name, f"{each.rows:,}", "" if each.bytes is None else f"{each.bytes:,}") for name, each in size.tables.items() if each.rows]
+    stdout().print(table(["table", "rows", "bytes"], rows))
+
+
+def upgrade(database: str) -> None:
+    """Open the database so that its tables are those of this minference."""
+    asyncio.run(_upgrade(database))
+
+
+async def _upgrade(database: str) -> None:
+    async with reading(database) as storage:
+        stdout().print(f"{storage.url} is up to date", soft_wrap=True)
+
+
+async def _check(database: str) -> list[Finding]:
+    async with reading(database) as storage:
+        return await storage.check()
+
+
+async def _stats(database: str) -> tuple[StorageStatus, DatabaseSize]:
+    async with reading(database) as storage:
+        return await storage.status(), await storage.size()

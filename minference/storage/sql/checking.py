@@ -1,0 +1,265 @@
+"""Checks of a whole database, in one consistent view of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Table
+
+from minference.ecs.entity import Entity, kind_to_class
+from minference.ecs.state import Ledger
+from minference.errors import StorageError
+from minference.storage.checks import DatabaseSize, Finding, TableSize
+from minference.storage.sequences import OPEN
+from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
+from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.mapping import Mapping, quoted
+from minference.storage.sql.reader import VERSIONS, Reader
+from minference.storage.sql.registered import mapping_for
+from minference.storage.sql.rules import RULES
+from minference.storage.sql.schema import Base
+
+MOST = 50
+"""Findings of one rule that are told one by one."""
+AT_ONCE = 500
+"""Versions that are loaded together."""
+
+_BEGIN = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
+_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()",
+}
+
+
+class CheckReader(ArchiveReader):
+    """Finds what is wrong."""
+
+    async def check(self) -> list[Finding]:
+        """See `Checks.check`."""
+        async with self._one_view() as fetch:
+            tables = {str(row[0]) for row in await fetch(_TABLES[self._dialect])}
+            missing = [name for name in Base.metadata.tables if name not in tables]
+            if missing:
+                return [Finding("tables", f"table {name} is missing") for name in missing]
+            findings = await self._file(fetch)
+            for table in Base.metadata.tables.values():
+                for column in table.columns:
+                    findings += await self._references(fetch, table, column)
+            for rule in RULES:
+                findings += _told(rule.name, rule.text, await fetch(rule.sql))
+            classes, unknown = await self._classes(fetch)
+            findings += unknown
+            rowless: set[int] = set()
+            for mapping, kinds in _by_mapping(classes).items():
+                found, lost = await self._rows(fetch, mapping, kinds)
+                findings += found
+                rowless |= lost
+            findings += await self._sequences(fetch, classes.values())
+            return findings + await self._loading(fetch, classes, rowless)
+
+    async def size(self) -> DatabaseSize:
+        """See `Checks.size`."""
+        async with self._one_view() as fetch:
+            names = sorted(str(row[0]) for row in await fetch(_TABLES[self._dialect]) if not str(row[0]).startswith("sqlite_"))
+            tables = {}
+            for name in names:
+                [(rows,)] = await fetch(f"SELECT COUNT(*) FROM {quoted(name)}")
+                size = None
+                if self._dialect == "postgresql":
+                    [(size,)] = await fetch(f"SELECT pg_total_relation_size('{quoted(name)}'::regclass)")
+                tables[name] = TableSize(rows, size)
+            if self._dialect == "postgresql":
+                [(total,)] = await fetch("SELECT pg_database_size(current_database())")
+            else:
+                [(total,)] = await fetch("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            return DatabaseSize(total, tables)
+
+    @asynccontextmanager
+    async def _one_view(self) -> AsyncIterator[Fetch]:
+        async with self._driver.reading() as fetch:
+            await fetch(_BEGIN[self._dialect])
+            try:
+                yield fetch
+            finally:
+                await fetch("ROLLBACK")
+
+    async def _file(self, fetch: Fetch) -> list[Finding]:
+        if self._dialect != "sqlite":
+            return []
+        rows = [row for row in await fetch("PRAGMA integrity_check") if row[0] != "ok"]
+        return _told("the file", "{0}", rows)
+
+    async def _references(self, fetch: Fetch, table: Table, column: Column[Any]) -> list[Finding]:
+        """Rows that refer to what is not there."""
+        findings: list[Finding] = []
+        for key in column.foreign_keys:
+            target = key.column
+            owner = next((name for name in ("owner_id", "id", "version_id") if name in table.columns), column.name)
+            sql = f"""
+                SELECT t.{quoted(owner)}, e.ecs_id, t.{quoted(column.name)}
+                FROM {quoted(table.name)} t LEFT JOIN entity_version e ON e.id = t.{quoted(owner)}
+                WHERE t.{quoted(column.name)} IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM {quoted(target.table.name)} r WHERE r.{quoted(target.name)} = t.{quoted(column.name)})"""
+            text = f"{table.name} {{0}} (version {{1}}): {column.name} {{2}} is not in {target.table.name}"
+            findings += _told("references", text, await fetch(sql))
+        return findings
+
+    async def _classes(self, fetch: Fetch) -> tuple[dict[int, type[Entity]], list[Finding]]:
+        """The classes of the kinds that are in use, and those of them that nobody knows."""
+        sql = """
+            SELECT k.id, k.name, COUNT(*), MIN(CAST(v.ecs_id AS TEXT)) FROM entity_kind k JOIN entity_version v ON v.kind_id = k.id
+            GROUP BY k.id, k.name ORDER BY k.id"""
+        classes: dict[int, type[Entity]] = {}
+        unknown: Rows = []
+        for kind_id, name, count, example in await fetch(sql):
+            cls = kind_to_class(name)
+            if cls is None:
+                unknown.append((name, count, UUID(example)))
+            else:
+                classes[kind_id] = cls
+        text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module first"
+        return classes, _told("known kinds", text, unknown)
+
+    async def _rows(self, fetch: Fetch, mapping: Mapping, kinds: Sequence[int]) -> tuple[list[Finding], set[int]]:
+        """Versions without a row in their table, with a row that says something else, and rows of what is no such version."""
+        table, among = quoted(mapping.table.name), ", ".join(map(str, kinds))
+        without = f"""
+            SELECT v.ecs_id, v.id FROM entity_version v
+            WHERE v.kind_id IN ({among}) AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.id = v.id)"""
+        lost = await fetch(without)
+        findings = _told("rows of versions", f"version {{0}} has no row in {mapping.table.name}", lost)
+        for column, value in mapping.constants.items():
+            differs = f"""
+                SELECT v.ecs_id, t.{quoted(column)} FROM entity_version v JOIN {table} t ON t.id = v.id
+                WHERE v.kind_id IN ({among}) AND t.{quoted(column)} <> '{value}'"""
+            text = f"version {{0}} is a {mapping.cls.__kind__}, and its row in {mapping.table.name} one of {{1}}"
+            findings += _told("rows of versions", text, await fetch(differs))
+        return findings, {row[1] for row in lost}
+
+    async def _sequences(self, fetch: Fetch, classes: Iterable[type[Entity]]) -> list[Finding]:
+        """Ordered fields whose spans do not join up, or that reach beyond what there is."""
+        lengths = await self._lengths(fetch, classes)
+        ends: dict[int, int] = dict(await fetch("SELECT run_id, MAX(position) + 1 FROM run_item GROUP BY run_id"))
+        spans: dict[int, list[tuple[int, int, int, int]]] = {}
+        for sequence, *span in await fetch("SELECT sequence_id, position, run_id, run_position, length FROM sequence_span ORDER BY 1, 2"):
+            spans.setdefault(sequence, []).append((span[0], span[1], span[2], span[3]))
+        findings = [
+            Finding("ordered fields", f"sequence {sequence}, of which {length} members are in use, has no spans")
+            for sequence, length in lengths.items()
+            if length and sequence not in spans
+        ]
+        for sequence, parts in spans.items():
+            if (problem := _problem(parts, lengths.get(sequence, 0), ends)) is not None:
+                findings.append(Finding("ordered fields", f"sequence {sequence}: {problem}"))
+        return _limited("ordered fields", findings)
+
+    async def _lengths(self, fetch: Fetch, classes: Iterable[type[Entity]]) -> dict[int, int]:
+        """How much of each sequence is in use."""
+        sources = {("entity_sequence", "sequence_id", "length")}
+        for mapping in map(mapping_for, set(classes)):
+            sources |= {(mapping.table.name, sequence, length) for sequence, length, _ in mapping.collections.values()}
+        lengths: dict[int, int] = {}
+        for table, sequence, length in sorted(sources):
+            sql = f"SELECT {sequence}, MAX({length}) FROM {quoted(table)} WHERE {sequence} IS NOT NULL GROUP BY {sequence}"
+            for key, longest in await fetch(sql):
+                lengths[key] = max(longest, lengths.get(key, 0))
+        return lengths
+
+    async def _loading(self, fetch: Fetch, classes: dict[int, type[Entity]], rowless: set[int]) -> list[Finding]:
+        """Versions that cannot be read back."""
+        among = ", ".join(map(str, classes)) or "NULL"
+        keys = [row[0] for row in await fetch(f"SELECT id FROM entity_version WHERE kind_id IN ({among}) ORDER BY id")]
+        wanted = [key for key in keys if key not in rowless]
+        findings: list[Finding] = []
+        for start in range(0, len(wanted), AT_ONCE):
+            findings += await self._load(fetch, wanted[start : start + AT_ONCE])
+        return _limited("loading", findings)
+
+    async def _load(self, fetch: Fetch, keys: list[int]) -> list[Finding]:
+        rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
+        try:
+            records = await self._level(fetch, rows)
+        except (StorageError, ValueError, LookupError, TypeError) as error:
+            if len(keys) > 1:
+                middle = len(keys) // 2
+                return await self._load(fetch, keys[:middle]) + await self._load(fetch, keys[middle:])
+            return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
+        findings: list[Finding] = []
+        for record in records.values():
+            for name, members in record.members.items():
+                length = record.version.places[name].length
+                if len(members) != length or (name in record.keys and len(record.keys[name]) != length):
+                    text = f"version {record.version.ecs_id} has {len(members)} members in {name!r} instead of {length}"
+                    text += f", and {len(record.keys[name])} keys" if name in record.keys else ""
+                    findings.append(Finding("loading", text))
+        self.runs.shrink()
+        return findings
+
+
+def _by_mapping(classes: dict[int, type[Entity]]) -> dict[Mapping, list[int]]:
+    found: dict[Mapping, list[int]] = {}
+    for kind_id, cls in classes.items():
+        found.setdefault(mapping_for(cls), []).append(kind_id)
+    return found
+
+
+def _problem(spans: Sequence[tuple[int, int, int, int]], length: int, ends: dict[int, int]) -> str | None:
+    """What is wrong with the spans (position, run, start, length) of a sequence of which `length` members are in use."""
+    expected = 0
+    for number, (position, run, start, size) in enumerate(spans):
+        if position != expected:
+            return f"a span begins at {position}, where {expected} comes next"
+        if (size == OPEN) != (number == len(spans) - 1):
+            return f"the span at {position} is {'open' if size == OPEN else 'closed'}, and only the last one is open"
+        if size <= 0:
+            return f"the span at {position} has length {size}"
+        used = min(size, length - position)
+        if used > 0 and start + used > ends.get(run, 0):
+            return f"the span at {position} needs {start + used} cells of run {run}, which has {ends.get(run, 0)}"
+        expected = position + size
+    return None
+
+
+def _told(rule: str, text: str, rows: Rows) -> list[Finding]:
+    return _limited(rule, [Finding(rule, text.format(*map(_shown, row))) for row in rows])
+
+
+def _limited(rule: str, findings: list[Finding]) -> list[Finding]:
+    if len(findings) <= MOST:
+        return findings
+    return [*findings[:MOST], Finding(rule, f"and {len(findings) - MOST} more of the kind")]
+
+
+def _shown(value: Any) -> str:
+    """Ids as users know them, also where the database keeps 32 digits."""
+    if isinstance(value, str) and len(value) == 32 and set(value) <= set("0123456789abcdef"):
+        return str(UUID(hex=value))
+    return str(value)
+
+
+class SqlChecks:
+    """See `Checks`."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def check(self) -> list[Finding]:
+        """See `Checks.check`."""
+        found: list[Finding] = await self._ask(lambda reader: _with_cache(reader).check())
+        return found
+
+    async def size(self) -> DatabaseSize:
+        """See `Checks.size`."""
+        found: DatabaseSize = await self._ask(lambda reader: _with_cache(reader).size())
+        return found
+
+
+def _with_cache(reader: Reader) -> CheckReader:
+    driver, ledger, kinds = reader.parts
+    # Nothing that is known of live objects may hide what the rows say.
+    checking = CheckReader(driver, Ledger(ledger.database_id), kinds)
+    checking.runs = RunCache()
+    return checking
