@@ -65,7 +65,9 @@ class Unit:
     on_conflict: OnConflict
     done: asyncio.Future[Commit]
     listeners: int = 0
-    """How many wait for the outcome or have waited to the end, and so learn of a failure."""
+    """How many wait for the outcome, and so will learn of a failure."""
+    heard: bool = False
+    """Whether anybody has waited to the end."""
     after: tuple[Unit, ...] = field(default=())
     """Pending units that this one waits for without writing anything itself."""
     imported: bool = False
@@ -86,10 +88,11 @@ class Pending:
     def __await__(self) -> Generator[Any, None, Commit]:
         self._unit.listeners += 1
         try:
-            return (yield from asyncio.shield(self._unit.done).__await__())
-        except asyncio.CancelledError:
+            yield from asyncio.wait([self._unit.done]).__await__()
+        finally:
             self._unit.listeners -= 1
-            raise
+        self._unit.heard = True
+        return self._unit.done.result()
 
     @property
     def error(self) -> BaseException | None:

@@ -25,7 +25,8 @@ class Committer:
         self._writing: list[Unit] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._unreported: list[StorageError] = []
+        self._failed: list[Unit] = []
+        """Units whose failure nobody may have heard of."""
         self._task = asyncio.create_task(self._run(), name="minference storage writer")
 
     def add(self, unit: Unit) -> None:
@@ -48,9 +49,10 @@ class Committer:
         waiting = [unit.done for unit in self.pending()]
         if waiting:
             await asyncio.wait(waiting)
-        if self._unreported:
-            error, self._unreported = self._unreported[0], []
-            raise error
+        unheard = [unit for unit in self._failed if not unit.heard and not unit.listeners]
+        self._failed = [unit for unit in self._failed if not unit.heard and unit.listeners]
+        for unit in unheard:
+            unit.done.result()
 
     async def close(self) -> None:
         """Write what is queued, and stop.
@@ -64,6 +66,14 @@ class Committer:
         await self.flush()
 
     async def _run(self) -> None:
+        try:
+            await self._write_what_comes()
+        finally:
+            # Only if this task is cancelled or has a bug there is anything left. Nobody shall wait for ever.
+            for unit in self.pending():
+                self._report(unit, WriteFailed("the writer of the storage has ended"))
+
+    async def _write_what_comes(self) -> None:
         while True:
             while not self._queue and not self._closing:
                 self._wake.clear()
@@ -133,10 +143,10 @@ class Committer:
         if unit.done.done():
             return
         unit.done.set_exception(error)
+        unit.done.exception()  # or asyncio would complain of its own if nobody asks
+        self._failed = [*(each for each in self._failed if not each.heard), unit]
         if not unit.listeners:
-            unit.done.exception()
-            self._unreported.append(error)
-            _log.error("a save that nobody awaited failed: %s", error)
+            _log.error("a save that nobody awaits failed: %s", error)
 
 
 def _stands_on(unit: Unit, lost: set[Version]) -> bool:

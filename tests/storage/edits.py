@@ -131,6 +131,8 @@ def edit_named(named: dict[str, Thing], source: Thing, one: int, two: int) -> No
             del named[key]
         case 1 if key in named:
             named[key] = named.pop(key)  # now it is the last
+        case 2 if named:
+            named[key] = named.pop(next(iter(named)))
         case _:
             named[key] = source
 
@@ -141,18 +143,20 @@ def new_thread(number: int) -> ChatThread:
     return ChatThread(name=str(number), llm_config=LLMConfig(client="scripted", model="m"), tools=[tool] * (number % 2))
 
 
-def a_tree() -> Thing:
-    """Things that hold things in every way, one of them twice."""
-    shared = Thing(name="shared")
+def some_trees() -> list[Entity]:
+    """Things that hold things in every way, some of them twice, in trees that share a branch."""
+    shared = Thing(name="shared", data={"a": [1]})
     middle = Part(items=[Thing(name=str(i)) for i in range(3)], one=shared)
-    return Thing(items=[middle, Thing(named={"p": shared})], other=Thing(pair=(Thing(), Thing())), data={"a": [1]})
+    one = Thing(items=[middle, Thing(named={"p": shared})], other=Thing(pair=(Thing(), Thing())), data={"a": [1]})
+    return [one, Thing(items=[middle], named={"q": shared})]
 
 
-def a_talk() -> ChatThread:
-    """A thread with a tool and some messages."""
-    thread = new_thread(1)
-    thread.history = [ChatMessage(role=MessageRole.user, content=str(i)) for i in range(4)]
-    return thread
+def some_talks() -> list[Entity]:
+    """Threads with a tool and some messages that share their settings, the tool and a message."""
+    one, two = new_thread(1), new_thread(3)
+    one.history = [ChatMessage(role=MessageRole.user, content=str(i)) for i in range(4)]
+    two.llm_config, two.tools, two.history = one.llm_config, list(one.tools), one.history[:1]
+    return [one, two]
 
 
 def edit_thread(thread: ChatThread, kind: str, messages: list[ChatMessage], one: int, two: int) -> None:

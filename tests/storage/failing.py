@@ -13,6 +13,8 @@ from minference.storage.sql.backend import SqlBackend
 
 DOOMED = "doomed"
 """The note of a commit that always fails."""
+SAID_SO = "the test says so"
+"""Why."""
 
 
 class Faults:
@@ -27,7 +29,7 @@ class Faults:
         await asyncio.sleep(0)
         if self.next or any(unit.note == DOOMED for unit in units):
             self.next = max(0, self.next - 1)
-            raise WriteFailed("the test says so")
+            raise WriteFailed(SAID_SO)
 
 
 class FailingMemory(MemoryBackend):

@@ -179,5 +179,6 @@ def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
 
 
 def _is_lost(chain: list[BaseException]) -> bool:
-    """asyncpg's own exceptions about a connection that is closed carry no state."""
-    return any(type(each).__module__.startswith("asyncpg.") and "clos" in str(each) for each in chain)
+    """asyncpg's own exceptions about a connection that is closed, or was while it was used, carry no state."""
+    ours = [each for each in chain if type(each).__module__.startswith("asyncpg.")]
+    return any("clos" in str(each) or type(each).__name__ == "InternalClientError" for each in ours)

@@ -48,6 +48,10 @@ class Patience:
         return True
 
 
+_VIOLATION = "23"
+"""How the SQLSTATEs of violated constraints begin: they are expected, and leave the connection as it was."""
+
+
 class Driver(Protocol):
     """One database through its own driver."""
 
@@ -167,21 +171,30 @@ class PostgresDriver:
 
     async def write(self, statements: Sequence[Statement]) -> None:
         """See `Driver.write`."""
-        async with self._lock:
-            connection = await self._writer()
-            async with connection.transaction():
-                for sql, rows in statements:
-                    if len(rows) == 1:
-                        await connection.execute(sql, *rows[0])
-                    else:
-                        await connection.executemany(sql, rows)
+        async with self._transaction() as connection:
+            for sql, rows in statements:
+                if len(rows) == 1:
+                    await connection.execute(sql, *rows[0])
+                else:
+                    await connection.executemany(sql, rows)
 
     async def write_returning(self, sql: str, *arguments: Any) -> Rows:
         """See `Driver.write_returning`."""
+        async with self._transaction() as connection:
+            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
         async with self._lock:
             connection = await self._writer()
-            async with connection.transaction():
-                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+            try:
+                async with connection.transaction():
+                    yield connection
+            except BaseException as error:
+                if not str(getattr(error, "sqlstate", "")).startswith(_VIOLATION):
+                    # A connection that is about to be lost may not know it yet, and fail in ways that say nothing.
+                    connection.terminate()
+                raise
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Fetch]:

@@ -1,0 +1,101 @@
+"""Processes that share a database with a test. They say on stdout what happened, one JSON value a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from uuid import UUID
+
+from minference.errors import StaleVersion, WriteFailed
+from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+
+ROOM = 200_000
+"""Bytes that a file may still grow on the disk that is full."""
+
+
+def say(value: object) -> None:
+    """Tell the test."""
+    print(json.dumps(value), flush=True)
+
+
+async def told_to_go() -> None:
+    """Say that everything is ready, and wait for the others."""
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+def message(content: str) -> ChatMessage:
+    """What a user says."""
+    return ChatMessage(role=MessageRole.user, content=content)
+
+
+async def save_in_a_loop(url: str, *ecs_ids: str) -> None:
+    """Append and save until killed; say each version once it is durable, with its number of messages."""
+    async with open_storage(url) as storage:
+        thread = ChatThread(llm_config=LLMConfig(client="scripted", model="m"))
+        if ecs_ids:
+            thread = await storage.get(ChatThread, UUID(ecs_ids[0]))
+        while True:
+            thread.history.append(message(str(len(thread.history))))
+            await storage.register(thread)
+            say([str(thread.ecs_id), len(thread.history)])
+
+
+async def append(url: str, name: str, times: str, *ecs_ids: str) -> None:
+    """Load threads, wait for the others, append so many messages to each, save after each; say where they stand."""
+    async with open_storage(url) as storage:
+        threads = [await storage.get(ChatThread, UUID(ecs_id)) for ecs_id in ecs_ids]
+        await told_to_go()
+        for number in range(int(times)):
+            for thread in threads:
+                thread.history.append(message(f"{name} {number}"))
+                await storage.register(thread)
+        say([str(thread.ecs_id) for thread in threads])
+
+
+async def claim(url: str, ecs_id: str) -> None:
+    """Edit a version unless somebody else was first; say whether that worked."""
+    async with open_storage(url) as storage:
+        thread = await storage.get(ChatThread, UUID(ecs_id))
+        await told_to_go()
+        thread.name = "mine"
+        try:
+            await storage.register(thread, on_conflict="raise")
+        except StaleVersion:
+            say(["late", str(thread.ecs_id), thread.name])
+        else:
+            say(["first", str(thread.ecs_id), thread.name])
+
+
+async def fill_the_disk(url: str) -> None:
+    """Save, run out of space, say what was raised and where the object stands; save again when there is space."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = Path(url.removeprefix("sqlite:///")).stat().st_size
+    async with open_storage(url) as storage:
+        thread = ChatThread(llm_config=LLMConfig(client="scripted", model="m"))
+        await storage.register(thread)
+        say(str(thread.ecs_id))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + ROOM, resource.RLIM_INFINITY))
+        thread.history.append(message("x" * 10 * ROOM))
+        for _ in range(2):
+            try:
+                await storage.register(thread)
+            except WriteFailed as error:
+                say([str(error), str(thread.ecs_id), len(thread.history)])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await storage.register(thread)
+        say(str(thread.ecs_id))
+
+
+if __name__ == "__main__":
+    parts: dict[str, Callable[..., Coroutine[None, None, None]]]
+    parts = {"loop": save_in_a_loop, "append": append, "claim": claim, "full": fill_the_disk}
+    asyncio.run(parts[sys.argv[1]](*sys.argv[2:]))
