@@ -102,10 +102,9 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     root = found.order[-1]
     values = [_storable(entity, ledger.state_of(entity), found.kept if entity is root else frozenset()) for entity in entities]
     diverged = _diverged(entities, found, ledger)
-    if ledger.parked:
-        for entity in found.order:
-            ledger.claim(entity)
     before = [_Before(ledger.state_of(entity), state_of(entity), _identity(entity)) for entity in entities]
+    for entity in found.order:
+        ledger.claim(entity)
     states = [_advance(entity, was.old, ledger, now, renamed=id(entity) in diverged) for entity, was in zip(entities, before, strict=True)]
     for state, json in zip(states, values, strict=True):
         state.json = json

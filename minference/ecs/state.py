@@ -72,14 +72,18 @@ class Ledger:
             self.versions.setdefault(state.version.id, state.version)
 
     def install(self, entity: Entity, state: State) -> None:
-        """Make `state` the one of `entity`; the state of another storage is kept for its return."""
-        current = state_of(entity)
-        if current is not None and current.ledger is not self:
-            current.park(entity)
+        """Make `state` the one of an object that no other storage has; see `claim`."""
         object.__setattr__(entity, "__ecs_state__", state)
 
     def claim(self, entity: Entity) -> None:
-        """Make an object that was since saved to another storage stand on its version here again."""
+        """Make an object that was since saved to another storage stand on its version here again, if there is one.
+
+        Its state in the other storage is kept for its return.
+        """
+        current = state_of(entity)
+        if current is None or current.ledger is self:
+            return
+        current.park(entity)
         state = self.parked.pop(entity, None)
         if state is not None:
             self.install(entity, state)
@@ -95,10 +99,11 @@ class Ledger:
             object.__setattr__(entity, "__ecs_state__", before)
             if before is not None:
                 before.ledger.parked.pop(entity, None)
-        elif old is None:
+        if old is None:
             self.parked.pop(entity, None)
-        else:
-            old.identity = identity
+        elif state_of(entity) is not old:
+            if before is old:
+                old.identity = identity
             self.parked[entity] = old
 
 

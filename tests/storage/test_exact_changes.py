@@ -1,0 +1,130 @@
+"""Changes that are easy to miss, and things that look like changes and are none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from minference.ecs import drafts
+from minference.ecs.entity import Entity
+from minference.errors import UnsupportedConfig, VersionExists, WrongMember
+from minference.storage.base import EntityStorage
+from tests.storage.edits import Thing
+
+
+class Point(BaseModel):
+    """A value that cannot change."""
+
+    model_config = ConfigDict(frozen=True)
+    x: float = 0.0
+    inner: tuple[Point, ...] = ()
+
+
+class Plain(Entity, kind="exact_plain"):
+    """Values that Python calls equal more often than they are."""
+
+    model_config = ConfigDict(validate_assignment=False)
+    price: Decimal = Decimal(0)
+    point: Point = Point()
+    labels: frozenset[str] = frozenset()
+    number: int | float | bool = 0
+
+
+class Watched(Entity, kind="exact_watched"):
+    """An entity with something of its own that is not stored."""
+
+    one: Thing | None = None
+    _seen: str = PrivateAttr(default="")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Runs when the object is whole, also when it was loaded."""
+        self._seen = self.one.name if self.one else "nothing"
+
+
+async def test_values_that_are_equal_and_not_the_same_are_told_apart(storage: EntityStorage) -> None:
+    plain = Plain()
+    await storage.register(plain)
+    edits: list[tuple[str, object]] = [
+        ("price", Decimal("1.0")),
+        ("price", Decimal("1.00")),
+        ("point", Point(x=-0.0)),
+        ("point", Point(inner=(Point(x=0.0),))),
+        ("point", Point(inner=(Point(x=-0.0),))),
+        ("number", 1),
+        ("number", True),
+        ("number", 1.0),
+        ("labels", frozenset({"a"})),
+    ]
+    for field, value in edits:
+        setattr(plain, field, value)
+        assert len((await storage.submit(plain)).versions) == 1, (field, value)
+        assert repr(getattr(await storage.get(Plain, plain.ecs_id), field)) == repr(value)
+        setattr(plain, field, value)
+        assert (await storage.submit(plain)).versions == (), (field, value)
+
+
+async def test_an_entity_that_does_not_validate_assignments_is_versioned_all_the_same(storage: EntityStorage) -> None:
+    plain = Plain(number=1)
+    await storage.register(plain)
+    first = plain.ecs_id
+    plain.number = 2
+    await storage.register(plain)
+    assert [(await storage.get(Plain, each)).number for each in (first, plain.ecs_id)] == [1, 2]
+
+
+async def test_a_member_exchanged_for_an_object_with_its_ids_is_noticed(storage: EntityStorage) -> None:
+    thing = Thing(items=[Thing(name="a")], one=Thing(name="b"))
+    await storage.register(thing)
+    thing.items[0] = Thing.model_validate(dict(thing.items[0]) | {"name": "forged"})
+    with pytest.raises(VersionExists):
+        await storage.register(thing)
+
+
+async def test_a_wrong_member_is_named_also_when_nothing_else_was_changed(storage: EntityStorage) -> None:
+    thing = Thing(items=[Thing()])
+    await storage.register(thing)
+    thing.items.append("no thing")  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(WrongMember, match="items of machine_thing holds 'no thing'"):
+        await storage.register(thing)
+    thing.items.pop()
+    assert (await storage.submit(thing)).versions == ()
+
+
+async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_by_every_holder(storage: EntityStorage) -> None:
+    shared = Thing(data={"a": 1})
+    one, two = Thing(items=[shared]), Thing(items=[Thing(one=shared)])
+    await storage.register(one, two)
+    shared.data["a"] = 2
+    assert (await storage.submit(one)).versions == (shared.ecs_id, one.ecs_id)
+    assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
+
+
+async def test_what_an_entity_makes_of_itself_after_loading_sees_the_whole_object(storage: EntityStorage) -> None:
+    watched = Watched(one=Thing(name="here"))
+    await storage.register(watched)
+    copy = await storage.get(Watched, watched.ecs_id)
+    assert copy._seen == watched._seen == "here"
+    assert (await storage.submit(copy)).versions == ()
+
+
+async def test_a_version_is_never_older_than_its_parent(storage: EntityStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = Thing()
+    await storage.register(thing)
+    monkeypatch.setattr(drafts, "utc_now", lambda: datetime.now(UTC) - timedelta(hours=1))  # a clock that was put back
+    ids = [thing.ecs_id]
+    for name in "abc":
+        thing.name = name
+        await storage.register(thing)
+        ids.append(thing.ecs_id)
+    assert [info.ecs_id for info in await storage.lineage(thing.lineage_id)] == ids
+
+
+def test_a_class_whose_objects_could_hold_more_than_fields_is_refused() -> None:
+    with pytest.raises(UnsupportedConfig, match="extra='allow'"):
+
+        class Loose(Entity, kind="exact_loose"):
+            model_config = ConfigDict(extra="allow")
