@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,8 +35,13 @@ def _console(*, stderr: bool) -> Console:
 
 
 def print_json(data: Any, *, lines: bool = False) -> None:
-    """One JSON document, indented; with `lines`, on one line."""
-    print(to_json(data, indent=None if lines else 2).decode())
+    """One JSON document, indented; with `lines`, on one line. Halves of characters, as streams cut them, stand as escapes."""
+    indent = None if lines else 2
+    try:
+        print(to_json(data, indent=indent).decode())
+    except PydanticSerializationError:
+        document = json.dumps(to_jsonable_python(data), indent=indent, ensure_ascii=False)
+        print(document.encode(errors="backslashreplace").decode())
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:

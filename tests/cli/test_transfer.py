@@ -39,6 +39,21 @@ def test_what_is_exported_is_imported_into_another_database(cli: Cli, saved: lis
         assert cli("threads", "show", name, "--json", "-d", "other.db").out == cli("threads", "show", name, "--json").out
 
 
+@pytest.mark.parametrize("command", ["show", "log", "diff"])
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_half_a_character_that_a_stream_cut_can_be_read(
+    cli: Cli, process: Cli, saved: list[ChatThread], tmp_path: Path, command: str, options: tuple[str, ...]
+) -> None:
+    cli("threads", "export", "-o", "all.jsonl")
+    file = tmp_path / "all.jsonl"
+    file.write_text(file.read_text(encoding="utf-8").replace("blue?", "blue \\ud83d?"), encoding="utf-8")
+    cli("threads", "import", "all.jsonl", "-d", "other.db")
+    said = process("threads", command, "sky", "-d", "other.db", *options)
+    assert (said.code, said.err) == (0, "")
+    assert "blue" in said.out or command == "log"
+    assert saved
+
+
 def test_one_thread_goes_to_stdout(cli: Cli, saved: list[ChatThread]) -> None:
     said = cli("threads", "export", "sea")
     header, commit = said.lines

@@ -17,12 +17,13 @@ from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.errors import InvalidExport, UnknownKind, VersionNotFound
+from minference.errors import InvalidExport, UnknownKind, VersionNotFound, WriteFailed
 from minference.storage.base import EntityStorage
 from minference.storage.importing import LineReader
 from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
 from minference.storage.portable import Imported
+from minference.storage.sql.dialects import open_engine
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall, Usage
 from minference.threads.outputs import ProcessedOutput, RawOutput
@@ -378,3 +379,54 @@ async def test_two_imports_at_once_bring_everything_once(sqlite_url: str, other:
         both = await asyncio.gather(one.import_lines(lines), two.import_lines(lines))
         assert sum(each.versions for each in both) == (await other.status()).versions
         assert await exported(one) == lines
+
+
+async def test_an_import_that_is_cancelled_leaves_whole_commits_and_can_be_done_again(sqlite_url: str, other: EntityStorage) -> None:
+    for _ in range(20):
+        await a_history(other)
+    lines = await exported(other)
+    async with open_storage(sqlite_url) as storage:
+        importing = asyncio.create_task(storage.import_lines(lines))
+        while not (await storage.status()).versions:
+            await asyncio.sleep(0)
+        importing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await importing
+        await storage.flush()
+        part = await exported(storage)
+        assert 1 < len(part) < len(lines)
+        assert part == lines[: len(part)]
+        assert await storage.check() == []
+        await storage.import_lines(lines)
+        assert await exported(storage) == lines
+
+
+async def test_what_is_saved_while_it_is_exported_makes_no_half_commit(storage: EntityStorage, other: EntityStorage) -> None:
+    thread = await a_history(storage)
+    lines: list[str] = []
+    async for line in storage.export_lines():
+        lines.append(line)
+        thread.history.append(ChatMessage(role=MessageRole.user, content="meanwhile"))
+        await storage.register(thread)
+    await other.import_lines(lines)
+    assert lines == (await exported(storage))[: len(lines)]
+    assert await other.check() == []
+
+
+async def test_a_write_that_fails_ends_the_import_and_leaves_what_was_written(storage: EntityStorage, tmp_path: Path) -> None:
+    await a_history(storage)
+    lines = await exported(storage)
+    url = f"sqlite:///{tmp_path / 'full.db'}"
+    async with open_storage(url) as target:
+        engine = open_engine(url)
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER full BEFORE INSERT ON chat_thread WHEN NEW.history_len = 3 BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            )
+            await connection.commit()
+        await engine.dispose()
+        with pytest.raises(WriteFailed, match="no more"):
+            await target.import_lines(lines)
+        assert lines[:4] == (await exported(target))[:4]
+        assert await target.check() == []
+        await target.flush()
