@@ -152,6 +152,19 @@ def threads_diff(
     diff_threads(database, first, second, as_json)
 
 
+@threads.command("search")
+def threads_search(
+    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words that must all be in a message, in any case.")],
+    limit: Annotated[int, typer.Option(min=1, help="The most messages to print.")] = 20,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Find messages by their words, the newest first, and the threads that hold them."""
+    from minference.cli.search import search
+
+    search(database, " ".join(text), limit, as_json)
+
+
 @threads.command("export")
 def threads_export(
     which: Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help=f"{THREAD_HELP} All, if none is named.")] = None,

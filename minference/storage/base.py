@@ -19,6 +19,7 @@ from minference.storage.checks import Checks
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.recording import RecordingBlock
+from minference.storage.search import Hit, Search
 
 if TYPE_CHECKING:
     from minference.storage.archive import Archive
@@ -213,6 +214,10 @@ class Backend(Protocol):
         """Versions without what hangs on them, for export and import. Usable while the backend is open."""
         ...
 
+    async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
+        """See `Search.search`; the first of the classes is the one that was asked for, the others its subclasses."""
+        ...
+
     def checks(self) -> Checks:
         """What finds out whether the rows are sound, and how many there are.
 
@@ -222,7 +227,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Portable, Checks, Protocol):
+class EntityStorage(Lineages, Portable, Checks, Search, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

@@ -19,6 +19,7 @@ from minference.errors import ConfigurationError, StaleVersion, VersionExists, V
 from minference.storage.archive import Archive, Known, Outline, Outlined
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 
 
@@ -218,6 +219,25 @@ class MemoryBackend:
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
+
+    async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
+        """See `Backend.search`."""
+        words = words_of(text)
+        if classes[0].model_fields[field].annotation not in (str, str | None):
+            raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
+        found: dict[UUID, _Row] = {}
+        for row in self._rows.values():
+            if words and row.cls in classes and (held := row.values[field]) and set(words) <= set(words_of(held)):
+                newest = found.setdefault(row.info.lineage_id, row)
+                if (row.info.created_at, self._keys[row.info.ecs_id]) > (newest.info.created_at, self._keys[newest.info.ecs_id]):
+                    found[row.info.lineage_id] = row
+        rows = sorted(found.values(), key=lambda row: (row.info.created_at, self._keys[row.info.ecs_id]), reverse=True)[:limit]
+        return [Hit(row.info, snippet(row.values[field], words), self._holders(row.info.ecs_id)) for row in rows]
+
+    def _holders(self, ecs_id: UUID) -> tuple[UUID, ...]:
+        runs = {run for run, cells in self._cells.items() if ecs_id in cells}
+        spans = ((row.info.lineage_id, span.run) for row in self._rows.values() for place in row.places.values() for span in place.spans)
+        return tuple(sorted({lineage_id for lineage_id, run in spans if run in runs}))
 
     async def outline(self, lineages: Sequence[UUID] | None) -> Outline:
         """See `Archive.outline`."""

@@ -20,6 +20,7 @@ from minference.ecs.recording import collecting_recording
 from minference.ecs.registry import CurrentStorage, use_storage
 from minference.ecs.state import Ledger
 from minference.errors import (
+    ConfigurationError,
     InvalidTagName,
     NothingYet,
     StorageClosed,
@@ -38,6 +39,7 @@ from minference.storage.committer import Committer
 from minference.storage.exporting import export_lines
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
+from minference.storage.search import Hit
 from minference.storage.transfer import export_to, import_from, import_lines
 
 E = TypeVar("E", bound=Entity)
@@ -284,6 +286,13 @@ class VersionedStorage(EntityStorage):
         """See `Checks.size`."""
         await self._settle()
         return await self._backend.checks().size()
+
+    async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
+        """See `Search.search`."""
+        if field not in cls.model_fields:
+            raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
+        await self._settle()
+        return await self._backend.search(_with_subclasses(cls), field, text, limit)
 
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 from uuid import UUID
 
+from minference.ecs.entity import Entity
 from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
 from minference.storage.archive import Archive
 from minference.storage.base import Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.search import Hit
 from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
@@ -20,6 +22,7 @@ from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
+from minference.storage.sql.searching import search
 from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
 
@@ -135,3 +138,7 @@ class SqlBackend:
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         return SqlChecks(self._ask)
+
+    async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
+        """See `Backend.search`."""
+        return await search(self._ask, classes, field, text, limit)

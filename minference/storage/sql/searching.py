@@ -1,0 +1,122 @@
+"""Full text: FTS5 on SQLite, tsvector with a GIN index on PostgreSQL, both filled when somebody searches.
+
+An index that is written with each message would cost more than the message, and on PostgreSQL could refuse one. What is
+missing is found by key and not by a watermark: processes take keys from blocks of their own, so they are not in order.
+Texts are cut into words here, so that both databases find the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.entity import Entity
+from minference.errors import ConfigurationError
+from minference.storage.search import Hit, snippet, words_of
+from minference.storage.sql.archive import Ask
+from minference.storage.sql.driver import Driver, Fetch
+from minference.storage.sql.mapping import among_ids, quoted
+from minference.storage.sql.reader import Reader
+from minference.storage.sql.registered import mapping_for
+from minference.storage.sql.types import Kind, unescape_text
+
+AT_ONCE = 2_000
+"""Texts that are indexed in one transaction."""
+_LOCK = 6_364_136_223_846_794
+"""Held on PostgreSQL by whoever creates the index."""
+_FOUND = TypeAdapter(list[tuple[int, UUID, str]])
+_HOLDERS = TypeAdapter(list[tuple[int, UUID]])
+
+_CREATE = {
+    "sqlite": ("CREATE VIRTUAL TABLE IF NOT EXISTS {index} USING fts5(words, content='', tokenize='unicode61 remove_diacritics 0')",),
+    "postgresql": (
+        f"SELECT pg_advisory_xact_lock({_LOCK})",
+        "CREATE TABLE IF NOT EXISTS {index} (id BIGINT PRIMARY KEY, words tsvector NOT NULL)",
+        "CREATE INDEX IF NOT EXISTS ix_{index} ON {index} USING GIN (words)",
+    ),
+}
+_MISSING = """
+    SELECT m.id, m.{column} FROM {table} m
+    WHERE m.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = m.id) LIMIT {count}"""
+_ADD = {
+    "sqlite": "INSERT INTO {index} (rowid, words) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = ?1)",
+    "postgresql": "INSERT INTO {index} (id, words) VALUES ($1, array_to_tsvector($2::text[])) ON CONFLICT DO NOTHING",
+}
+_MATCHING = {
+    "sqlite": "SELECT rowid FROM {index} WHERE {index} MATCH ?",
+    "postgresql": "SELECT id FROM {index} WHERE words @@ $1::text::tsquery",
+}
+_FIND = """
+    SELECT n.id, n.ecs_id, n.found FROM (
+        SELECT v.id, v.ecs_id, v.created_at, m.{column} AS found,
+               ROW_NUMBER() OVER (PARTITION BY v.lineage_id ORDER BY v.created_at DESC, v.id DESC) AS age
+        FROM {table} m JOIN entity_version v ON v.id = m.id JOIN entity_kind k ON k.id = v.kind_id
+        WHERE m.id IN ({matching}) AND k.name IN ({kinds})) AS n
+    WHERE n.age = 1 ORDER BY n.created_at DESC, n.id DESC LIMIT {limit}"""
+_PUT = "SELECT DISTINCT i.child_id, o.lineage_id FROM run_item i JOIN entity_version o ON o.id = i.owner_id WHERE i.child_id "
+
+
+class SearchReader(Reader):
+    """Fills the index of one field, and looks into it."""
+
+    async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
+        """See `Search.search`; the first of the classes is the one that was asked for, the others its subclasses."""
+        names = _names(classes[0], field, self._dialect)
+        words = words_of(text)
+        if not words:
+            return []
+        driver: Driver = self.parts[0]
+        await self._fill(driver, names)
+        kinds = ", ".join(f"'{each.__kind__}'" for each in classes)
+        sql = _FIND.format(**names, matching=_MATCHING[self._dialect].format(**names), kinds=kinds, limit=int(limit))
+        quote, join = ('"', " ") if self._dialect == "sqlite" else ("'", " & ")
+        async with self._driver.reading() as fetch:
+            found = _FOUND.validate_python(await fetch(sql, join.join(f"{quote}{word}{quote}" for word in words)))
+            holders = await self._holders(fetch, [key for key, _, _ in found])
+        hits: list[Hit] = []
+        for key, ecs_id, stored in found:
+            version = await self.find(ecs_id)
+            assert version is not None, "versions are never removed"
+            hits.append(Hit(version, snippet(unescape_text(stored), words), tuple(sorted(holders.get(key, ())))))
+        return hits
+
+    async def _fill(self, driver: Driver, names: dict[str, Any]) -> None:
+        """Index what is not indexed. Any number of processes may do it at once."""
+        dialect = self._dialect
+        create = [sql.format(**names) for sql in _CREATE[dialect]]
+        await driver.write([(sql, [()]) for sql in create])
+        while True:
+            async with driver.reading() as fetch:
+                rows = await fetch(_MISSING.format(**names, count=AT_ONCE))
+            if not rows:
+                return
+            texts = [(key, words_of(unescape_text(stored))) for key, stored in rows]
+            values = [(key, words if dialect == "postgresql" else " ".join(words)) for key, words in texts]
+            await driver.write([(_ADD[dialect].format(**names), values)])
+
+    async def _holders(self, fetch: Fetch, keys: list[int]) -> dict[int, set[UUID]]:
+        """For each version the lineages of those that put it into an ordered field."""
+        found: dict[int, set[UUID]] = {}
+        for key, lineage_id in _HOLDERS.validate_python(await fetch(f"{_PUT} {among_ids(self._dialect)}", self._ids(keys))):
+            found.setdefault(key, set()).add(lineage_id)
+        return found
+
+
+def _names(cls: type[Entity], field: str, dialect: str) -> dict[str, Any]:
+    """What to put into the statements."""
+    mapping = mapping_for(cls)
+    column = next((each.column.name for each in mapping.values if each.field == field and each.kind is Kind.text), None)
+    if column is None:
+        raise ConfigurationError(f"{cls.__name__} has no table with a column for a text {field!r} to search in")
+    index = f"{mapping.table.name}_{column}_words"
+    indexed = f"{index}_docsize" if dialect == "sqlite" else index
+    return {"index": index, "indexed": indexed, "table": quoted(mapping.table.name), "column": quoted(column)}
+
+
+async def search(ask: Ask, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
+    """See `Search.search`."""
+    found: list[Hit] = await ask(lambda reader: SearchReader(*reader.parts).search(classes, field, text, limit))
+    return found
