@@ -24,6 +24,9 @@ from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json
 from minference.errors import WrongMember
 
+_Holder = tuple[Entity, list[Entity]]
+"""An entity and what it holds."""
+
 
 def has_changes(root: Entity, ledger: Ledger) -> bool:
     """Whether saving `root` would make a version of anything."""
@@ -42,9 +45,10 @@ def find_changes(root: Entity, ledger: Ledger) -> Findings:
 
 def find_changes_thoroughly(root: Entity, ledger: Ledger) -> Findings:
     """The same by visiting everything under `root`, whatever is known of it."""
-    order, dependents = _walk([root], lambda _entity: False)
-    changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
-    return Findings(order, changed, cyclic=id(root) in dependents, complete=True)
+    order, holders = _walk([root], None)
+    changed = _spread({id(entity) for entity in order if _differs(entity, ledger)}, holders)
+    cyclic = any(id(root) in map(id, children) for _, children in holders)
+    return Findings(order, changed, cyclic, complete=True)
 
 
 @dataclass(slots=True)
@@ -70,10 +74,10 @@ def _fast(root: Entity, ledger: Ledger) -> Findings | None:
         return None
     kept = frozenset(each.name for each in plan_of(type(root)).collections if same_beginning(members_of(root, each), state, each))
     fresh = [child for child in _new_children(root, state, kept) if not _is_member(child, ledger, watch)]
-    order, dependents = _walk(fresh, lambda entity: _is_member(entity, ledger, watch))
+    order, holders = _walk(fresh, lambda entity: _is_member(entity, ledger, watch))
     if any(entity is root for entity in order):
         return None
-    changed = _spread([entity for entity in order if _differs(entity, ledger)], dependents)
+    changed = _spread({id(entity) for entity in order if _differs(entity, ledger)}, holders)
     if any(id(child) in changed for child in fresh) or _root_differs(root, state, ledger, kept):
         changed.add(id(root))
     return Findings([*order, root], changed, cyclic=False, complete=False, kept=kept)
@@ -98,48 +102,55 @@ def _new_children(root: Entity, state: State, kept: frozenset[str]) -> Iterator[
             yield child
 
 
-def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool]) -> tuple[list[Entity], dict[int, list[Entity]]]:
-    """Entities reachable from `starts`, children first, and who refers to each. Iterative: depth is no limit."""
+def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool] | None) -> tuple[list[Entity], list[_Holder]]:
+    """Entities reachable from `starts`, children first, and those that hold others. Iterative: depth is no limit."""
     order: list[Entity] = []
-    dependents: dict[int, list[Entity]] = {}
+    holders: list[_Holder] = []
     seen: set[int] = set()
     for start in starts:
-        if id(start) in seen or skip(start):
+        if id(start) in seen or (skip is not None and skip(start)):
             continue
         seen.add(id(start))
-        stack = [(start, _children(start))]
+        children = _children(start)
+        stack = [(start, children, iter(children))]
         while stack:
-            entity, children = stack[-1]
-            for child in children:
+            entity, children, rest = stack[-1]
+            for child in rest:
+                if id(child) in seen:
+                    continue
                 if not isinstance(child, Entity):
                     raise WrongMember(type(entity).__kind__, "a collection", child, ["Entity"])
-                dependents.setdefault(id(child), []).append(entity)
-                if id(child) not in seen and not skip(child):
-                    seen.add(id(child))
-                    stack.append((child, _children(child)))
+                if skip is not None and skip(child):
+                    continue
+                seen.add(id(child))
+                if below := _children(child):
+                    stack.append((child, below, iter(below)))
                     break
+                order.append(child)
             else:
                 order.append(entity)
+                holders.append((entity, children))
                 stack.pop()
-    return order, dependents
+    return order, holders
 
 
-def _children(entity: Entity) -> Iterator[Entity]:
+def _children(entity: Entity) -> list[Entity]:
     """What the entity holds; nothing below a cold snapshot can have changed."""
     state = state_of(entity)
-    return iter(()) if state is not None and state.cold else plan_of(type(entity)).children(entity)
+    return [] if state is not None and state.cold else plan_of(type(entity)).children(entity)
 
 
-def _spread(changed: list[Entity], dependents: dict[int, list[Entity]]) -> set[int]:
-    """The changed entities and everything that reaches them."""
-    reached = {id(entity) for entity in changed}
-    queue = list(changed)
-    while queue:
-        for parent in dependents.get(id(queue.pop()), ()):
-            if id(parent) not in reached:
-                reached.add(id(parent))
-                queue.append(parent)
-    return reached
+def _spread(changed: set[int], holders: list[_Holder]) -> set[int]:
+    """`id()` of the changed entities and of everything that reaches them."""
+    # Holders come after what they hold, so that one round does it, unless there are cycles.
+    goes_on = bool(changed)
+    while goes_on:
+        goes_on = False
+        for entity, children in holders:
+            if id(entity) not in changed and not changed.isdisjoint(map(id, children)):
+                changed.add(id(entity))
+                goes_on = True
+    return changed
 
 
 def _differs(entity: Entity, ledger: Ledger) -> bool:
@@ -150,11 +161,9 @@ def _differs(entity: Entity, ledger: Ledger) -> bool:
     if state.cold:
         return False
     plan = plan_of(type(entity))
-    return (
-        _values_differ(entity, state, plan)
-        or any(current_version(entity.__dict__[name], ledger) != state.references[name] for name in plan.references)
-        or any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
-    )
+    if _values_differ(entity, state, plan) or _references_differ(entity, state, plan, ledger):
+        return True
+    return bool(plan.collections) and any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
 
 
 def differs_itself(entity: Entity) -> bool:
@@ -177,9 +186,7 @@ def _collection_differs(entity: Entity, collection: CollectionField, state: Stat
 def _root_differs(root: Entity, state: State, ledger: Ledger, kept: frozenset[str]) -> bool:
     """`_differs` for a root none of whose known members changed."""
     plan = plan_of(type(root))
-    if _values_differ(root, state, plan):
-        return True
-    if any(current_version(root.__dict__[name], ledger) != state.references[name] for name in plan.references):
+    if _values_differ(root, state, plan) or _references_differ(root, state, plan, ledger):
         return True
     for collection in plan.collections:
         same = collection.name in kept and _is_no_longer(root, collection, state)
@@ -209,6 +216,17 @@ def _is_no_longer(entity: Entity, collection: CollectionField, state: State) -> 
     return collection.shape is not dict or keys_of(entity, collection) == state.keys[collection.name]
 
 
+def _references_differ(entity: Entity, state: State, plan: EntityPlan, ledger: Ledger) -> bool:
+    for name in plan.references:
+        child, version = entity.__dict__[name], state.references[name]
+        if child is None or version is None:
+            if child is not version:
+                return True
+        elif current_version(child, ledger) != version:
+            return True
+    return False
+
+
 def _values_differ(entity: Entity, state: State, plan: EntityPlan) -> bool:
     now, then = entity.__dict__, state.data
     if now is not then and any(not _same_value(now[name], then[name]) for name in plan.values):
@@ -218,7 +236,7 @@ def _values_differ(entity: Entity, state: State, plan: EntityPlan) -> bool:
 
 def _json_differs(entity: Entity, state: State, plan: EntityPlan) -> bool:
     cls, data = type(entity), entity.__dict__
-    return any(dump_json(cls, name, data[name]) != state.json[name] for name in plan.mutable)
+    return bool(plan.mutable) and any(dump_json(cls, name, data[name]) != state.json[name] for name in plan.mutable)
 
 
 def _same_value(one: Any, other: Any) -> bool:

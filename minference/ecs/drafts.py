@@ -221,6 +221,8 @@ def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:
     assert state is not None, "a captured root has a state"
     watch = state.watch
     if found.complete or watch is None:
+        if watch is not None:
+            watch.is_over = True
         watch = state.watch = Watch()
         watch.cyclic = found.cyclic
     watch.stale = False

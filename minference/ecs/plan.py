@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -87,15 +86,14 @@ class EntityPlan:
             and all(isinstance(each, self.types[name]) for each in field.members(value))
         )
 
-    def children(self, entity: Entity) -> Iterator[Entity]:
+    def children(self, entity: Entity) -> list[Entity]:
         """Every entity that this one holds, in field order, repetitions included."""
         data = entity.__dict__
-        for name in self.references:
-            if (child := data[name]) is not None:
-                yield child
+        found = [child for name in self.references if (child := data[name]) is not None]
         for field in self.collections:
             value = data[field.name]
-            yield from value.values() if field.shape is dict else value
+            found.extend(value.values() if field.shape is dict else value)
+        return found
 
 
 def compile_plan(cls: type[Entity]) -> EntityPlan:

@@ -161,7 +161,7 @@ class State:
                 several.add(watch)
             case single if single is not watch.ref:
                 other = single()
-                self.watchers = watch.ref if other is None else weakref.WeakSet((other, watch))
+                self.watchers = watch.ref if other is None or other.is_over else weakref.WeakSet((other, watch))
 
     def is_watched_by(self, watch: Watch) -> bool:
         """Whether the object is known to be below the root of `watch`."""
@@ -177,10 +177,12 @@ class State:
 class Watch:
     """Everything below one root at its last save."""
 
-    __slots__ = ("__weakref__", "cyclic", "inspect", "ref", "stale")
+    __slots__ = ("__weakref__", "cyclic", "inspect", "is_over", "ref", "stale")
 
     def __init__(self) -> None:
         self.stale = False
+        self.is_over = False
+        """Whether the root has another one since."""
         self.cyclic = False
         """Whether something below refers back to the root."""
         self.inspect: list[Entity] = []
