@@ -115,12 +115,15 @@ async def test_a_connection_that_the_server_ended_is_transient(postgresql_url: s
     raw: Any = victim.driver_connection
     async with engine.connect() as killer:
         await killer.execute(text("SELECT pg_terminate_backend(:number)"), {"number": raw.get_server_pid()})
-    for _ in range(2):
-        with pytest.raises(Exception, match=r"clos|terminat") as caught:
-            await raw.execute("SELECT 1")
-        assert isinstance(diagnose(caught.value), Transient), repr(caught.value)
-    victim.invalidate()
-    await engine.dispose()
+    try:
+        for _ in range(2):
+            # Asked in the very moment in which the news arrives, asyncpg says that another operation is in progress.
+            with pytest.raises(Exception, match=r"clos|terminat|another operation") as caught:
+                await raw.execute("SELECT 1")
+            assert isinstance(diagnose(caught.value), Transient), repr(caught.value)
+    finally:
+        victim.invalidate()
+        await engine.dispose()
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError("no"), TimeoutError("slow"), TimeoutError()])
