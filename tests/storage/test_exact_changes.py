@@ -103,6 +103,19 @@ async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_b
     assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
 
 
+async def test_a_root_that_is_held_by_what_it_holds_takes_that_along(storage: EntityStorage) -> None:
+    root, other, loner = Thing(), Thing(), Thing()
+    await storage.register(root)
+    root.one, other.items, loner.one = other, [root], loner
+    await storage.register(root, loner)
+    for name in "ab":
+        root.name = loner.name = name
+        assert sorted((await storage.submit(root)).versions) == sorted([root.ecs_id, other.ecs_id])
+        assert (await storage.submit(loner)).versions == (loner.ecs_id,)
+    copy = await storage.get(Thing, other.ecs_id)
+    assert copy.items[0].one is copy
+
+
 async def test_what_an_entity_makes_of_itself_after_loading_sees_the_whole_object(storage: EntityStorage) -> None:
     watched = Watched(one=Thing(name="here"))
     await storage.register(watched)

@@ -107,9 +107,9 @@ class Machine(RuleBasedStateMachine):
     def edit_things(self, kinds: list[str], place: int, one: int, two: int, then: str) -> None:
         for step, kind in enumerate(kinds):
             things = self.everything(Thing)
-            source = Thing(name=f"new {one}") if (one + step) % 2 else pick(things, two + step)
-            roots = [each for each in self.live if isinstance(each, Thing)]
-            target = pick(roots if roots and (place + step) % 3 == 0 else things, place + 5 * step)
+            roots = [each for each in self.live if isinstance(each, Thing)] or things
+            target = pick(roots if (place + step) % 3 == 0 else things, place + 5 * step)
+            source = pick([Thing(name=f"new {one}"), pick(things, two + step), pick(roots, two + step)], one + step)
             edit_thing(target, kind, source, one + step, two + step)
         self.save_somehow(then, place // 7, 1, inner=False)
 
