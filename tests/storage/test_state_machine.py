@@ -1,6 +1,8 @@
 """Random work on random graphs, against a model: a dictionary of what each version ever committed must be restored as.
 
-Runs short by default; `STATE_MACHINE_EXAMPLES=500 pytest tests/storage/test_state_machine.py` runs so many examples on each storage.
+Runs short by default, and shows what failed as it was found. To run so many examples on each storage, and see a failure shrunk:
+
+    STATE_MACHINE_EXAMPLES=500 pytest -o faulthandler_timeout=0 tests/storage/test_state_machine.py
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -323,6 +325,7 @@ def test_what_is_saved_is_restored_exactly_whatever_happens(
     examples, steps = BUDGETS[kind]
     budget = settings(
         max_examples=EXAMPLES or examples,
+        phases=set(Phase) if EXAMPLES else set(Phase) - {Phase.shrink, Phase.explain},
         stateful_step_count=steps,
         deadline=None,
         print_blob=True,
