@@ -105,7 +105,10 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     before = [_Before(ledger.state_of(entity), state_of(entity), _identity(entity)) for entity in entities]
     for entity in found.order:
         ledger.claim(entity)
-    states = [_advance(entity, was.old, ledger, now, renamed=id(entity) in diverged) for entity, was in zip(entities, before, strict=True)]
+    states = [
+        _advance(entity, was.old, ledger, now, renamed=id(entity) in diverged, is_root=entity is root)
+        for entity, was in zip(entities, before, strict=True)
+    ]
     for state, json in zip(states, values, strict=True):
         state.json = json
     return [
@@ -143,7 +146,7 @@ def _identity(entity: Entity) -> dict[str, Any]:
     return {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
 
 
-def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *, renamed: bool) -> State:
+def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *, renamed: bool, is_root: bool) -> State:
     """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
     data = entity.__dict__
     if old is not None:
@@ -156,7 +159,8 @@ def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *
     version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
     state = State(ledger, version, data)
     if old is not None:
-        state.watchers, state.watch = old.watchers, old.watch
+        # Its own watch would not cover what it holds now; if it is the root, `_renew_watch` sees to that.
+        state.watchers, state.watch = old.watchers, old.watch if is_root else None
         old.notify()
     ledger.install(entity, state)
     return state

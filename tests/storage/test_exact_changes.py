@@ -103,6 +103,18 @@ async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_b
     assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
 
 
+async def test_what_a_member_gained_before_it_was_saved_with_its_holder_is_watched_when_it_is_saved_alone(storage: EntityStorage) -> None:
+    inner = Thing(items=[Thing()])
+    outer = Thing(items=[inner])
+    await storage.register(inner)
+    await storage.register(outer)
+    gained = Thing()
+    inner.items.append(gained)
+    await storage.register(outer)
+    gained.name = "changed"
+    assert (await storage.submit(inner)).versions == (gained.ecs_id, inner.ecs_id)
+
+
 async def test_a_root_that_is_held_by_what_it_holds_takes_that_along(storage: EntityStorage) -> None:
     root, other, loner = Thing(), Thing(), Thing()
     await storage.register(root)
