@@ -29,6 +29,10 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+SHORT = 20
+"""Characters of a column, an id or a time, that is never cut."""
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if stream.isatty() else WIDE)
@@ -45,12 +49,14 @@ def print_json(data: Any, *, lines: bool = False) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A plain table; cells may hold anything, what would steer the terminal is made visible."""
+    """A plain table; cells may hold anything, what would steer the terminal is made visible. Short columns stay whole."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        made.add_column(heading, overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    for number, heading in enumerate(headings):
+        longest = max([len(heading), *(row[number].cell_len for row in cells)])
+        made.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=longest if longest <= SHORT else None)
+    for row in cells:
+        made.add_row(*row)
     return made
 
 

@@ -136,7 +136,7 @@ def read_run_file(path: Path) -> RunFile:
         InvalidRunFile: It cannot be read or is not valid; says which field of which table.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidRunFile(str(path), f"cannot read it: {error.strerror}") from error
     except ValueError as error:
@@ -160,7 +160,7 @@ def read_prompts(run: RunFile, path: Path) -> list[tuple[str, Prompt]]:
         return _with_ids(path, list(enumerate(run.prompts.texts, start=1)), lines=False)
     file = path.parent / run.prompts.file
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidRunFile(str(path), f"[prompts] file: cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -175,7 +175,7 @@ def read_prompts(run: RunFile, path: Path) -> list[tuple[str, Prompt]]:
 def _prompt(file: Path, number: int, line: str) -> Prompt:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRunFile(str(file), f"the line is no JSON: {error}", number) from None
     if not isinstance(data, dict):
         raise InvalidRunFile(str(file), f'a line is an object like {{"prompt": "..."}}, not {one_value(data)}', number)
