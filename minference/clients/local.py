@@ -17,7 +17,7 @@ from minference.clients.local_dialect import Lowered, lower, raise_answer
 from minference.clients.local_process import CLIENT, Child, Finder, SharedServer, find_model, shared_server
 from minference.clients.openai import OpenAIClient
 from minference.clients.profiles import Profile
-from minference.errors import ConfigurationError, ProviderError, ProviderTimeout, ProviderUnreachable
+from minference.errors import ConfigurationError, MissingExtra, ProviderError, ProviderTimeout, ProviderUnreachable
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
@@ -53,6 +53,17 @@ class LocalClient:
         """
         find_model(self._find)
 
+    def _require_model(self, model: str) -> None:
+        """Refuse the name of another model: its replies would be saved under a name that did not give them."""
+        try:
+            here = find_model(self._find).stem
+        except MissingExtra:
+            return  # `check` says what to install
+        if model != self.name and not here.lower().startswith(model.lower()):
+            raise ConfigurationError(
+                f"client {self.name!r} has no model {model!r}: the one that is here is {here!r}; write that, or {self.name!r}"
+            )
+
     def to_request(self, thread: ChatThread) -> Request:
         """The request for the thread's next reply, in OpenAI's dialect. Pure.
 
@@ -62,6 +73,7 @@ class LocalClient:
         seed = thread.llm_config.seed
         if seed is not None and not 0 <= seed <= _LARGEST_SEED:
             raise ConfigurationError(f"client {self.name!r} takes seeds from 0 to {_LARGEST_SEED}, not {seed}")
+        self._require_model(thread.llm_config.model)
         request = self._dialect.to_request(thread)
         if "tools" not in request or "tool_choice" in request:
             return request

@@ -40,7 +40,7 @@ TIMEOUT = 120.0
 
 
 def config(response_format: ResponseFormat = ResponseFormat.text, max_tokens: int = 24) -> LLMConfig:
-    return LLMConfig(client="local", model="small", max_tokens=max_tokens, temperature=0, seed=7, response_format=response_format)
+    return LLMConfig(client="local", model="local", max_tokens=max_tokens, temperature=0, seed=7, response_format=response_format)
 
 
 def question(text: str = "What is the capital of France?", max_tokens: int = 24) -> ChatThread:

