@@ -40,7 +40,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
-    with _no_garbage_collection():
+    with no_garbage_collection():
         objects = _bare_objects(records)
         for key, record in records.items():
             _fill(objects[key], record, objects, cold=cold)
@@ -57,7 +57,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Thousands of new objects that all stay alive would make the collector search them again and again."""
     was_on = gc.isenabled()
     gc.disable()

@@ -15,6 +15,7 @@ from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import VersionNotFound
 from minference.storage.base import Placement, Record
+from minference.storage.building import no_garbage_collection
 from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds
@@ -98,19 +99,23 @@ class Reader:
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
         versions = {row[0]: row for row in VERSION_ROWS.validate_python(rows)}
-        classes: dict[type[Entity], list[int]] = {}
+        kinds: dict[int, list[int]] = {}
         for key, row in versions.items():
-            classes.setdefault(await self._kinds.class_of(row[4]), []).append(key)
+            kinds.setdefault(row[4], []).append(key)
+        classes: dict[type[Entity], list[int]] = {}
+        for kind, keys in kinds.items():
+            classes.setdefault(await self._kinds.class_of(kind), []).extend(keys)
         records: dict[int, Record] = {}
         wanted: dict[tuple[int, str], tuple[int | None, int]] = {}
         for cls, keys in classes.items():
             mapping = mapping_for(cls)
             results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]
-            loaded = mapping.decode(self._dialect, results)
-            for i, key in enumerate(loaded.ids):
-                records[key] = self._record(versions[key], cls, loaded.values[i], loaded.references[i])
-                records[key].keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
-                wanted.update({(key, name): place for name, place in loaded.sequences[i].items()})
+            with no_garbage_collection():
+                loaded = mapping.decode(self._dialect, results)
+                for i, key in enumerate(loaded.ids):
+                    records[key] = self._record(versions[key], cls, loaded.values[i], loaded.references[i])
+                    records[key].keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
+                    wanted.update({(key, name): place for name, place in loaded.sequences[i].items()})
         await self._attach_members(fetch, records, wanted)
         return {key: records[key] for key in versions}
 
