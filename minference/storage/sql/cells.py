@@ -48,7 +48,7 @@ def cell_of(column: Column[Any], dialect: DialectName, shown: Any) -> Any:
 
 
 def shown_as(column_type: TypeEngine[Any], dialect: DialectName) -> Callable[[Any], Any]:
-    """The function from a cell (never `None`) as `Mapping.selects` reads it to the value that SQLAlchemy would show."""
+    """The function from a cell (never `None`), as written or as `Mapping.selects` reads it, to the value that SQLAlchemy would show."""
     kind, sqlite = kind_of(column_type), dialect == "sqlite"
     match kind:
         case Kind.text:
@@ -56,7 +56,7 @@ def shown_as(column_type: TypeEngine[Any], dialect: DialectName) -> Callable[[An
         case Kind.json:
             return lambda cell: parse(unescape_json(cell))
         case Kind.uuid:
-            return lambda cell: UUID(hex=cell)
+            return lambda cell: UUID(hex=str(cell))
         case Kind.time if sqlite:
             return datetime.fromisoformat
         case Kind.boolean if sqlite:

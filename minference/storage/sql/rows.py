@@ -48,9 +48,14 @@ def loaded(cls: type[Entity], field: str, value: Any, kind: Kind) -> Any:
     try:
         if kind is Kind.json and value is not None:
             return load_json(cls, field, json_document(value))
-        return load_plain(cls, field, value)
+        return load_plain(cls, field, _plain(value))
     except ValidationError as error:
         raise UnreadableVersion(cls.__kind__, f"{field}: {error.errors(include_url=False)[0]['msg']}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The same without the class that asyncpg has for ids."""
+    return UUID(int=value.int) if isinstance(value, UUID) else value
 
 
 def kind_of_field(cls: type[Entity], field: str) -> Kind:
@@ -171,11 +176,10 @@ def _identity(version: Any) -> Values:
     """That of a stored version, or a new one."""
     if version is None:
         return {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
-    parent: UUID | None = version.parent_ecs_id
     return {
-        "ecs_id": version.ecs_id,
-        "lineage_id": version.lineage_id,
-        "parent_id": parent,
+        "ecs_id": _plain(version.ecs_id),
+        "lineage_id": _plain(version.lineage_id),
+        "parent_id": _plain(version.parent_ecs_id),
         "created_at": version.created_at,
         "live_id": uuid4(),
     }
