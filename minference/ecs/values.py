@@ -56,11 +56,19 @@ def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
     Raises:
         ValidationError: The value does not fit the annotation (any more).
     """
-    adapter = _adapter(cls, field)
     text = data if isinstance(data, str) else data.decode()
     if has_surrogates(text):
-        return adapter.validate_python(parse(text), strict=False, by_alias=False, by_name=True)
-    return adapter.validate_json(text, strict=False, by_alias=False, by_name=True)
+        return load_plain(cls, field, parse(text))
+    return _adapter(cls, field).validate_json(text, strict=False, by_alias=False, by_name=True)
+
+
+def load_plain(cls: type[Entity], field: str, value: object) -> Any:
+    """A field value from one in any form that its annotation accepts, of the right type then.
+
+    Raises:
+        ValidationError: The value does not fit the annotation.
+    """
+    return _adapter(cls, field).validate_python(value, strict=False, by_alias=False, by_name=True)
 
 
 def has_surrogates(document: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
@@ -95,6 +95,16 @@ def _live_ids(count: int) -> list[UUID]:
     random[8::16] = random[8::16].translate(_VARIANT)
     octets = bytes(random)
     return _LIVE_IDS.validate_python([octets[i : i + 16] for i in range(0, len(octets), 16)])
+
+
+def assembled(cls: type[E], values: dict[str, Any]) -> E:
+    """An object of these field values, which are not validated; unknown to any storage and recording, and not initialised further."""
+    entity = cls.__new__(cls)
+    _SET_DICT(entity, values)
+    _SET_FIELDS_SET(entity, _all_fields(cls))
+    _SET_EXTRA(entity, None)
+    _SET_PRIVATE(entity, None)
+    return entity
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from minference.ecs.drafts import Draft
@@ -21,6 +22,9 @@ from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,10 @@ class MemoryBackend:
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
+
+    def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """See `Backend.sql`."""
+        raise ConfigurationError("a storage in memory has no tables to query: open an SQLite file or PostgreSQL")
 
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Backend.search`."""
