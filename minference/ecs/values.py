@@ -55,7 +55,7 @@ def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
     Raises:
         ValidationError: The value does not fit the annotation (any more).
     """
-    adapter = _adapter(cls, field)
+    adapter = adapter_of(cls, field)
     text = data if isinstance(data, str) else data.decode()
     if has_surrogates(text):
         return adapter.validate_python(parse(text), strict=False, by_alias=False, by_name=True)
@@ -87,7 +87,8 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
 
 
 @cache
-def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
+def adapter_of(cls: type[Entity], field: str) -> TypeAdapter[Any]:
+    """What validates and dumps the stored form of one field."""
     annotation = stored_type(cls, field)
     try:
         return TypeAdapter(annotation, config=stored_config(cls))
@@ -99,7 +100,7 @@ def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
 
 @cache
 def _dumper(cls: type[Entity], field: str) -> Callable[[object], bytes]:
-    serializer = _adapter(cls, field).serializer
+    serializer = adapter_of(cls, field).serializer
 
     def dump(value: object) -> bytes:
         try:

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_below
+from minference.ecs.blobs import Blob
 from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
 from minference.ecs.entity import Entity
@@ -224,7 +226,7 @@ class VersionedStorage(EntityStorage):
             raise InvalidTagName(name)
         await self._settle()
         tagged = await self.info(version_of(version))
-        holder = await self._backend.tag(name, tagged.ecs_id, move=move)
+        holder = await self._backend.tag(name, tagged.ecs_id, move=move, at=utc_now())
         if holder != tagged.ecs_id:
             raise TagTaken(tagged.lineage_id, name, holder)
         return tagged
@@ -246,6 +248,29 @@ class VersionedStorage(EntityStorage):
         if name not in tags:
             raise TagNotFound(lineage_id, name, list(tags))
         return await self.get(cls, tags[name].ecs_id)
+
+    async def read_blobs(self, blobs: Iterable[Blob]) -> dict[str, bytes]:
+        """See `Blobs.read_blobs`."""
+        wanted = list(blobs)
+        await self._settle()
+        found = {blob.sha256: blob.data for blob in wanted if blob.is_loaded}
+        absent = list(dict.fromkeys(blob.sha256 for blob in wanted if blob.sha256 not in found))
+        return found | (await self._backend.archive().read_blobs(absent) if absent else {})
+
+    async def load_blobs(self, *holders: Entity | Blob) -> None:
+        """See `Blobs.load_blobs`."""
+        blobs = [blob for each in holders for blob in ([each] if isinstance(each, Blob) else blobs_below(each)) if not blob.is_loaded]
+        contents = await self.read_blobs(blobs)
+        for blob in blobs:
+            blob.keep(contents[blob.sha256])
+
+    async def missing_blobs(self, blobs: Iterable[Blob]) -> list[Blob]:
+        """See `Blobs.missing_blobs`."""
+        wanted = {blob.sha256: blob for blob in sorted(blobs, key=lambda blob: blob.is_loaded)}
+        absent = {sha256: blob for sha256, blob in wanted.items() if not blob.is_loaded}
+        await self._settle()
+        stored = await self._backend.archive().stored_blobs(list(absent)) if absent else set[str]()
+        return [blob for sha256, blob in absent.items() if sha256 not in stored]
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""
