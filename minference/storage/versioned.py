@@ -39,15 +39,13 @@ from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
 from minference.storage.exporting import export_lines
+from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
 from minference.storage.transfer import export_to, import_from, import_lines
 
 E = TypeVar("E", bound=Entity)
-
-LONGEST_TAG = 200
-"""Characters in the name of a version."""
 
 
 class VersionedStorage(EntityStorage):
@@ -222,7 +220,7 @@ class VersionedStorage(EntityStorage):
 
     async def tag(self, name: str, version: Entity | UUID, *, move: bool = False) -> VersionInfo:
         """See `Lineages.tag`."""
-        if not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or name != name.strip():
+        if not is_tag_name(name):
             raise InvalidTagName(name)
         await self._settle()
         tagged = await self.info(version_of(version))
@@ -296,7 +294,7 @@ class VersionedStorage(EntityStorage):
         """See `Portable.import_lines`."""
         _, committer = self._open()
         await self._settle()
-        return await import_lines(self._backend.archive(), committer.add, lines)
+        return await import_lines(self._backend, committer.add, lines)
 
     async def import_from(self, path: str | os.PathLike[str]) -> Imported:
         """See `Portable.import_from`."""

@@ -128,6 +128,7 @@ class ImageAttachment(Attachment):
     def _check(cls, name: str, media_type: str, data: bytes) -> None:
         if media_type not in get_args(ImageType):
             raise UnusableAttachment(name, f"it is {media_type}, and an image is PNG, JPEG, GIF or WebP: convert it, or use FileAttachment")
+        super()._check(name, media_type, data)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, *, media_type: str | None = None, max_size: int = LARGEST, detail: Detail = "auto") -> Self:
