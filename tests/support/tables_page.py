@@ -158,7 +158,7 @@ def _edges(table: Table, drawn: set[str]) -> Iterator[str]:
         for key in column.foreign_keys:
             target = key.column.table.name
             if target in drawn:
-                one, many = ("o|" if column.nullable else "||"), ("o|" if column.primary_key and len(table.primary_key) == 1 else "o{")
+                one, many = ("|o" if column.nullable else "||"), ("o|" if column.primary_key and len(table.primary_key) == 1 else "o{")
                 yield f"{target} {one}--{many} {table.name} : {column.name}"
         if (run := WITHOUT_KEY.get((table.name, column.name))) is not None and run in drawn:
             yield f"{run} }}o..o{{ {table.name} : {column.name}"
