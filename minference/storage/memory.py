@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,10 +34,10 @@ class _Row:
     info: VersionInfo
     cls: type[Entity]
     values: dict[str, Any]
-    json: dict[str, bytes]
+    json: Mapping[str, bytes]
     references: dict[str, UUID | None]
     places: dict[str, Place]
-    keys: dict[str, tuple[str, ...]]
+    keys: Mapping[str, tuple[str, ...]]
 
 
 class MemoryBackend:
