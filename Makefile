@@ -19,7 +19,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format-check format lint types bench setup clean FORCE
+.PHONY: help demo test check format-check format lint types docs bench setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ lint: $(DEV) ## Look for mistakes with ruff
 
 types: $(DEV) ## Check types strictly: the package, the tests and the examples
 	$(RUN) -m mypy
+
+docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
+	$(RUN) -m tests.support.tables_page
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from typer.testing import CliRunner
 
 from minference.cli.commands import app
 from minference.testing import Answer, Called, ProviderServer, default_answer
+from tests.support.pages import blocks, execute
 from tests.support.report import report
 from tests.support.source import ROOT
 
@@ -21,11 +20,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ("README.md", "CONTRIBUTING.md")
 MOST_WORDS = 1_100
 """What one reads in five minutes, code included."""
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def answer(body: dict[str, Any]) -> Answer | str:
@@ -47,22 +41,16 @@ def openai(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Provider
 
 
 def test_the_first_two_blocks_are_the_demo_and_the_tests() -> None:
-    assert re.findall(r"^```.*?\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)[:2] == ["make demo\n", "make test\n"]
+    assert [block.text for block in blocks(README)][:2] == ["make demo\n", "make test\n"]
 
 
 def test_it_is_read_in_five_minutes() -> None:
     assert len(README.split()) <= MOST_WORDS
 
 
-async def test_its_programs_run_one_after_the_other(openai: ProviderServer, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_its_programs_run_one_after_the_other(openai: ProviderServer) -> None:
     namespace: dict[str, Any] = {"__name__": "readme"}
-    printed = []
-    for number, block in enumerate(blocks("python"), 1):
-        code = compile(block, f"README.md block {number}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        result = eval(code, namespace)  # top-level await makes a coroutine of it
-        if inspect.isawaitable(result):
-            await result
-        printed.append(capsys.readouterr().out)
+    printed = [await execute(block, namespace, "README.md") for block in blocks(README, "python")]
     assert printed[0].splitlines() == [
         "You said: Why is the sky blue?",
         "You said: Why is the sea salty?",

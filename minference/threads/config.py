@@ -35,19 +35,25 @@ class LLMConfig(Entity):
     client: str = Field(min_length=1)
     """Name of a client or of a profile in `providers.toml`: openai, anthropic, local, ..."""
     model: str = Field(min_length=1)
+    """As the provider names it."""
     max_tokens: int = Field(default=1024, ge=1)
     """The longest reply, in tokens."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     """`None`: the provider's default."""
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """`None`: the provider's default."""
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    """For the same reply to the same request, where the provider can."""
     stop: tuple[str, ...] = ()
+    """Texts at which a reply ends."""
     response_format: ResponseFormat = ResponseFormat.text
+    """The form in which replies are wanted."""
     use_cache: bool = True
     """Whether to use the provider's prompt caching."""
     reasoner: bool = False
     """Whether the model is one that reasons first."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "max"] | None = None
+    """How long to reason, where the model lets one choose."""
     timeout: float = Field(default=120.0, gt=0, le=86_400, allow_inf_nan=False)
     """Seconds for one attempt of one call."""
     fallbacks: tuple[LLMConfig, ...] = ()

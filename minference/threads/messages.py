@@ -81,33 +81,49 @@ class Usage(Entity):
     """Tokens that one reply used. Cached and cache-write tokens are contained in `prompt_tokens`, for every provider."""
 
     model: str
+    """The model that answered, as its provider names it."""
     prompt_tokens: int = Field(ge=0)
+    """Of the request."""
     completion_tokens: int = Field(ge=0)
+    """Of the reply."""
     total_tokens: int = Field(ge=0)
+    """Both."""
     cache_creation_input_tokens: int | None = Field(default=None, ge=0)
+    """Of the request: written to the provider's cache."""
     cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    """Of the request: read from the provider's cache, as Anthropic counts."""
     accepted_prediction_tokens: int | None = Field(default=None, ge=0)
+    """Of the reply: predicted and kept."""
     rejected_prediction_tokens: int | None = Field(default=None, ge=0)
+    """Of the reply: predicted and thrown away, but charged."""
     audio_tokens: int | None = Field(default=None, ge=0)
+    """Sound in request and reply."""
     reasoning_tokens: int | None = Field(default=None, ge=0)
+    """Of the reply: spent on reasoning."""
     cached_tokens: int | None = Field(default=None, ge=0)
+    """Of the request: read from the provider's cache, as OpenAI counts."""
 
 
 class SystemPrompt(Entity):
     """A reusable system prompt."""
 
     name: str = "system"
+    """For people."""
     content: str
+    """What the model is told."""
 
 
 class ChatMessage(Entity):
     """One message of a thread."""
 
     role: MessageRole
+    """Who speaks."""
     content: str = ""
+    """The text."""
     attachments: tuple[Attached, ...] = ()
     """Images and files beside the text, in the order in which the model sees them."""
     timestamp: Moment = Field(default_factory=utc_now)
+    """When it was said."""
     author_uuid: UUID | None = None
     """Lineage of whoever wrote it, if the application tells."""
     parent_message_uuid: UUID | None = None
@@ -131,6 +147,7 @@ class ChatMessage(Entity):
     finish_reason: FinishReason | None = None
     """Why the reply ended; `None` on everything that no model wrote, and on a reply that broke off."""
     usage: Usage | None = None
+    """What the reply cost in tokens; `None` on everything that no model wrote."""
 
     @property
     def tool_call(self) -> dict[str, JsonValue] | None:

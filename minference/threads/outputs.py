@@ -18,6 +18,7 @@ class GeneratedJsonObject(Entity):
     name: str
     """Name of the tool whose schema it fits."""
     object: dict[str, JsonValue]
+    """What the model wrote."""
     tool_call_id: str | None = None
     """The call that it came in, if it came as one."""
 
@@ -26,6 +27,7 @@ class RawOutput(Entity):
     """One reply of a provider as it came, and what was asked, without what the thread version already holds."""
 
     client: str
+    """The client that asked."""
     thread_version: UUID
     """`ecs_id` of the thread version that the request was rendered from."""
     request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
@@ -35,7 +37,9 @@ class RawOutput(Entity):
     raw_result: dict[str, JsonValue]
     """The body of the reply."""
     start_time: Moment
+    """When the request was sent."""
     end_time: Moment
+    """When the reply was complete."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt before this reply: what went wrong."""
 
@@ -49,15 +53,19 @@ class ProcessedOutput(Entity):
     """What one reply means."""
 
     content: str | None = None
+    """The text of the reply."""
     json_object: GeneratedJsonObject | None = None
     """The structured output, if one was asked for and the reply is valid."""
     error: str | None = None
     """Why there is no structured output although one was asked for."""
     usage: Usage | None = None
+    """What it cost in tokens."""
     time_taken: float = Field(ge=0, allow_inf_nan=False)
     """Seconds."""
     llm_client: str
+    """The client that asked."""
     raw_output: RawOutput
+    """The reply as it came."""
     chat_thread_id: UUID
     """Lineage of the thread."""
     message_uuid: UUID

@@ -149,6 +149,7 @@ class ToolSQL(EntityTable[T]):
     __mapper_args__ = {"polymorphic_on": "tool_type"}  # noqa: RUF012 - declared so by SQLAlchemy
 
     tool_type: Mapped[str] = mapped_column(String(20))
+    """`callable` or `structured`; columns of the other type are NULL."""
     name: Mapped[str] = mapped_column(ExactText)
     strict_schema: Mapped[bool] = mapped_column(Boolean)
     extra: Mapped[Any | None] = mapped_column(Json)

@@ -17,8 +17,11 @@ class ChatThread(Entity):
     """A conversation: what was said, who answers, and with which tools."""
 
     name: str | None = None
+    """For people."""
     system_prompt: SystemPrompt | None = None
+    """What the model is told before everything else."""
     llm_config: LLMConfig
+    """Who answers."""
     history: list[ChatMessage] = Field(default_factory=list)
     new_message: str | None = None
     """The user's next message. The next inference moves it into the history."""

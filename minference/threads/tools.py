@@ -32,6 +32,7 @@ class CallableTool(Entity):
     """A function that a model can call. The function itself is found by name among those the application registered."""
 
     name: str = Field(pattern=TOOL_NAME_PATTERN)
+    """What the model calls it."""
     docstring: str = ""
     """What the tool does, as the model reads it."""
     input_schema: dict[str, JsonValue]
@@ -135,7 +136,9 @@ class StructuredTool(Entity):
 
     name: str = Field(pattern=TOOL_NAME_PATTERN)
     description: str = ""
+    """What the answer is, as the model reads it."""
     instruction_string: str = "Please follow this JSON schema for your response:"
+    """How the schema is introduced where it is written into a prompt."""
     json_schema: dict[str, JsonValue]
     """JSON schema of the answer: an object."""
     strict_schema: bool = True

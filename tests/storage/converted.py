@@ -77,7 +77,7 @@ class Person(Entity, kind="test_converted_person"):
 
 
 class PersonSQL(EntityTable[Person]):
-    """Names in two columns, tags in one, and the lineage for queries; the age is as it is."""
+    """Names in two columns, tags in one, and ids for queries; the age is as it is."""
 
     __tablename__ = "test_converted_person"
 
@@ -85,6 +85,7 @@ class PersonSQL(EntityTable[Person]):
     last_name: Mapped[str | None] = mapped_column(ExactText)
     tag_line: Mapped[str] = mapped_column(ExactText)
     lineage: Mapped[UUID] = mapped_column(Uuid)
+    version: Mapped[UUID] = mapped_column(Uuid)
     age: Mapped[int] = mapped_column(Integer)
     friend_id: Mapped[int | None] = mapped_column(Id, reference("test_converted_person.id"))
     papers_seq: Mapped[int | None] = mapped_column(Id)
@@ -97,7 +98,7 @@ class PersonSQL(EntityTable[Person]):
         row.first_name, _, last_name = entity.name.partition(" ")
         row.last_name = last_name or None
         row.tag_line = ",".join(entity.tags)
-        row.lineage = entity.lineage_id
+        row.lineage, row.version = entity.lineage_id, entity.ecs_id
         return row
 
     def to_entity(self, **fields: Any) -> Person:

@@ -119,7 +119,10 @@ async def test_what_a_table_makes_of_a_value_is_what_was_submitted_even_if_it_ch
         person.tags.append("third")
         await asyncio.gather(one, other)
         loaded = [await Person.get(version.ecs_id) for version in await storage.lineage(lineage)]
+        async with storage.sql() as session:
+            rows = (await session.scalars(select(PersonSQL))).all()
     assert [each.tags for each in loaded] == [["first"], ["first", "second"]]
+    assert [row.version for row in rows] == [row.entity_version.ecs_id for row in rows]
 
 
 async def test_the_conversions_of_a_table_hold_for_what_is_imported(sql_url: str, tmp_path: Path) -> None:

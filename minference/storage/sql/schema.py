@@ -55,6 +55,7 @@ class StorageInfo(Base):
     next_id: Mapped[int] = mapped_column(Id)
     """The first integer key that no process has reserved."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When its first tables were made."""
 
 
 class EntityKind(Base):
@@ -64,8 +65,11 @@ class EntityKind(Base):
     __table_args__ = (UniqueConstraint("name", "revision"),)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    """Key of the shape."""
     name: Mapped[str] = mapped_column(Text)
+    """What the class is called here, whatever its module."""
     revision: Mapped[int]
+    """1 for the first shape, one more for each other."""
     fields: Mapped[Any] = mapped_column(Json)
     """Field name to annotation, as text."""
 
@@ -76,9 +80,13 @@ class EntityCommit(Base):
     __tablename__ = "entity_commit"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    """Key of the save."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    """When."""
     author: Mapped[str | None] = mapped_column(Text)
+    """Who, if they said so."""
     note: Mapped[str | None] = mapped_column(Text)
+    """Why, e.g. the function that was traced."""
 
 
 class EntityVersion(Base):
@@ -98,15 +106,23 @@ class EntityVersion(Base):
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    """Its key, by which rows refer to it."""
     ecs_id: Mapped[UUID] = mapped_column(Uuid, unique=True)
+    """Its name, by which programs refer to it."""
     lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """The logical object that it is a version of."""
     parent_id: Mapped[int | None] = mapped_column(Id, reference("entity_version.id"))
+    """The version that it was made from; NULL for the first."""
     fork_no: Mapped[int]
     """0: continues its parent; 1, 2, ...: branches off it."""
     kind_id: Mapped[int] = mapped_column(Id, reference("entity_kind.id"), index=True)
+    """The shape in which it was written."""
     commit_id: Mapped[int] = mapped_column(Id, reference("entity_commit.id"), index=True)
+    """The save that made it."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it came to be; after its parent."""
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When its content was erased; NULL if it is there."""
 
 
 class RunItem(Base):
@@ -116,8 +132,11 @@ class RunItem(Base):
     __table_args__ = (PrimaryKeyConstraint("run_id", "position"), {"sqlite_with_rowid": False})
 
     run_id: Mapped[int] = mapped_column(Id, autoincrement=False)
+    """The run: rows with the same number, in order."""
     position: Mapped[int] = mapped_column(autoincrement=False)
+    """0, 1, 2, ..."""
     child_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), index=True)
+    """The member."""
     owner_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"))
     """The version that put it there."""
 
@@ -129,10 +148,13 @@ class SequenceSpan(Base):
     __table_args__ = (PrimaryKeyConstraint("sequence_id", "position"), {"sqlite_with_rowid": False})
 
     sequence_id: Mapped[int] = mapped_column(Id, autoincrement=False)
+    """The sequence: rows with the same number, in order."""
     position: Mapped[int] = mapped_column(autoincrement=False)
     """Where the span begins in the sequence."""
     run_id: Mapped[int] = mapped_column(Id)
+    """The run of which it is a slice."""
     run_position: Mapped[int]
+    """Where the slice begins in the run."""
     length: Mapped[int]
     """2**31 - 1 for the last, open one: the length that the owner stores cuts it."""
 
@@ -144,9 +166,13 @@ class Tag(Base):
     __table_args__ = (PrimaryKeyConstraint("lineage_id", "name"),)
 
     lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """Names are unique within a lineage."""
     name: Mapped[str] = mapped_column(Text)
+    """The name."""
     version_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), index=True)
+    """The version that has it."""
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it was given."""
 
 
 class StoredBlob(Base):
@@ -178,7 +204,9 @@ class AnyEntity(Base):
     __tablename__ = "entity_any"
 
     id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), primary_key=True, autoincrement=False)
+    """Key of the version."""
     data: Mapped[Any] = mapped_column(Json)
+    """Field name to value."""
 
 
 class EntityLink(Base):
@@ -188,8 +216,11 @@ class EntityLink(Base):
     __table_args__ = (PrimaryKeyConstraint("owner_id", "field"), {"sqlite_with_rowid": False})
 
     owner_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"))
+    """The version that refers."""
     field: Mapped[str] = mapped_column(Text)
+    """By which field."""
     child_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), index=True)
+    """To which version."""
 
 
 class EntitySequence(Base):
@@ -199,8 +230,12 @@ class EntitySequence(Base):
     __table_args__ = (PrimaryKeyConstraint("owner_id", "field"), {"sqlite_with_rowid": False})
 
     owner_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"))
+    """The version that has the field."""
     field: Mapped[str] = mapped_column(Text)
+    """Its name."""
     sequence_id: Mapped[int] = mapped_column(Id)
+    """Where its members are."""
     length: Mapped[int]
+    """How many they are."""
     keys: Mapped[Any | None] = mapped_column(Json)
     """The keys of a keyed field, in order."""

@@ -126,6 +126,7 @@ class EntityTable(Base, Generic[E]):
             WrongMember: What is passed is not what the field allows.
             UnreadableVersion: The row does not fit the class.
             UnknownKind: The version is of a class that the program has not defined.
+            TableMismatch: The class of the version has another table since.
         """
         version = self.entity_version if inspect(self).key is not None else None
         return cast(E, entity_of(self._mapping(version), self, version, fields))
@@ -141,7 +142,10 @@ class EntityTable(Base, Generic[E]):
         found = self._own_entity() if version is None else kind_to_class(version.kind)
         if found is None:
             raise UnknownKind(version.kind if version is not None else "")
-        return mapping_for(found)
+        mapping = mapping_for(found)
+        if mapping.model is None or not isinstance(self, mapping.model):
+            raise TableMismatch(type(self).__name__, found.__name__, [f"its versions are in table {mapping.table.name!r} now"])
+        return mapping
 
 
 def _entity_in_brackets(cls: type[Any]) -> type[Entity] | None:
