@@ -7,14 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 
-from minference.ecs.cold import freeze
+from minference.ecs.cold import FrozenDict, FrozenList, freeze
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import EntityPlan
+from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, State
 from minference.ecs.values import dump_json
 from minference.errors import WrongEntityType
@@ -39,21 +40,40 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     """
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
-        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
+        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
     with no_garbage_collection():
         objects = _bare_objects(records)
+        stays_cold = _below_opaque(records)
         for key, record in records.items():
-            _fill(objects[key], record, objects, cold=cold)
+            _fill(objects[key], record, objects, cold=cold or key in stays_cold)
         for entity in objects.values():
             if type(entity).__pydantic_post_init__:
                 entity.model_post_init(None)
         for key, record in records.items():
             entity = objects[key]
-            state = State(ledger, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
+            if cold or key in stays_cold:
+                state = State(ledger, record.version, entity.__dict__, cold=True)
+            else:
+                state = _state(entity, record, records, objects, ledger)
             _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"
     return root
+
+
+def _below_opaque(records: dict[int, Record]) -> set[int]:
+    """The versions of unknown kinds, and those that only hang on them: an edit of one would not be saved with what holds it."""
+    if all(record.opaque is None for record in records.values()):
+        return set()
+    reached: set[int] = set()
+    waiting = [next(iter(records))]
+    while waiting:
+        key = waiting.pop()
+        if key not in reached and (record := records[key]).opaque is None:
+            reached.add(key)
+            waiting += [child for child in record.references.values() if child is not None]
+            waiting += [child for members in record.members.values() for child in members]
+    return records.keys() - reached
 
 
 @contextmanager
@@ -76,7 +96,7 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     for (key, record), live_id in zip(records.items(), live_ids, strict=True):
         cls, version = record.cls, record.version
         entity = objects[key] = cls.__new__(cls)
-        data = record.values
+        data = record.values if record.opaque is None else _opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
@@ -87,6 +107,16 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
         _SET_EXTRA(entity, None)
         _SET_PRIVATE(entity, None)
     return objects
+
+
+def _opaque_values(record: Record, shape: Shape) -> dict[str, Any]:
+    """The plain fields of an entity that stands for one of an unknown kind."""
+    sizes = {name: list(record.keys[name]) if name in record.keys else len(members) for name, members in _ordered(record)}
+    return {"kind": shape.kind, "data": freeze(record.values), "collections": freeze(sizes)}
+
+
+def _ordered(record: Record) -> list[tuple[str, list[int]]]:
+    return sorted(record.members.items())
 
 
 @cache
@@ -100,6 +130,11 @@ def _version_4(octets: bytes) -> bytes:
 
 
 def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: bool) -> None:
+    if record.opaque is not None:
+        there = {name: objects[key] for name, key in sorted(record.references.items()) if key is not None}
+        held = [objects[key] for _, members in _ordered(record) for key in members]
+        entity.__dict__.update(references=FrozenDict(there), held=FrozenList(held))
+        return
     plan, data = plan_of(type(entity)), entity.__dict__
     for name, _ in plan.back_references:
         data.setdefault(name, None)

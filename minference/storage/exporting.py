@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
-from minference.ecs.entity import plan_of
 from minference.ecs.lineage import CommitInfo
+from minference.ecs.shapes import Shape, shape_of
 from minference.errors import ReadFailed
 from minference.storage.archive import Archive, Outline
 from minference.storage.base import Record
@@ -114,19 +114,25 @@ class _Exporter:
         self._outline = outline
         self._ids: dict[int, UUID] = {}
         self._lists: OrderedDict[int, dict[str, list[int]]] = OrderedDict()
+        self._shapes: dict[Shape, int] = {}
 
     async def lines(self, groups: Sequence[Group]) -> list[str]:
         """A line for each group."""
         records = await self._archive.records([key for _, keys in groups for key in keys])
         await self._prepare(records)
-        lines = [write_commit(commit, [self._version(key, records[key]) for key in keys]) for commit, keys in groups]
+        lines = []
+        for commit, keys in groups:
+            named = len(self._shapes)
+            versions = [self._version(key, records[key]) for key in keys]
+            new = {number: shape for shape, number in list(self._shapes.items())[named:]}
+            lines.append(write_commit(commit, new, versions))
         while len(self._lists) > LISTS_KEPT:
             self._lists.popitem(last=False)
         return lines
 
     async def _prepare(self, records: dict[int, Record]) -> None:
         """Have at hand the ids of all members, and the lists of all parents that are not among the records."""
-        parents = {parent for key, record in records.items() if plan_of(record.cls).collections and (parent := self._parent(key))}
+        parents = {parent for key, record in records.items() if record.members and (parent := self._parent(key))}
         absent = [parent for parent in parents if parent not in records and parent not in self._lists]
         for key, record in (await self._archive.records(absent)).items() if absent else ():
             self._lists[key] = record.members
@@ -136,8 +142,8 @@ class _Exporter:
         missing.update(child for record in records.values() for members in record.members.values() for child in members)
         missing -= self._ids.keys()
         for each in await self._archive.known(keys=sorted(missing)) if missing else ():
-            assert each.version.id is not None, "it is stored"
-            self._ids[each.version.id] = each.version.ecs_id
+            assert each.id is not None, "it is stored"
+            self._ids[each.id] = each.ecs_id
 
     def _parent(self, key: int) -> int | None:
         return self._outline.versions[key].parent
@@ -145,17 +151,20 @@ class _Exporter:
     def _version(self, key: int, record: Record) -> str:
         parent = self._parent(key)
         before = self._lists.get(parent, {}) if parent is not None else {}
-        lists = {name: self._edit(before.get(name, []), members) for name, members in record.members.items()}
+        lists = {name: self._edit(before.get(name) if parent is not None else [], members) for name, members in record.members.items()}
         if record.members:
             self._lists[key] = record.members
             self._lists.move_to_end(key)
         references = {name: self._ids[child] for name, child in record.references.items() if child is not None}
-        return write_version(record, references, {name: edit for name, edit in lists.items() if edit is not None})
+        shape = record.opaque if record.opaque is not None else shape_of(record.cls)
+        number = self._shapes.setdefault(shape, len(self._shapes))
+        return write_version(record, number, references, {name: edit for name, edit in lists.items() if edit is not None})
 
-    def _edit(self, old: list[int], new: list[int]) -> tuple[int, list[UUID], int] | None:
+    def _edit(self, before: list[int] | None, new: list[int]) -> tuple[int, list[UUID], int] | None:
         """What of the old members stays at the beginning, what is new, and what stays at the end; `None` if all is the same."""
-        if old == new:
+        if before == new:
             return None
+        old = before or []
         head, tail = 0, 0
         if new[: len(old)] == old:
             head = len(old)

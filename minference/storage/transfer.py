@@ -10,7 +10,8 @@ from pathlib import Path
 from minference.errors import InvalidExport
 from minference.storage.archive import Archive
 from minference.storage.base import Unit
-from minference.storage.importing import Importer, LineReader
+from minference.storage.importing import Importer
+from minference.storage.line_reader import LineReader
 from minference.storage.lines import read_header
 from minference.storage.portable import Imported
 

@@ -56,6 +56,10 @@ class EntityKind(Base):
     revision: Mapped[int]
     fields: Mapped[Any] = mapped_column(Json)
     """Field name to annotation, as text."""
+    version: Mapped[int] = mapped_column(server_default="1")
+    """The schema version that the class declared."""
+    layout: Mapped[Any | None] = mapped_column(Json)
+    """In which table and columns the fields are, and what they hold; `None` if it was written before that was noted."""
 
 
 class EntityCommit(Base):

@@ -1,0 +1,25 @@
+"""What is noted of each shape of a class: the schema version that it declared, and where its fields are."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+JSON = sa.JSON().with_variant(sa.Text(), "sqlite")
+
+
+def upgrade() -> None:
+    """Versions that are there were written in schema version 1; where, is found out when they are read."""
+    op.add_column("entity_kind", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("entity_kind", sa.Column("layout", JSON, nullable=True))
+
+
+def downgrade() -> None:
+    """Forget it again. Versions in later schema versions would be misread then, so there must be none."""
+    if op.get_bind().execute(sa.text("SELECT COUNT(*) FROM entity_kind WHERE version > 1")).scalar():
+        raise NotImplementedError("there are versions in a schema version above 1, which revision 0001 cannot tell apart")
+    op.drop_column("entity_kind", "layout")
+    op.drop_column("entity_kind", "version")
