@@ -14,11 +14,12 @@ from uuid import UUID
 from alembic import command
 from alembic.config import Config
 from pydantic import Field, JsonValue
-from sqlalchemy import Connection, MetaData
-from sqlalchemy.types import DateTime, Uuid
+from sqlalchemy import JSON, Connection, MetaData
+from sqlalchemy.types import Boolean, DateTime, Uuid
 
 from minference.ecs.entity import Entity
 from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.mapping import quoted
 from minference.threads.messages import ChatMessage
 
 FILE = Path(__file__).parent / "databases" / "written_by_0001.json"
@@ -42,18 +43,20 @@ class LoudMessage(ChatMessage, kind="first_release_loud_message"):
     heard_by: Shelf | None = None
 
 
-def load_first_release(url: str) -> Any:
+async def load_first_release(url: str) -> None:
     """Make the tables of revision 0001 and fill them with the rows of the file."""
-    return _load(url)
-
-
-async def _load(url: str) -> None:
     engine = open_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_create_and_fill)
     finally:
         await engine.dispose()
+
+
+def exported_then() -> list[dict[str, Any]]:
+    """The lines that minference exported then, the header aside."""
+    lines: list[str] = json.loads(FILE.read_text(encoding="utf-8"))["exported"]
+    return [json.loads(line) for line in lines[1:]]
 
 
 def _create_and_fill(connection: Connection) -> None:
@@ -68,22 +71,27 @@ def _create_and_fill(connection: Connection) -> None:
         if table.name not in stored:
             continue
         connection.execute(table.delete())
-        columns, rows = stored[table.name]["columns"], stored[table.name]["rows"]
-        values = [{name: _cell(table.c[name].type, cell) for name, cell in zip(columns, row, strict=True)} for row in rows]
-        if values:
-            connection.execute(table.insert(), values)
+        columns = [table.c[name] for name in stored[table.name]["columns"]]
+        sql = f"INSERT INTO {table.name} ({', '.join(map(quoted, stored[table.name]['columns']))}) VALUES "
+        marks = [_mark(connection, number, column.type) for number, column in enumerate(columns, 1)]
+        for row in stored[table.name]["rows"]:
+            cells = [_cell(connection, column.type, cell) for column, cell in zip(columns, row, strict=True)]
+            connection.exec_driver_sql(f"{sql}({', '.join(marks)})", tuple(cells))
 
 
-def _cell(column_type: Any, cell: Any) -> Any:
-    """A cell of the file, which is SQLite's, as the column takes it."""
-    if cell is None:
-        return None
+def _mark(connection: Connection, number: int, column_type: Any) -> str:
+    """A parameter; JSON goes in as the text that it was."""
+    if connection.dialect.name == "sqlite":
+        return "?"
+    return f"CAST(CAST(${number} AS TEXT) AS JSON)" if isinstance(column_type, JSON) else f"${number}"
+
+
+def _cell(connection: Connection, column_type: Any, cell: Any) -> Any:
+    """A cell of the file, which is SQLite's, as the driver takes it."""
+    if cell is None or connection.dialect.name == "sqlite":
+        return cell
     if isinstance(column_type, DateTime):
         return datetime.fromisoformat(cell)
     if isinstance(column_type, Uuid):
         return UUID(hex=cell)
-    if type(column_type).__name__ == "JSON":
-        return json.loads(cell)
-    if type(column_type).__name__ == "BOOLEAN":
-        return bool(cell)
-    return cell
+    return bool(cell) if isinstance(column_type, Boolean) else cell
