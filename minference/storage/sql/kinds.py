@@ -41,9 +41,10 @@ class Revision:
     def lacks(self, mapping: Mapping) -> frozenset[str] | None:
         """The fields that these versions were written without, if otherwise the class is still as then.
 
-        `None` if it is not: they are elsewhere, or hold what has another name or place in the class, or have to be upgraded.
+        `None` if it is not: they are elsewhere, hold what has another name or place in the class, have to be upgraded, or are newer.
         """
-        if upgrade_hooks(mapping.cls, self.shape.version):
+        written, now = self.shape.version, mapping.cls.__evolution__.version
+        if written > now or (written < now and upgrade_hooks(mapping.cls, written)):
             return None
         if mapping not in self._lacking:
             self._lacking[mapping] = self._compare(mapping)
