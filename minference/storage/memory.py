@@ -14,6 +14,7 @@ from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity, kind_to_class, plan_of
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
+from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import dump_json, load_json, parse
@@ -163,10 +164,10 @@ class MemoryBackend:
         members = {name: [self._keys[child] for child in self._cells_of(place)] for name, place in row.places.items()}
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
         version, cls = self._version(row), kind_to_class(row.info.kind)
-        if cls is None and row.opaque is not None:
+        if cls is None:
             there = {name: key for name, key in references.items() if key is not None}
-            return Record(version, row.info.parent_id, row.cls, row.data(), {**there}, members, row.keys, row.opaque)
-        if cls is None or (cls is row.cls and row.opaque is None):
+            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape)
+        if cls is row.cls:
             values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
             return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys)
         return self._fitted(row, cls, Fit(cls, row.shape), references, members)

@@ -69,3 +69,14 @@ def undefined(*kinds: str) -> Iterator[None]:
         yield
     finally:
         entity._KINDS.update(taken)
+
+
+@contextmanager
+def defined(*classes: type[entity.Entity]) -> Iterator[None]:
+    """As in a program that has imported their modules, inside a block where they are undefined."""
+    entity._KINDS.update({cls.__kind__: cls for cls in classes})
+    try:
+        yield
+    finally:
+        for cls in classes:
+            del entity._KINDS[cls.__kind__]
