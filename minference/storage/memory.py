@@ -278,7 +278,7 @@ class MemoryBackend:
             raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
         found: dict[UUID, _Row] = {}
         for row in self._rows.values():
-            if words and row.cls in classes and (held := row.values[field]) and set(words) <= set(words_of(held)):
+            if words and kind_to_class(row.info.kind) in classes and (held := row.values.get(field)) and set(words) <= set(words_of(held)):
                 newest = found.setdefault(row.info.lineage_id, row)
                 if (row.info.created_at, self._keys[row.info.ecs_id]) > (newest.info.created_at, self._keys[newest.info.ecs_id]):
                     found[row.info.lineage_id] = row
