@@ -12,7 +12,9 @@ MinferenceError
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
+│   ├── InvalidEvolution
 │   ├── FrozenSnapshot
+│   ├── OpaqueVersion
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
 │   ├── UnrelatedVersions
@@ -41,6 +43,9 @@ MinferenceError
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
 │   ├── OutdatedDatabase
+│   ├── OutdatedTables
+│   ├── UnknownKind
+│   ├── NewerSchema
 │   ├── UnknownStoredField
 │   ├── UnreadableVersion
 │   ├── UnstorableValue
@@ -175,12 +180,31 @@ class DuplicateKind(EntityError, TypeError):
         super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
 
 
+class InvalidEvolution(EntityError, TypeError):
+    """What a class says of its earlier shapes contradicts itself."""
+
+    def __init__(self, entity: str, problem: str) -> None:
+        self.entity, self.problem = entity, problem
+        super().__init__(f"{entity}: {problem}")
+
+
 class FrozenSnapshot(EntityError, AttributeError):
     """A cold snapshot was written to."""
 
     def __init__(self, kind: str, ecs_id: UUID, name: str) -> None:
         self.kind, self.ecs_id, self.name_ = kind, ecs_id, name
         super().__init__(f"{kind} {ecs_id} is a cold snapshot, {name!r} cannot change: load a warm copy with `await {kind}.get(ecs_id)`")
+
+
+class OpaqueVersion(EntityError, AttributeError):
+    """An entity of a kind that the program has not defined can be held and handed on, and nothing else."""
+
+    def __init__(self, kind: str, ecs_id: UUID, name: str, use: str) -> None:
+        self.kind, self.ecs_id, self.name_ = kind, ecs_id, name
+        super().__init__(
+            f"{ecs_id} is of kind {kind!r}, which no class of this program is stored as, {use}: "
+            "import the module that defines it and load again"
+        )
 
 
 class TableMismatch(EntityError, TypeError):
@@ -428,28 +452,64 @@ class OutdatedDatabase(DatabaseUnreadable):
         super().__init__(url, f"{what} and this minference needs {known!r}; run `minference db upgrade`, or open it with migrate='auto'")
 
 
+class OutdatedTables(DatabaseUnreadable):
+    """Tables that the application declares have not the columns that its classes need."""
+
+    def __init__(self, url: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(url, "; ".join(problems))
+
+
 class UnknownKind(StorageError):
-    """A stored version is of a class that the program has not defined."""
+    """A stored version is of a class that the program has not defined, and where it is stored is not known without that."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        super().__init__(f"no entity class is stored as {kind!r} in this program: import the module that defines it before loading")
+        super().__init__(
+            f"no entity class is stored as {kind!r} in this program, and its versions are in a table of its own: "
+            "import the modules that define the class and the table before loading"
+        )
+
+
+class NewerSchema(StorageError):
+    """A version was written by newer code than this program's, whose shape it cannot know."""
+
+    def __init__(self, kind: str, ecs_id: UUID, stored: int, known: int) -> None:
+        self.kind, self.ecs_id, self.stored, self.known = kind, ecs_id, stored, known
+        super().__init__(
+            f"version {ecs_id} of {kind} was written in schema version {stored}, and the class of this program is in {known}: "
+            "run the program's newer code"
+        )
 
 
 class UnknownStoredField(StorageError):
     """A stored version has fields that its class does not know."""
 
-    def __init__(self, kind: str, fields: Sequence[str]) -> None:
-        self.kind, self.fields = kind, tuple(fields)
-        super().__init__(f"stored {kind} has fields {', '.join(map(repr, fields))} that the class has not: add them back, or rename them")
+    def __init__(self, kind: str, ecs_id: UUID | None, fields: Sequence[str]) -> None:
+        self.kind, self.ecs_id, self.fields = kind, ecs_id, tuple(fields)
+        names, first = ", ".join(map(repr, fields)), fields[0]
+        super().__init__(
+            f"{_version(ecs_id)} of {kind} holds {names}, which the class has not, or holds otherwise. If newer code wrote it, run that. "
+            f"Else say what became of it: class ...(Entity, renamed={{{first!r}: ...}}), removed=({first!r},), or an upgrade hook; "
+            "`storage.get_stored` shows it as it is"
+        )
 
 
 class UnreadableVersion(StorageError):
     """What is stored does not fit its class."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        self.kind, self.reason = kind, reason
-        super().__init__(f"a stored {kind} does not fit its class: {reason}. Make the class accept what it accepted when this was written")
+    def __init__(self, kind: str, ecs_id: UUID | None, field: str | None, reason: str) -> None:
+        self.kind, self.ecs_id, self.field, self.reason = kind, ecs_id, field, reason
+        where = f"field {field!r}: " if field is not None else ""
+        super().__init__(
+            f"{_version(ecs_id)} of {kind} does not fit its class: {where}{reason}. Let the class accept it, give the class a higher "
+            "version and an upgrade hook, or look at it with `storage.get_stored`"
+        )
+
+
+def _version(ecs_id: UUID | None) -> str:
+    """A row that a program has made itself is of no version yet."""
+    return f"version {ecs_id}" if ecs_id is not None else "a row"
 
 
 class UnstorableValue(StorageError, ValueError):

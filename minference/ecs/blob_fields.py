@@ -43,6 +43,21 @@ def blobs_below(entity: Entity) -> list[Blob]:
     return [blob for each in (entity, *entity.get_sub_entities()) for blob in blobs_in(type(each), each.__dict__)]
 
 
+def blobs_in_data(data: Any) -> list[Blob]:
+    """Whatever looks like the stored form of a blob in JSON data of an unknown kind."""
+    found: list[Blob] = []
+    waiting = [data]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(reversed(part))
+        elif isinstance(part, dict):
+            if part.keys() == {"sha256", "size"} and Blob.names(part["sha256"], part["size"]):
+                found.append(Blob(part["sha256"], part["size"]))
+            waiting.extend(reversed(part.values()))
+    return found
+
+
 def _may_hold(cls: type[Entity], name: str) -> bool:
     parts = arms(cls.model_fields[name].annotation)
     if all(any(part is simple for simple in _SIMPLE) for part in parts):

@@ -49,6 +49,11 @@ class Blob:
         _set(self, "size", size)
         _set(self, "_content", None)
 
+    @staticmethod
+    def names(sha256: object, size: object) -> bool:
+        """Whether these are hash and size of some bytes, by their form."""
+        return isinstance(sha256, str) and _HEX.fullmatch(sha256) is not None and type(size) is int and size >= 0
+
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> Blob:
         """These bytes. They stay in memory as long as the object."""

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 
 def _refuse(_self: object, *_args: object, **_kwargs: object) -> NoReturn:
-    raise TypeError("this belongs to a cold snapshot and cannot change: load a warm copy with `get`")
+    raise TypeError("this belongs to a cold snapshot, or to an entity of an unknown kind, and cannot change: load a warm copy with `get`")
 
 
 class FrozenList(list[Any]):

@@ -21,11 +21,13 @@ from minference.ecs.changes import (
     keys_of,
     members_of,
 )
-from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.plan import is_opaque
+from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, verify_json
-from minference.errors import FrozenSnapshot, WrongMember
+from minference.errors import WrongMember
 
 _TICK = timedelta(microseconds=1)
 _Members = tuple[list[Entity], list[Version], int]
@@ -65,6 +67,13 @@ class Draft:
     """What the values refer to."""
     undo: Callable[[], None]
     """Put the live object back on the version before, still holding its changes."""
+    opaque: Shape | None = None
+    """For an imported version of a kind that the program does not define: its shape. All values are in `json` then."""
+
+    @property
+    def form(self) -> type[Entity] | Shape:
+        """As what it is written."""
+        return self.opaque if self.opaque is not None else type(self.entity)
 
 
 class _Before(NamedTuple):
@@ -137,12 +146,12 @@ def _diverged(entities: list[Entity], before: list[_Before], root: Entity) -> se
 def _storable(entity: Entity, was: _Before, kept: frozenset[str]) -> dict[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     cls, plan, data, old = type(entity), plan_of(type(entity)), entity.__dict__, was.old
-    if was.current is not None and was.current.cold:
-        raise FrozenSnapshot(cls.__name__, data["ecs_id"], "ecs_id")
+    if cls.__opaque__ or (was.current is not None and was.current.cold):
+        raise frozen(entity, "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
         for child in members[old.members[field.name][2] :] if old is not None and field.name in kept else members:
-            if not isinstance(child, allowed := plan.types[field.name]):
+            if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy, deepcopy
 from functools import cache
 from reprlib import recursive_repr
@@ -13,10 +13,11 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, utc_now, uuid7
-from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan
+from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
-from minference.errors import DuplicateKind, FrozenSnapshot
+from minference.errors import DuplicateKind, EntityError, FrozenSnapshot, OpaqueVersion
 
 if TYPE_CHECKING:
     from minference.ecs.comparing import FieldValues
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Entity")
 
 _KINDS: dict[str, type[Entity]] = {}
+"""By kind, former ones included."""
 
 
 class Entity(BaseModel):
@@ -34,11 +36,16 @@ class Entity(BaseModel):
     on assignment. `register` turns what changed into new immutable (*cold*) versions, while the object stays the same.
 
     A subclass is stored under a short name, its *kind*: the class name in snake_case, or `class Note(Entity, kind="my_note")`.
+    What it was like before, so that old versions can be read, it says in the same place: `version=` (the schema version,
+    see `upgrade`), `renamed={"old": "new"}`, `removed=("old",)`, and `aliases=("former_kind",)`.
     """
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid", protected_namespaces=())
     __slots__ = ("__ecs_state__", "__weakref__")
     __kind__: ClassVar[str] = "entity"
+    __evolution__: ClassVar[Evolution] = Evolution()
+    __opaque__: ClassVar[bool] = False
+    """Whether objects of the class stand for entities whose own class is not known."""
 
     if TYPE_CHECKING:
         __ecs_state__: State | None
@@ -54,20 +61,39 @@ class Entity(BaseModel):
     live_id: UUID = Field(default_factory=uuid4, frozen=True)
     """Names the object in memory: two warm copies of one version differ."""
 
-    def __init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
-        """`kind` is handled in `__pydantic_init_subclass__`, when the fields are known."""
+    def __init_subclass__(
+        cls,
+        kind: str | None = None,
+        version: int | None = None,
+        renamed: Mapping[str, str] | None = None,
+        removed: Collection[str] = (),
+        aliases: Collection[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        """The arguments are handled in `__pydantic_init_subclass__`, when the fields are known."""
         super().__init_subclass__(**kwargs)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(
+        cls,
+        kind: str | None = None,
+        version: int | None = None,
+        renamed: Mapping[str, str] | None = None,
+        removed: Collection[str] = (),
+        aliases: Collection[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls.__kind__ = kind or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-        holder = _KINDS.get(cls.__kind__)
-        if holder is not None and holder.__module__ != cls.__module__:
-            raise DuplicateKind(cls.__kind__, _full_name(holder), _full_name(cls))
+        fields, bases = cls.model_fields.keys() - set(IDENTITY_FIELDS), _evolutions(cls)
+        cls.__evolution__ = declare(cls.__name__, fields, bases, version=version, renamed=renamed or {}, removed=removed, aliases=aliases)
+        for name in (cls.__kind__, *aliases):
+            holder = _KINDS.get(name)
+            if holder is not None and holder.__module__ != cls.__module__:
+                raise DuplicateKind(name, _full_name(holder), _full_name(cls))
         if cls.__pydantic_complete__:
             plan_of(cls)
-        _KINDS[cls.__kind__] = cls
+        _KINDS.update(dict.fromkeys((cls.__kind__, *aliases), cls))
 
     if not TYPE_CHECKING:  # signatures as those of BaseModel, so that type checkers need not see them
 
@@ -96,7 +122,7 @@ class Entity(BaseModel):
         before = self.__dict__
         if (state := state_of(self)) is not None:
             if state.cold:
-                raise FrozenSnapshot(type(self).__name__, self.ecs_id, name)
+                raise frozen(self, name)
             state.touch(before)
         if not self.model_config.get("validate_assignment"):
             # Pydantic would assign in place; the version before needs its values kept.
@@ -105,9 +131,9 @@ class Entity(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             object.__setattr__(self, "__dict__", before)
-            if not _is_only_a_loop(error) or not plan_of(type(self)).accepts(name, value):
+            if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
                 raise
-            # Pydantic refuses objects that refer back to the one being assigned to. Entities may.
+            # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
             object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
         except BaseException:
             # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
@@ -208,6 +234,22 @@ class Entity(BaseModel):
         return self
 
     @classmethod
+    def upgrade(cls, *, from_version: int) -> Callable[[H], H]:
+        """Decorates a function from the stored plain values of one schema version to those of the next, as JSON data.
+
+            class Note(Entity, version=2): ...
+
+            @Note.upgrade(from_version=1)
+            def stars_out_of_five(data: dict[str, Any]) -> dict[str, Any]: ...
+
+        It is called for versions written then, when they are read, and may change and return the dict that it is given.
+
+        Raises:
+            InvalidEvolution: The class is in no later version, or has a hook from this one.
+        """
+        return hook_into(cls.__name__, cls.__evolution__, from_version)
+
+    @classmethod
     async def get(cls, ecs_id: UUID) -> Self:
         """A warm copy of one version, from the current storage.
 
@@ -250,8 +292,18 @@ _READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__
 _WRITE_STATE: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
 
 
-def _is_only_a_loop(error: ValidationError) -> bool:
-    return all(each["type"] == "recursion_loop" for each in error.errors(include_url=False, include_input=False, include_context=False))
+def _is_harmless(error: ValidationError) -> bool:
+    """Whether nothing was refused but references that go in a circle, and entities whose class is not known."""
+    return all(
+        each["type"] == "recursion_loop" or is_opaque(each["input"]) for each in error.errors(include_url=False, include_context=False)
+    )
+
+
+def frozen(entity: Entity, name: str) -> EntityError:
+    """Why a cold object does not let itself be assigned to."""
+    if type(entity).__opaque__:
+        return OpaqueVersion(entity.__dict__["kind"], entity.ecs_id, name, f"so {name!r} cannot change")
+    return FrozenSnapshot(type(entity).__name__, entity.ecs_id, name)
 
 
 @cache
@@ -267,8 +319,23 @@ def plan_of(cls: type[Entity]) -> EntityPlan:
 
 
 def kind_to_class(kind: str) -> type[Entity] | None:
-    """The class that is stored under this name, if the program has defined it."""
+    """The class that is or was stored under this name, if the program has defined it."""
     return _KINDS.get(kind)
+
+
+def kinds_of(cls: type[Entity]) -> tuple[str, ...]:
+    """Every name under which versions of the class itself are stored, the present one first."""
+    return (cls.__kind__, *cls.__evolution__.aliases)
+
+
+def upgrade_hooks(cls: type[Entity], from_version: int) -> list[tuple[int, Hook]]:
+    """The hooks for versions of a class that were written in an older schema version, in order; see `hooks_from`."""
+    return list(hooks_from([cls.__evolution__, *_evolutions(cls)], from_version)) if from_version < cls.__evolution__.version else []
+
+
+def _evolutions(cls: type[Entity]) -> list[Evolution]:
+    """Those of the base classes, nearest first."""
+    return [base.__dict__["__evolution__"] for base in cls.__mro__[1:] if "__evolution__" in base.__dict__]
 
 
 def _full_name(cls: type[Entity]) -> str:

@@ -10,12 +10,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from minference.ecs.diff_values import ABSENT, Absent
-from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.merge_apply import Merged, apply_merged
 from minference.ecs.merge_graph import Graph, Key, Node, agree, below, changed_fields, is_same, member, reach
 from minference.ecs.merge_lists import Strategy, merge_lists
 from minference.ecs.recording import nothing_recorded
-from minference.errors import DifferentClasses, FrozenSnapshot, UnrelatedVersions
+from minference.errors import DifferentClasses, UnrelatedVersions
 
 E = TypeVar("E", bound=Entity)
 
@@ -71,7 +71,7 @@ def merge_entities(
             raise UnrelatedVersions(ours.ecs_id, other.ecs_id)
     for warm in (ours, theirs):
         if (state := state_of(warm)) is not None and state.cold:
-            raise FrozenSnapshot(type(warm).__name__, warm.ecs_id, next(iter(type(warm).model_fields)))
+            raise frozen(warm, next(iter(type(warm).model_fields)))
     mine = Graph(ours)
     yours = Graph(theirs)
     merge = _Merge(mine if base is ours else Graph(base), mine, yours, strategy, theirs_first=theirs_first)

@@ -79,13 +79,13 @@ class EntityPlan:
     def accepts(self, name: str, value: Any) -> bool:
         """Whether `value` has the shape and the classes that an entity field asks for."""
         if name in self.references or any(name == own for own, _ in self.back_references):
-            return value is None or isinstance(value, self.types[name])
+            return value is None or self.admits(name, value)
         field = next((each for each in self.collections if each.name == name), None)
-        return (
-            field is not None
-            and isinstance(value, field.shape)
-            and all(isinstance(each, self.types[name]) for each in field.members(value))
-        )
+        return field is not None and isinstance(value, field.shape) and all(self.admits(name, each) for each in field.members(value))
+
+    def admits(self, name: str, child: object) -> bool:
+        """Whether an entity field may hold this: an entity of one of its classes, or one whose class is not known."""
+        return isinstance(child, self.types[name]) or is_opaque(child)
 
     def children(self, entity: Entity) -> list[Entity]:
         """Every entity that this one holds, in field order, repetitions included."""
@@ -165,6 +165,13 @@ def arms(annotation: Any) -> list[Any]:
     if get_origin(plain) in (Union, types.UnionType):
         return [arm for part in get_args(plain) for arm in arms(part)]
     return [plain]
+
+
+def is_opaque(value: object) -> bool:
+    """Whether this stands for an entity whose class is not known, so that it may be anywhere."""
+    from minference.ecs.entity import Entity
+
+    return isinstance(value, Entity) and type(value).__opaque__
 
 
 def _is_entity(annotation: Any) -> bool:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Version
 from minference.storage.base import Record
@@ -47,14 +46,6 @@ class Outline:
     """In any order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A stored version that others can refer to."""
-
-    version: Version
-    cls: type[Entity]
-
-
 class Archive(Protocol):
     """A part of a backend."""
 
@@ -66,7 +57,7 @@ class Archive(Protocol):
         """These versions alone, with the places of their ordered fields."""
         ...
 
-    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
+    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """Those of these versions that are stored, in any order."""
         ...
 

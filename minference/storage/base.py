@@ -15,6 +15,7 @@ from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
+from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
@@ -23,6 +24,7 @@ from minference.storage.portable import Portable
 from minference.storage.queries import Queries
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit, Search
+from minference.storage.stored import Stored, StoredVersion
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -130,6 +132,13 @@ class Record:
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    opaque: Shape | None = None
+    """If the program does not define its kind: the shape in which it is stored. The values are JSON data then."""
+
+    @property
+    def kind(self) -> str:
+        """The stored name of its class."""
+        return self.opaque.kind if self.opaque is not None else self.cls.__kind__
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +186,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def read_stored(self, ecs_id: UUID) -> StoredVersion:
+        """See `Stored.get_stored`."""
+        ...
+
+    async def move_rows(self, classes: Sequence[type[Entity]]) -> int:
+        """See `Stored.move_rows`; subclasses of the classes are among them."""
+        ...
+
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
         """The version with this id."""
         ...
@@ -220,6 +237,10 @@ class Backend(Protocol):
         """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
         ...
 
+    async def kinds(self) -> set[str]:
+        """The stored names of all classes of which there may be versions."""
+        ...
+
     async def counts(self) -> dict[str, KindCount]:
         """How much of each kind is stored."""
         ...
@@ -245,7 +266,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Protocol):
+class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Stored, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -306,6 +327,9 @@ class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Protocol
         Raises:
             VersionNotFound: No version has this id.
             WrongEntityType: The version is of another class.
+            NewerSchema: It, or something that it holds, was written by newer code.
+            UnknownStoredField: It holds a field of which its class says nothing.
+            UnreadableVersion: It does not fit its class any more.
         """
         ...
 
@@ -338,7 +362,10 @@ class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Protocol
         ...
 
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
-        """The newest version of each lineage of this class or a subclass, newest first."""
+        """The newest version of each lineage of this class or a subclass, newest first.
+
+        With `Entity`, versions of kinds that the program does not define are among them; with `OpaqueEntity`, nothing else.
+        """
         ...
 
     async def matching(self, prefix: str) -> list[VersionInfo]:

@@ -14,9 +14,9 @@ async def blame(backend: Backend, ecs_id: UUID, field: str | None) -> list[Blame
     """See `EntityStorage.blame`."""
     records = await backend.read(ecs_id)
     holder = next(iter(records.values()))
-    names = [each.name for each in plan_of(holder.cls).collections]
+    names = [each.name for each in plan_of(holder.cls).collections] if holder.opaque is None else sorted(holder.members)
     if not names or field not in (None, *names):
-        raise NoSuchCollection(holder.cls.__name__, field, names)
+        raise NoSuchCollection(holder.kind if holder.opaque is not None else holder.cls.__name__, field, names)
     members = holder.members[field or names[0]]
     placements = {each.version.ecs_id: each for each in await backend.placements(members)}
     versions = LineageTree(await backend.lineage(holder.version.lineage_id))

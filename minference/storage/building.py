@@ -12,9 +12,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 
-from minference.ecs.cold import freeze
+from minference.ecs.cold import FrozenDict, FrozenList, freeze
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import EntityPlan
+from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, State
 from minference.ecs.values import dump_json
 from minference.errors import WrongEntityType
@@ -41,21 +42,40 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     """
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
-        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
+        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
     with no_garbage_collection():
         objects = _bare_objects(records)
+        stays_cold = _below_opaque(records)
         for key, record in records.items():
-            _fill(objects[key], record, objects, cold=cold)
+            _fill(objects[key], record, objects, cold=cold or key in stays_cold)
         for entity in objects.values():
             if type(entity).__pydantic_post_init__:
                 entity.model_post_init(None)
         for key, record in records.items():
             entity = objects[key]
-            state = State(ledger, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
+            if cold or key in stays_cold:
+                state = State(ledger, record.version, entity.__dict__, cold=True)
+            else:
+                state = _state(entity, record, records, objects, ledger)
             _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"
     return root
+
+
+def _below_opaque(records: dict[int, Record]) -> set[int]:
+    """The versions of unknown kinds, and those that only hang on them: an edit of one would not be saved with what holds it."""
+    if all(record.opaque is None for record in records.values()):
+        return set()
+    reached: set[int] = set()
+    waiting = [next(iter(records))]
+    while waiting:
+        key = waiting.pop()
+        if key not in reached and (record := records[key]).opaque is None:
+            reached.add(key)
+            waiting += [child for child in record.references.values() if child is not None]
+            waiting += [child for members in record.members.values() for child in members]
+    return records.keys() - reached
 
 
 @contextmanager
@@ -74,8 +94,9 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     """Objects with identity and plain values. Made without validation: the values were validated when they were read."""
     objects: dict[int, Entity] = {}
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
-        cls, version, data = record.cls, record.version, record.values
+        cls, version = record.cls, record.version
         entity = objects[key] = cls.__new__(cls)
+        data = record.values if record.opaque is None else _opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
@@ -107,6 +128,16 @@ def assembled(cls: type[E], values: dict[str, Any]) -> E:
     return entity
 
 
+def _opaque_values(record: Record, shape: Shape) -> dict[str, Any]:
+    """The plain fields of an entity that stands for one of an unknown kind."""
+    sizes = {name: list(record.keys[name]) if name in record.keys else len(members) for name, members in _ordered(record)}
+    return {"kind": shape.kind, "data": freeze(record.values), "collections": freeze(sizes)}
+
+
+def _ordered(record: Record) -> list[tuple[str, list[int]]]:
+    return sorted(record.members.items())
+
+
 @cache
 def _all_fields(cls: type[Entity]) -> set[str]:
     """One set for all objects of a class: it holds every field already, so nothing is ever added to it."""
@@ -114,6 +145,11 @@ def _all_fields(cls: type[Entity]) -> set[str]:
 
 
 def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: bool) -> None:
+    if record.opaque is not None:
+        there = {name: objects[key] for name, key in sorted(record.references.items()) if key is not None}
+        held = [objects[key] for _, members in _ordered(record) for key in members]
+        entity.__dict__.update(references=FrozenDict(there), held=FrozenList(held))
+        return
     plan, data = plan_of(type(entity)), entity.__dict__
     for name, _ in plan.back_references:
         data.setdefault(name, None)

@@ -9,9 +9,9 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
-from minference.ecs.blob_fields import blobs_in
-from minference.ecs.entity import plan_of
+from minference.ecs.blob_fields import blobs_in, blobs_in_data
 from minference.ecs.lineage import CommitInfo
+from minference.ecs.shapes import Shape, shape_of
 from minference.errors import ReadFailed
 from minference.storage.archive import Archive, Outline, Tagged
 from minference.storage.base import Record
@@ -119,34 +119,40 @@ class _Exporter:
         self._lists: OrderedDict[int, dict[str, list[int]]] = OrderedDict()
         self._told: set[str] = set()
         """The hashes of blobs whose bytes are on a line."""
+        self._shapes: dict[Shape, int] = {}
 
     async def lines(self, groups: Sequence[Group]) -> AsyncIterator[str]:
         """A line for each group, after those of the blobs that are new in it."""
         records = await self._archive.records([key for _, keys in groups for key in keys])
         await self._prepare(records)
         for commit, keys in groups:
-            for sha256 in self._new_blobs([records[key] for key in keys]):
+            for sha256 in await self._new_blobs([records[key] for key in keys]):
                 yield write_blob(sha256, (await self._archive.read_blobs([sha256]))[sha256])
-            yield write_commit(commit, [self._version(key, records[key]) for key in keys])
+            named = len(self._shapes)
+            versions = [self._version(key, records[key]) for key in keys]
+            new = {number: shape for shape, number in list(self._shapes.items())[named:]}
+            yield write_commit(commit, new, versions)
         while len(self._lists) > LISTS_KEPT:
             self._lists.popitem(last=False)
 
     async def tags(self, tags: Sequence[Tagged]) -> AsyncIterator[str]:
         """A line for each name."""
-        known = {each.version.id: each.version.ecs_id for each in await self._archive.known(keys=[tag.key for tag in tags])} if tags else {}
+        known = {each.id: each.ecs_id for each in await self._archive.known(keys=[tag.key for tag in tags])} if tags else {}
         for tag in sorted(tags, key=lambda tag: (tag.lineage_id, tag.name)):
             yield write_tag(tag.name, known[tag.key], tag.updated_at)
 
-    def _new_blobs(self, records: Sequence[Record]) -> list[str]:
+    async def _new_blobs(self, records: Sequence[Record]) -> list[str]:
         """Hashes in the order in which the records name them."""
-        named = dict.fromkeys(blob.sha256 for record in records for blob in blobs_in(record.cls, record.values))
+        named = dict.fromkeys(blob.sha256 for record in records if record.opaque is None for blob in blobs_in(record.cls, record.values))
+        guessed = {blob.sha256 for record in records if record.opaque is not None for blob in blobs_in_data(record.values)} - named.keys()
+        named |= dict.fromkeys(sorted(await self._archive.stored_blobs(sorted(guessed)) if guessed else ()))
         new = [sha256 for sha256 in named if sha256 not in self._told]
         self._told.update(new)
         return new
 
     async def _prepare(self, records: dict[int, Record]) -> None:
         """Have at hand the ids of all members, and the lists of all parents that are not among the records."""
-        parents = {parent for key, record in records.items() if plan_of(record.cls).collections and (parent := self._parent(key))}
+        parents = {parent for key, record in records.items() if record.members and (parent := self._parent(key))}
         absent = [parent for parent in parents if parent not in records and parent not in self._lists]
         for key, record in (await self._archive.records(absent)).items() if absent else ():
             if any(record.members.values()):
@@ -157,8 +163,8 @@ class _Exporter:
         missing.update(child for record in records.values() for members in record.members.values() for child in members)
         missing -= self._ids.keys()
         for each in await self._archive.known(keys=sorted(missing)) if missing else ():
-            assert each.version.id is not None, "it is stored"
-            self._ids[each.version.id] = each.version.ecs_id
+            assert each.id is not None, "it is stored"
+            self._ids[each.id] = each.ecs_id
 
     def _parent(self, key: int) -> int | None:
         return self._outline.versions[key].parent
@@ -166,17 +172,22 @@ class _Exporter:
     def _version(self, key: int, record: Record) -> str:
         parent = self._parent(key)
         before = self._lists.get(parent, {}) if parent is not None else {}
-        lists = {name: self._edit(before.get(name, []), members) for name, members in record.members.items()}
+        # Of an unknown kind it may be said nowhere else that a field is a list.
+        unsaid: list[int] | None = None if parent is not None and record.opaque is not None else []
+        lists = {name: self._edit(before.get(name, unsaid), members) for name, members in record.members.items()}
         if any(record.members.values()):
             self._lists[key] = record.members
             self._lists.move_to_end(key)
         references = {name: self._ids[child] for name, child in record.references.items() if child is not None}
-        return write_version(record, references, {name: edit for name, edit in lists.items() if edit is not None})
+        shape = record.opaque if record.opaque is not None else shape_of(record.cls)
+        number = self._shapes.setdefault(shape, len(self._shapes))
+        return write_version(record, number, references, {name: edit for name, edit in lists.items() if edit is not None})
 
-    def _edit(self, old: list[int], new: list[int]) -> tuple[int, list[UUID], int] | None:
+    def _edit(self, before: list[int] | None, new: list[int]) -> tuple[int, list[UUID], int] | None:
         """What of the old members stays at the beginning, what is new, and what stays at the end; `None` if all is the same."""
-        if old == new:
+        if before == new:
             return None
+        old = before or []
         head, tail = 0, 0
         if new[: len(old)] == old:
             head = len(old)

@@ -2,7 +2,9 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
 
     {"format": "minference export", "version": 1}
     {"blob": "<its SHA-256>", "size": 12345, "data": "<base64>"}   # right before the first commit that holds it
-    {"at": ..., "author": ..., "note": ..., "versions": [{"id": ..., "lineage": ..., "parent": ..., "at": ..., "kind": "chat_thread",
+    {"at": ..., "author": ..., "note": ...,
+     "shapes": {"0": {"kind": "chat_thread", "version": 1, "fields": {"name": ["value", "str | None"], ...}}},   # new from here on
+     "versions": [{"id": ..., "lineage": ..., "parent": ..., "at": ..., "kind": "chat_thread", "shape": 0,
         "values": {"name": "sky", ...},                        # every plain value, as JSON of its annotation
         "exact": {"ratio": "NaN"},                             # values that JSON cannot express: what Python's JSON makes of the text
         "references": {"llm_config": "<id of a version>"},     # those that are not null
@@ -11,7 +13,8 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
     {"tag": "main", "version": "<id>", "at": ...}              # after all commits
 
 The first `keep` members of the parent's list come first, then those in `add`, then the parent's last `tail`. Halves of
-surrogate pairs stand as `\udXXX`, whole characters as they are.
+surrogate pairs stand as `\udXXX`, whole characters as they are. A shape says which fields the versions were written with,
+and in which schema version of their class.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from minference.ecs.blobs import Blob
-from minference.ecs.entity import Entity, plan_of
+from minference.ecs.entity import plan_of
+from minference.ecs.fitting import dump_data as dump
 from minference.ecs.lineage import CommitInfo
-from minference.ecs.values import dump_json, has_surrogates, load_json, parse
+from minference.ecs.shapes import Shape, ShapeField, Sort
+from minference.ecs.values import dump_json, has_surrogates, parse
 from minference.errors import InvalidExport
 from minference.storage.base import Record
 from minference.storage.lineages import is_tag_name
@@ -59,6 +64,8 @@ class VersionLine(_Line):
     parent: UUID | None
     at: AwareDatetime
     kind: str
+    shape: int | None = None
+    """The number of a shape on this line or one before."""
     values: dict[str, Any]
     exact: dict[str, str] = Field(default_factory=dict)
     references: dict[str, UUID] = Field(default_factory=dict)
@@ -66,15 +73,25 @@ class VersionLine(_Line):
     keys: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Strings; those with halves of surrogate pairs are none to pydantic."""
 
-    def value(self, cls: type[Entity], field: str) -> Any:
-        """The validated value of one field.
+    def data(self) -> dict[str, Any]:
+        """Every plain value, as JSON data.
 
         Raises:
-            ValidationError: It does not fit.
+            ValueError: One of those in `exact` is no JSON.
         """
-        if field in self.exact:
-            return load_json(cls, field, self.exact[field])
-        return load_json(cls, field, dump(self.values[field]))
+        return self.values | {name: parse(document) for name, document in self.exact.items()}
+
+
+class ShapeLine(_Line):
+    """The shape of some versions that follow."""
+
+    kind: str
+    version: PositiveInt
+    fields: dict[str, tuple[Sort | None, str]]
+
+    def shape(self) -> Shape:
+        """The same as it is known elsewhere."""
+        return Shape(self.kind, self.version, tuple(ShapeField(name, *self.fields[name]) for name in sorted(self.fields)))
 
 
 class CommitLine(_Line):
@@ -83,6 +100,7 @@ class CommitLine(_Line):
     at: AwareDatetime
     author: Any
     note: Any
+    shapes: dict[int, ShapeLine] = Field(default_factory=dict)
     versions: tuple[VersionLine, ...] = Field(min_length=1)
 
     @field_validator("author", "note")
@@ -116,15 +134,12 @@ class TagLine(_Line):
         return tag
 
 
-def dump(value: Any) -> str:
-    """A value as JSON that `parse` reads back exactly, `NaN` and infinities aside."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
-
-
-def write_commit(commit: CommitInfo, versions: Sequence[str]) -> str:
-    """The line of one commit from what `write_version` made."""
-    head = f'{_COMMIT}{_moment(commit.created_at)},"author":{dump(commit.author)},"note":{dump(commit.note)}'
-    return f'{head},"versions":[{",".join(versions)}]}}'
+def write_commit(commit: CommitInfo, shapes: Mapping[int, Shape], versions: Sequence[str]) -> str:
+    """The line of one commit from what `write_version` made; `shapes` are those that no line before has named."""
+    parts = {"at": _moment(commit.created_at), "author": dump(commit.author), "note": dump(commit.note)}
+    if shapes:
+        parts["shapes"] = dump({number: _shape(shape) for number, shape in shapes.items()})
+    return _object(parts | {"versions": f"[{','.join(versions)}]"})
 
 
 _COMMIT = '{"at":'
@@ -149,28 +164,41 @@ def _moment(time: datetime) -> str:
     return dump(time.astimezone(UTC).isoformat())
 
 
-def write_version(record: Record, references: Mapping[str, UUID], lists: Mapping[str, tuple[int, Sequence[UUID], int]]) -> str:
-    """One version as JSON."""
-    version, cls = record.version, record.cls
-    plan = plan_of(cls)
-    documents = {name: dump_json(cls, name, record.values[name]).decode() for name in (*plan.values, *plan.mutable)}
+def _shape(shape: Shape) -> dict[str, Any]:
+    fields = {each.name: [each.sort, each.annotation] for each in shape.fields}
+    return {"kind": shape.kind, "version": shape.version, "fields": fields}
+
+
+def write_version(record: Record, shape: int, references: Mapping[str, UUID], lists: Mapping[str, tuple[int, Sequence[UUID], int]]) -> str:
+    """One version as JSON; `shape` is the number of its shape."""
+    version = record.version
+    documents = _documents(record)
     exact = {name: document for name, document in documents.items() if not _is_strict(document)}
     parts = {
         "id": dump(str(version.ecs_id)),
         "lineage": dump(str(version.lineage_id)),
         "parent": dump(str(record.parent_id) if record.parent_id is not None else None),
         "at": _moment(version.created_at),
-        "kind": dump(cls.__kind__),
+        "kind": dump(record.kind),
+        "shape": dump(shape),
         "values": _object({name: document for name, document in documents.items() if name not in exact}),
     }
-    edits = {name: {"keep": keep, "add": [str(each) for each in add], "tail": tail} for name, (keep, add, tail) in lists.items()}
+    edits = {name: {"keep": keep, "add": [str(each) for each in add], "tail": tail} for name, (keep, add, tail) in sorted(lists.items())}
     others: dict[str, Any] = {
         "exact": exact,
-        "references": {name: str(child) for name, child in references.items()},
+        "references": {name: str(child) for name, child in sorted(references.items())},
         "lists": edits,
         "keys": {name: list(record.keys[name]) for name in sorted(record.keys) if record.keys[name]},
     }
     return _object(parts | {name: dump(part) for name, part in others.items() if part})
+
+
+def _documents(record: Record) -> dict[str, str]:
+    """Every plain value as a JSON document."""
+    if record.opaque is not None:
+        return {name: dump(value) for name, value in sorted(record.values.items())}
+    cls, plan = record.cls, plan_of(record.cls)
+    return {name: dump_json(cls, name, record.values[name]).decode() for name in sorted((*plan.values, *plan.mutable))}
 
 
 def _object(parts: Mapping[str, str]) -> str:
@@ -246,29 +274,3 @@ def _load(line: str, number: int) -> Any:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-
-
-def read_values(line: VersionLine, cls: type[Entity], number: int) -> dict[str, Any]:
-    """Every plain value of a version; a field that the line does not have gets its default.
-
-    Raises:
-        InvalidExport: A value does not fit, or belongs to no field.
-    """
-    plan = plan_of(cls)
-    names = (*plan.values, *plan.mutable)
-    if unknown := (line.values.keys() | line.exact.keys()) - set(names):
-        raise InvalidExport(number, f"{cls.__kind__} has no plain field {', '.join(map(repr, sorted(unknown)))}")
-    values: dict[str, Any] = {}
-    for name in names:
-        try:
-            if name in line.exact or name in line.values:
-                values[name] = line.value(cls, name)
-            elif (field := cls.model_fields[name]).is_required():
-                raise InvalidExport(number, f"version {line.id} of {cls.__kind__} lacks {name!r}")
-            else:
-                values[name] = field.get_default(call_default_factory=True, validated_data=values)
-        except ValidationError as error:
-            raise InvalidExport(number, f"version {line.id} of {cls.__kind__}, field {name!r}: {_first_problem(error)}") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidExport(number, f"version {line.id} of {cls.__kind__}, field {name!r}: {error}") from error
-    return values

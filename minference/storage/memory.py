@@ -13,16 +13,20 @@ from uuid import UUID, uuid4
 
 from minference.ecs.blob_fields import blob_fields
 from minference.ecs.drafts import Draft
-from minference.ecs.entity import Entity, plan_of
+from minference.ecs.entity import Entity, kind_to_class, plan_of
+from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
+from minference.ecs.opaque import OpaqueEntity
+from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.state import Ledger, Version
-from minference.ecs.values import dump_json, load_json
+from minference.ecs.values import dump_json, load_json, parse
 from minference.errors import BlobNotFound, ConfigurationError, StaleVersion, VersionExists, VersionNotFound
-from minference.storage.archive import Archive, Known, Outline, Outlined, Tagged
+from minference.storage.archive import Archive, Outline, Outlined, Tagged
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
+from minference.storage.stored import StoredVersion
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,6 +44,18 @@ class _Row:
     references: dict[str, UUID | None]
     places: dict[str, Place]
     keys: Mapping[str, tuple[str, ...]]
+    opaque: Shape | None
+    """If the program did not define the kind when it was imported: its shape."""
+
+    def data(self) -> dict[str, Any]:
+        """The plain values, as JSON data."""
+        documents = {name: dump_json(self.cls, name, value) for name, value in self.values.items()} | dict(self.json)
+        return {name: parse(document.decode()) for name, document in documents.items()}
+
+    @property
+    def shape(self) -> Shape:
+        """The shape in which it was written."""
+        return self.opaque if self.opaque is not None else shape_of(self.cls)
 
 
 class MemoryBackend:
@@ -129,11 +145,12 @@ class MemoryBackend:
                 run.end = end
         parent = draft.previous.ecs_id if draft.previous else None
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
-        info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit)
-        values = {name: draft.data[name] for name in plan_of(cls).values}
+        kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
+        info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit)
+        values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys)
+        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -153,27 +170,44 @@ class MemoryBackend:
         if ecs_id not in self._rows:
             raise VersionNotFound(ecs_id, self._hint(ecs_id))
         records: dict[int, Record] = {}
-        queue = [ecs_id]
+        queue = [self._keys[ecs_id]]
         while queue:
-            current = queue.pop()
-            key = self._keys[current]
-            if key in records:
-                continue
-            row = self._rows[current]
-            members = {name: self._cells_of(place) for name, place in row.places.items()}
-            records[key] = self._record(row, members)
-            queue.extend(child for child in row.references.values() if child is not None)
-            queue.extend(child for children in members.values() for child in children)
+            key = queue.pop()
+            if key not in records:
+                record = records[key] = self._record(self._by_key[key])
+                queue.extend(child for child in record.references.values() if child is not None)
+                queue.extend(child for children in record.members.values() for child in children)
         return records
 
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
-    def _record(self, row: _Row, members: dict[str, list[UUID]]) -> Record:
-        values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
+    def _record(self, row: _Row) -> Record:
+        members = {name: [self._keys[child] for child in self._cells_of(place)] for name, place in row.places.items()}
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
-        keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}
-        return Record(self._version(row), row.info.parent_id, row.cls, values, references, keyed, row.keys)
+        version, cls = self._version(row), kind_to_class(row.info.kind)
+        if cls is None:
+            there = {name: key for name, key in references.items() if key is not None}
+            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape)
+        if cls is row.cls:
+            values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
+            return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys)
+        return self._fitted(row, cls, Fit(cls, row.shape), references, members)
+
+    def _fitted(self, row: _Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], members: dict[str, list[int]]) -> Record:
+        """The record of a version whose class was defined anew since."""
+        ecs_id, version = row.info.ecs_id, self._version(row)
+        fit.refuse(ecs_id)
+        [values] = fit.values([(ecs_id, row.data())])
+        there = fit.references(ecs_id, {name: key for name, key in references.items() if key is not None})
+        filled = fit.collections(ecs_id, {name: keys for name, keys in members.items() if keys}, row.keys)
+        fields = plan_of(cls).collections
+        names = fit.named(ecs_id, {name: keys for name, keys in row.keys.items() if keys}, filled)
+        for name, place in fit.named(ecs_id, {name: row.places[name] for name in members if members[name]}, filled).items():
+            version.places.setdefault(name, place)
+        held = {field.name: filled.get(field.name, []) for field in fields}
+        keyed = {field.name: names.get(field.name, ()) for field in fields if field.shape is dict}
+        return Record(version, row.info.parent_id, cls, values, there, held, keyed)
 
     def _version(self, row: _Row) -> Version:
         info, key = row.info, self._keys[row.info.ecs_id]
@@ -185,6 +219,19 @@ class MemoryBackend:
 
     def _cells_of(self, place: Place) -> list[UUID]:
         return [child for span in place.spans for child in self._cells[span.run][span.start : span.start + span.length]]
+
+    async def read_stored(self, ecs_id: UUID) -> StoredVersion:
+        """See `Backend.read_stored`."""
+        row = self._rows.get(ecs_id)
+        if row is None:
+            raise VersionNotFound(ecs_id)
+        references = {name: child for name, child in row.references.items() if child is not None}
+        members = {name: tuple(self._cells_of(place)) for name, place in row.places.items()}
+        return StoredVersion(row.info, row.shape.version, row.data(), references, members, row.keys)
+
+    async def move_rows(self, classes: Sequence[type[Entity]]) -> int:  # noqa: ARG002 - there are no tables
+        """See `Backend.move_rows`."""
+        return 0
 
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
         """See `Backend.find`."""
@@ -228,6 +275,10 @@ class MemoryBackend:
         infos = [self._rows[self._ledger.versions[key].ecs_id].info for key in keys]
         return [Placement(info, frozenset(self._placers[info.lineage_id])) for info in infos]
 
+    async def kinds(self) -> set[str]:
+        """See `Backend.kinds`."""
+        return {row.info.kind for row in self._rows.values()}
+
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""
         versions = Counter(row.info.kind for row in self._rows.values())
@@ -253,7 +304,7 @@ class MemoryBackend:
             raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
         found: dict[UUID, _Row] = {}
         for row in self._rows.values():
-            if words and row.cls in classes and (held := row.values[field]) and set(words) <= set(words_of(held)):
+            if words and kind_to_class(row.info.kind) in classes and (held := row.values.get(field)) and set(words) <= set(words_of(held)):
                 newest = found.setdefault(row.info.lineage_id, row)
                 if (row.info.created_at, self._keys[row.info.ecs_id]) > (newest.info.created_at, self._keys[newest.info.ecs_id]):
                     found[row.info.lineage_id] = row
@@ -294,7 +345,7 @@ class MemoryBackend:
         held = {child for child in row.references.values() if child is not None}
         parent = self._rows[row.info.parent_id] if row.info.parent_id is not None else None
         for name, place in row.places.items():
-            before = {span.run: span for span in parent.places[name].spans} if parent is not None else {}
+            before = {span.run: span for span in parent.places.get(name, EMPTY).spans} if parent is not None else {}
             for span in place.spans:
                 known = before.get(span.run)
                 begin = known.start + known.length if known is not None and known.start <= span.start else span.start
@@ -303,15 +354,12 @@ class MemoryBackend:
 
     async def records(self, keys: Sequence[int]) -> dict[int, Record]:
         """See `Archive.records`."""
-        return {key: self._whole(self._by_key[key]) for key in keys}
+        return {key: self._record(self._by_key[key]) for key in keys}
 
-    def _whole(self, row: _Row) -> Record:
-        return self._record(row, {name: self._cells_of(place) for name, place in row.places.items()})
-
-    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
+    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """See `Archive.known`."""
         found = [*(self._rows[each] for each in ids if each in self._rows), *(self._by_key[key] for key in keys if key in self._by_key)]
-        return [Known(self._version(row), row.cls) for row in found]
+        return [self._version(row) for row in found]
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""

@@ -48,12 +48,13 @@ class Portable(Protocol):
         A header, then one line for each commit, after all that it builds on; the same content gives the same lines, whatever
         the backend. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values, tags. The bytes of
         blobs are lines of their own, each once. What is saved meanwhile is not in it. Content is read a few hundred versions
-        at a time, and one blob.
+        at a time, and one blob. Versions in older shapes are exported as their class reads
+        them now, those of kinds that the program does not define as they are stored.
 
         Raises:
             VersionNotFound: One of the ids is that of no lineage.
             BlobNotFound: The bytes of a blob are gone.
-            UnknownKind: The program has not defined the class of a version.
+            UnknownKind: The program has defined neither the class of a version nor its table, nor was noted where it is.
         """
         ...
 
@@ -65,11 +66,13 @@ class Portable(Protocol):
         """Add what an export holds and the storage has not; what it has is left alone, so importing again changes nothing.
 
         Each commit is written whole or not at all, with the bytes that it brings. If a line is refused, the commits before it
-        stay. Tags are set when all commits are there; a tag that names another version here is never moved: `kept_tags` says so.
+        stay. Tags are set when all commits are there; a tag that names another version here is never moved: `kept_tags` says so. Versions
+        from an older program are brought into the present shape of their class; those of kinds that this program does not define
+        are kept as they are.
 
         Raises:
-            InvalidExport: A line is not what an export holds; the message says which, and why.
-            UnknownKind: The program has not defined the class of a version.
+            InvalidExport: A line is not what an export holds, or does not fit; the message says which, and why.
+            NewerSchema: A version was written by newer code than this program's.
             WriteFailed: The database refused.
         """
         ...

@@ -14,7 +14,7 @@ from minference.ecs.blob_fields import blobs_below
 from minference.ecs.blobs import Blob
 from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
-from minference.ecs.entity import Entity
+from minference.ecs.entity import Entity, kind_to_class, kinds_of
 from minference.ecs.identity import utc_now
 from minference.ecs.lineage import Blame, LineageTree, StorageStatus, VersionInfo
 from minference.ecs.merge import MergeResult
@@ -44,6 +44,7 @@ from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
+from minference.storage.stored import StoredVersion
 from minference.storage.transfer import export_to, import_from, import_lines
 
 if TYPE_CHECKING:
@@ -171,7 +172,20 @@ class VersionedStorage(EntityStorage):
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
         """See `EntityStorage.list_by_type`."""
         await self._settle()
-        return await self._backend.heads_of_kinds(sorted({each.__kind__ for each in _with_subclasses(cls)}))
+        kinds = {kind for each in _with_subclasses(cls) for kind in kinds_of(each)}
+        if cls is Entity or cls.__opaque__:
+            kinds |= {kind for kind in await self._backend.kinds() if kind_to_class(kind) is None}
+        return await self._backend.heads_of_kinds(sorted(kinds))
+
+    async def get_stored(self, ecs_id: UUID) -> StoredVersion:
+        """See `Stored.get_stored`."""
+        await self._settle()
+        return await self._backend.read_stored(ecs_id)
+
+    async def move_rows(self, cls: type[Entity], *more: type[Entity]) -> int:
+        """See `Stored.move_rows`."""
+        await self._settle()
+        return await self._backend.move_rows(list(dict.fromkeys(each for one in (cls, *more) for each in _with_subclasses(one))))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `EntityStorage.matching`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.values import dump_json
@@ -33,7 +34,7 @@ class RawDatabase:
     def insert_and_select(self, mapping: Mapping, rows: Rows, ids: Sequence[int]) -> Loaded:
         """What is loaded after the rows were inserted. Nothing stays."""
         results = self._runner.run(self._execute(mapping, rows, ids))
-        return mapping.decode(self.dialect, results)
+        return mapping.decode(self.dialect, results, lambda key: UUID(int=key))
 
     async def _execute(self, mapping: Mapping, rows: Rows, ids: Sequence[int]) -> list[list[Any]]:
         connection = await self._engine.raw_connection()

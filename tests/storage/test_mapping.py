@@ -177,12 +177,15 @@ def test_a_stored_field_that_the_class_has_not_is_an_error(database: RawDatabase
     [(insert, row)] = rows_of(mapping, Older(kept="k"), database)
     with pytest.raises(UnknownStoredField) as caught:
         database.insert_and_select(mapping, [(insert, _with_packed(mapping, row, document))], [1])
-    assert (caught.value.kind, caught.value.fields) == ("test_mapping_evolving", ("gone",))
+    assert (caught.value.kind, caught.value.ecs_id, caught.value.fields) == ("test_mapping_evolving", UUID(int=1), ("gone",))
 
 
 @pytest.mark.parametrize(
     ("document", "reason"),
-    [("{}", "field 'kept' is required and was not stored"), ('{"kept":"k","added":"many"}', "added: Input should be a valid integer")],
+    [
+        ("{}", "field 'kept': it is required, and was not there"),
+        ('{"kept":"k","added":"many"}', "'added': Input should be a valid integer"),
+    ],
 )
 def test_a_stored_value_that_does_not_fit_the_class_is_named(database: RawDatabase, document: str, reason: str) -> None:
     mapping = mapping_for(Older)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapped, mapped_column
 
 from minference.ecs.entity import Entity
-from minference.errors import ConfigurationError, DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase
+from minference.errors import ConfigurationError, DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, VERSION_TABLE
 from minference.storage.sql.opening import Migrate, open_database
@@ -91,7 +91,7 @@ asyncio.run(main())
 async def test_tables_of_the_application_are_created_when_they_are_missing(engine: AsyncEngine) -> None:
     await open_database(engine)
     await _execute(engine, "DROP TABLE test_opening_boat")
-    with pytest.raises(DatabaseUnreadable, match="lacks the tables test_opening_boat"):
+    with pytest.raises(OutdatedTables, match=r"it lacks the table test_opening_boat; .*open it once with migrate='auto'"):
         await open_database(engine, migrate="check")
     await open_database(engine)
     assert "test_opening_boat" in await _tables(engine)
@@ -110,9 +110,9 @@ async def test_an_empty_database_stays_empty_unless_it_may_be_created(engine: As
 
 async def test_an_older_database_is_named_and_left_alone_when_checking(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     await open_database(engine)
-    monkeypatch.setattr("minference.storage.sql.opening.HEAD", "0002")
-    monkeypatch.setattr("minference.storage.sql.opening.REVISIONS", (HEAD, "0002"))
-    with pytest.raises(OutdatedDatabase, match=f"revision is '{HEAD}' and this minference needs '0002'; run `minference db upgrade`"):
+    monkeypatch.setattr("minference.storage.sql.opening.HEAD", "9998")
+    monkeypatch.setattr("minference.storage.sql.opening.REVISIONS", (HEAD, "9998"))
+    with pytest.raises(OutdatedDatabase, match=f"revision is '{HEAD}' and this minference needs '9998'; run `minference db upgrade`"):
         await open_database(engine, migrate="check")
     assert isinstance(await open_database(engine, migrate="off"), UUID)
 

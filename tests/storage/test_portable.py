@@ -17,9 +17,9 @@ from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.errors import InvalidExport, UnknownKind, VersionNotFound, WriteFailed
+from minference.errors import InvalidExport, VersionNotFound, WriteFailed
 from minference.storage.base import EntityStorage
-from minference.storage.importing import LineReader
+from minference.storage.line_reader import LineReader
 from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
 from minference.storage.portable import Imported
@@ -329,11 +329,15 @@ async def test_what_is_no_export_is_refused(storage: EntityStorage, header: str,
         await storage.import_lines([header])
 
 
-async def test_a_kind_that_the_program_does_not_know_is_named(storage: EntityStorage) -> None:
-    await storage.register(Piece())
+async def test_a_kind_that_the_program_does_not_know_is_kept_as_it_is(storage: EntityStorage, other: EntityStorage) -> None:
+    root = Piece(name="r", ratio=float("nan"), items=[Piece(name="i")])
+    await storage.register(root)
+    root.named = {"\ud83d": root, "b": root.items[0]}
+    await storage.register(root)
     lines = [line.replace("portable_piece", "portable_nobody") for line in await exported(storage)]
-    with pytest.raises(UnknownKind, match="portable_nobody"):
-        await storage.import_lines(lines)
+    await other.import_lines(lines)
+    assert await exported(other) == lines
+    assert {finding.rule for finding in await other.check()} == {"known kinds"}
 
 
 def test_a_list_cannot_keep_more_than_there_was() -> None:

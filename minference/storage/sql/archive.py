@@ -11,16 +11,19 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import kind_to_class
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Version
-from minference.storage.archive import Known, Outline, Outlined, Tagged
+from minference.storage.archive import Outline, Outlined, Tagged
 from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
 from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.kinds import Revision
+from minference.storage.sql.layout import layout_of
+from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import among_ids, quoted
-from minference.storage.sql.reader import VERSION_ROWS, VERSIONS, Reader
+from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import encode_time
 
@@ -109,18 +112,15 @@ class ArchiveReader(Reader):
 
     async def _edges(self, fetch: Fetch, rows: Rows) -> list[tuple[int, int]]:
         """Who holds whom, of the owners in these rows."""
-        classes: dict[type[Entity], list[int]] = {}
+        places: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         for row in rows:
-            classes.setdefault(await self._kinds.class_of(row[4]), []).append(row[0])
+            for place in _reference_columns(await self._kinds.revision(row[4])):
+                places.setdefault(place, []).append(row[0])
         keys = [row[0] for row in rows]
         found = await self._select(fetch, "SELECT owner_id, child_id FROM run_item WHERE owner_id {among}", keys)
         found += await self._select(fetch, "SELECT owner_id, child_id FROM entity_link WHERE owner_id {among}", keys)
-        for cls, owners in classes.items():
-            mapping = mapping_for(cls)
-            if not mapping.references:
-                continue
-            columns = ", ".join(map(quoted, mapping.references.values()))
-            sql = f"SELECT id, {columns} FROM {quoted(mapping.table.name)} WHERE id {{among}}"
+        for (table, names), owners in places.items():
+            sql = f"SELECT id, {', '.join(map(quoted, names))} FROM {quoted(table)} WHERE id {{among}}"
             for owner, *children in await self._select(fetch, sql, owners):
                 found.extend((owner, child) for child in children if child is not None)
         return [(owner, child) for owner, child in found]
@@ -145,7 +145,7 @@ class ArchiveReader(Reader):
             span.run.end = max(span.run.end, span.start + span.length)
         return [self.runs.slice(span) for span in spans]
 
-    async def known(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Known]:
+    async def known(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Version]:
         """See `Archive.known`."""
         async with self._driver.reading() as fetch:
             rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
@@ -155,12 +155,12 @@ class ArchiveReader(Reader):
                 rows += await fetch(
                     f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids])
                 )
-        found: list[Known] = []
-        for key, ecs_id, lineage_id, _, kind_id, created_at in VERSION_ROWS.validate_python(rows):
+        found: list[Version] = []
+        for key, ecs_id, lineage_id, _, _, created_at in VERSION_ROWS.validate_python(rows):
             version = self._ledger.versions.get(key)
             if version is None:
                 version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-            found.append(Known(version, await self._kinds.class_of(kind_id)))
+            found.append(version)
         return found
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
@@ -181,6 +181,14 @@ class ArchiveReader(Reader):
         """See `Archive.read_blobs`."""
         async with self._driver.reading() as fetch:
             return await read_blobs(fetch, self._dialect, hashes)
+
+
+def _reference_columns(revision: Revision) -> list[tuple[str, tuple[str, ...]]]:
+    """Tables in which versions of a revision may be, and the columns there that refer to others."""
+    cls = kind_to_class(revision.kind)
+    now = layout_of(mapping_for(cls)) if cls is not None else None
+    layouts = [layout for layout in (now, revision.layout) if layout is not None and layout.references]
+    return list({layout.table: (layout.table, tuple(layout.references.values())) for layout in reversed(layouts)}.values())
 
 
 class SqlArchive:
@@ -207,7 +215,7 @@ class SqlArchive:
         """See `Archive.records`."""
         return await self._read(lambda reader: reader.records(keys))
 
-    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
+    async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """See `Archive.known`."""
         return await self._read(lambda reader: reader.known(ids, keys))
 

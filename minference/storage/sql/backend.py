@@ -24,12 +24,15 @@ from minference.storage.sql.dialects import Permanent, Transient, diagnose, dial
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
+from minference.storage.sql.moving import RowMover
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.searching import search
 from minference.storage.sql.sessions import ReadOnlySessions
+from minference.storage.sql.stored import StoredReader
 from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
+from minference.storage.stored import StoredVersion
 
 T = TypeVar("T")
 
@@ -97,6 +100,17 @@ class SqlBackend:
         """See `Backend.read`."""
         return await self._ask(lambda reader: reader.read(ecs_id))
 
+    async def read_stored(self, ecs_id: UUID) -> StoredVersion:
+        """See `Backend.read_stored`."""
+        return await self._ask(lambda reader: StoredReader(*reader.parts).read_stored(ecs_id))
+
+    async def move_rows(self, classes: Sequence[type[Entity]]) -> int:
+        """See `Backend.move_rows`."""
+        if self._reader is None:
+            raise StorageClosed(self.url)
+        driver, _, kinds = self._reader.parts
+        return await RowMover(self._ask, driver, kinds).move(classes)
+
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
         """See `Backend.find`."""
         return await self._ask(lambda reader: reader.find(ecs_id))
@@ -133,6 +147,10 @@ class SqlBackend:
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """See `Backend.placements`."""
         return await self._ask(lambda reader: reader.placements(keys))
+
+    async def kinds(self) -> set[str]:
+        """See `Backend.kinds`."""
+        return await self._ask(lambda reader: reader.kinds())
 
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft
-from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import BlobNotFound, StaleVersion
 from minference.storage.base import Branch, Commit, Unit
 from minference.storage.sequences import EMPTY, OPEN, Place, Run, place_edit
 from minference.storage.sql.driver import Statement
+from minference.storage.sql.kinds import Form
+from minference.storage.sql.layout import mapping_of_shape
 from minference.storage.sql.mapping import TableInsert, insert_order
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.schema import EntityBlob, EntityCommit, EntityVersion, RunItem, SequenceSpan, StoredBlob
@@ -37,7 +38,7 @@ INSERT_HOLD = _insert_into(EntityBlob, "owner_id", "sha256")
 class Batch:
     """The rows of some units. Nothing outside of it changes until `settle`, but for the places of the new versions."""
 
-    def __init__(self, dialect: DialectName, kinds: dict[type[Entity], int], new_id: Callable[[], int]) -> None:
+    def __init__(self, dialect: DialectName, kinds: Mapping[Form, int], new_id: Callable[[], int]) -> None:
         self._dialect = dialect
         self._kinds = kinds
         self._new_id = new_id
@@ -81,7 +82,7 @@ class Batch:
             self._children[previous] = (number + 1, version.ecs_id)
         ecs_id, lineage_id = self._encode_uuid(version.ecs_id), self._encode_uuid(version.lineage_id)
         parent = _key(previous) if previous is not None else None
-        kind, created_at = self._kinds[type(draft.entity)], self._encode_time(version.created_at)
+        kind, created_at = self._kinds[draft.form], self._encode_time(version.created_at)
         self._rows[INSERT_VERSION].append((version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at))
         if previous is None or not number:
             return None
@@ -99,7 +100,7 @@ class Batch:
             if placed.new_sequence:
                 self._rows.setdefault(INSERT_SPAN, []).extend(_span_rows(placed.place))
         references = {name: _key(child) if child is not None else None for name, child in draft.references.items()}
-        mapping = mapping_for(type(draft.entity))
+        mapping = mapping_for(type(draft.entity)) if draft.opaque is None else mapping_of_shape(draft.opaque)
         assert version.id is not None, "keys are given out before values are laid out"
         values = draft.data if mapping.conversion is None else {**draft.data, **_identity(draft)}
         for insert, row in mapping.encode(self._dialect, version.id, values, draft.json, references, places, draft.keys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -49,12 +50,13 @@ class CheckReader(ArchiveReader):
                 for column in table.columns:
                     findings += await self._references(fetch, table, column)
             for rule in RULES:
-                findings += _told(rule.name, rule.text, await fetch(rule.sql))
+                rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
+                findings += _told(rule.name, rule.text, rows)
             classes, unknown = await self._classes(fetch)
             findings += unknown
             rowless: set[int] = set()
             for mapping, kinds in _by_mapping(classes).items():
-                found, lost = await self._rows(fetch, mapping, kinds)
+                found, lost = await self._rows(fetch, mapping, kinds, tables)
                 findings += found
                 rowless |= lost
             findings += await self._sequences(fetch, classes.values())
@@ -123,12 +125,13 @@ class CheckReader(ArchiveReader):
         text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module first"
         return classes, _told("known kinds", text, unknown)
 
-    async def _rows(self, fetch: Fetch, mapping: Mapping, kinds: Sequence[int]) -> tuple[list[Finding], set[int]]:
-        """Versions without a row in their table, with a row that says something else, and rows of what is no such version."""
+    async def _rows(self, fetch: Fetch, mapping: Mapping, kinds: Sequence[int], tables: Collection[str]) -> tuple[list[Finding], set[int]]:
+        """Versions without a row in any table in which they may be, and those whose row in the class's table says something else."""
         table, among = quoted(mapping.table.name), ", ".join(map(str, kinds))
-        without = f"""
-            SELECT v.ecs_id, v.id FROM entity_version v
-            WHERE v.kind_id IN ({among}) AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.id = v.id)"""
+        layouts = [(await self._kinds.revision(kind)).layout for kind in kinds]
+        places = {mapping.table.name, GENERIC, *(layout.table for layout in layouts if layout is not None)} & set(tables)
+        nowhere = " AND ".join(f"NOT EXISTS (SELECT 1 FROM {quoted(each)} t WHERE t.id = v.id)" for each in sorted(places))
+        without = f"SELECT v.ecs_id, v.id FROM entity_version v WHERE v.kind_id IN ({among}) AND {nowhere}"
         lost = await fetch(without)
         findings = _told("rows of versions", f"version {{0}} has no row in {mapping.table.name}", lost)
         for column, value in mapping.constants.items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
+from uuid import UUID
 
 from sqlalchemy import Column
 
@@ -91,19 +92,20 @@ class Conversion(ABC):
                 raise LossyConversion(self.model.__name__, self.cls.__kind__, name, data[name], given_back.get(name))
         return cells
 
-    def values(self, dialect: DialectName, rows: Sequence[Cells]) -> list[Values]:
-        """What the model makes of the cells of some versions.
+    def values(self, dialect: DialectName, ecs_id: UUID, cells: Cells) -> Values:
+        """What the model makes of the cells of one version.
 
         Raises:
             UnreadableVersion: The model raised.
         """
         with nothing_recorded():
             try:
-                return [self._decode(dialect, cells) for cells in rows]
+                return self._decode(dialect, cells)
             except StorageError:
                 raise
             except Exception as error:
-                raise UnreadableVersion(self.cls.__kind__, f"{self.model.__name__} raised {type(error).__name__}: {error}") from error
+                reason = f"{self.model.__name__} raised {type(error).__name__}: {error}"
+                raise UnreadableVersion(self.cls.__kind__, ecs_id, None, reason) from error
 
     @property
     def _needed(self) -> tuple[str, ...]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from pydantic import Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from minference.ecs.entity import Entity
-from minference.ecs.values import load_json, parse, stored_config, stored_type
+from minference.ecs.fitting import add_defaults, dump_data, load_value, misfit
+from minference.ecs.values import parse, stored_config, stored_type
 from minference.errors import UnknownStoredField, UnreadableVersion
 from minference.storage.sql.types import MARKER, Kind, unescape_json, unescape_text
+
+NameOf = Callable[[int], UUID | None]
+"""The id of the version in a row, by the row's number: for errors."""
 
 _PACKED = "*"
 _JSON: Any = Json
@@ -48,27 +52,34 @@ class Decoder:
         self._cls = cls
         self._kinds = {**kinds, _PACKED: Kind.json} if has_packed_cell else dict(kinds)
         self._packed = tuple(packed)
+        self._fields = (*kinds, *packed)
 
-    def values(self, columns: Sequence[Sequence[Any]], *, times_are_text: bool) -> list[dict[str, Any]]:
-        """The values of each row; there is at least one.
+    def values(
+        self, columns: Sequence[Sequence[Any]], count: int, name_of: NameOf, *, times_are_text: bool, absent: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """The values of each of `count` rows. The fields in `absent` get their defaults, whatever is in their columns.
 
         Raises:
             UnknownStoredField: A row holds a field that the class has not.
             UnreadableVersion: A row does not fit the class.
         """
         found = {
-            name: self._column(name, kind, column, times_are_text=times_are_text)
+            name: self._column(name, kind, column, name_of, times_are_text=times_are_text)
             for (name, kind), column in zip(self._kinds.items(), columns, strict=True)
+            if name not in absent
         }
         packed = found.pop(_PACKED, None)
         names = tuple(found)
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*found.values(), strict=True)] if found else [{} for _ in packed or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*found.values(), strict=True)] if found else [{} for _ in range(count)]
         if self._packed:
             for row, values in zip(rows, packed or (), strict=True):
-                self._unpack(row, values or {})
+                row.update(values or {})
+        for number, row in enumerate(rows):
+            if len(row) < len(self._fields):
+                add_defaults(self._cls, self._fields, name_of(number), row)
         return rows
 
-    def _column(self, name: str, kind: Kind, cells: Sequence[Any], *, times_are_text: bool) -> list[Any]:
+    def _column(self, name: str, kind: Kind, cells: Sequence[Any], name_of: NameOf, *, times_are_text: bool) -> list[Any]:
         """Validated values of one column."""
         escaped: dict[int, str] = {}
         if kind is Kind.time and times_are_text:
@@ -80,10 +91,10 @@ class Decoder:
             cells = [None if i in escaped else cell for i, cell in enumerate(cells)]
         try:
             found = self._adapters[name].validate_python(cells, strict=False, by_alias=False, by_name=True)
-            for index, document in escaped.items():
-                found[index] = self._load_escaped(name, document)
         except ValidationError as error:
-            raise self._explained(name, error) from error
+            raise self._explained(name, name_of, error) from error
+        for index, document in escaped.items():
+            found[index] = self._load_escaped(name, name_of(index), document)
         return found
 
     @cached_property
@@ -100,38 +111,24 @@ class Decoder:
         packed_type.__pydantic_config__ = {**stored_config(self._cls), "extra": "forbid"}
         return packed_type
 
-    def _load_escaped(self, name: str, document: str) -> Any:
+    def _load_escaped(self, name: str, ecs_id: UUID | None, document: str) -> Any:
         if name != _PACKED:
-            return load_json(self._cls, name, document)
+            return load_value(self._cls, name, ecs_id, document)
         parts = parse(document)
         if unknown := parts.keys() - set(self._packed):
-            raise UnknownStoredField(self._cls.__kind__, sorted(unknown))
-        return {part: load_json(self._cls, part, _redump(value)) for part, value in parts.items()}
+            raise UnknownStoredField(self._cls.__kind__, ecs_id, sorted(unknown))
+        return {part: load_value(self._cls, part, ecs_id, dump_data(value)) for part, value in parts.items()}
 
-    def _unpack(self, row: dict[str, Any], values: dict[str, Any]) -> None:
-        row.update(values)
-        for name in self._packed:
-            if name not in row:
-                row[name] = self._default(name, row)
-
-    def _default(self, name: str, values: dict[str, Any]) -> Any:
-        field = self._cls.model_fields[name]
-        if field.is_required():
-            raise UnreadableVersion(self._cls.__kind__, f"field {name!r} is required and was not stored: give it a default")
-        return field.get_default(call_default_factory=True, validated_data=values)
-
-    def _explained(self, name: str, error: ValidationError) -> UnknownStoredField | UnreadableVersion:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        unknown = sorted({str(problem["loc"][-1]) for problem in problems if problem["type"] == "extra_forbidden"})
-        if unknown and name == _PACKED:
-            return UnknownStoredField(self._cls.__kind__, unknown)
-        place = [*([] if name == _PACKED else [name]), *(str(part) for part in problems[0]["loc"][1:])]
-        return UnreadableVersion(self._cls.__kind__, f"{'.'.join(place)}: {problems[0]['msg']}")
+    def _explained(self, name: str, name_of: NameOf, error: ValidationError) -> UnknownStoredField | UnreadableVersion:
+        (row, *place), reason = misfit(error)
+        ecs_id = name_of(int(row))
+        if name == _PACKED:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            unknown = {each["loc"][-1] for each in problems if each["type"] == "extra_forbidden" and each["loc"][0] == int(row)}
+            if unknown:
+                return UnknownStoredField(self._cls.__kind__, ecs_id, sorted(map(str, unknown)))
+        return UnreadableVersion(self._cls.__kind__, ecs_id, ".".join(place if name == _PACKED else [name, *place]), reason)
 
 
 def _is_any_marked(cells: Sequence[str | None]) -> bool:
     return MARKER in "".join(filter(None, cells))
-
-
-def _redump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()

@@ -127,6 +127,11 @@ _CONSTRAINTS = {
 }
 """What a violation means, by name of the constraint (PostgreSQL) or of its columns (SQLite)."""
 
+_LOST_REFERENCE = (
+    "a reference leads to a row that is not in the table it names. If its class was given that table later, "
+    "call `storage.move_rows` for it first"
+)
+
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
 """Beginnings of SQLSTATEs: connection lost, serialization and deadlocks, shutdown and start, too many connections, locked."""
@@ -164,6 +169,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
         return Transient("the database is locked by another process")
     if primary == sqlite3.SQLITE_FULL:
         return Permanent("the disk is full")
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return Permanent(_LOST_REFERENCE)
     return Permanent(f"{type(error).__name__}: {message}")
 
 
@@ -173,6 +180,8 @@ def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
         return conflict
     if state.startswith(_BUSY_STATES):
         return Transient(f"{type(error).__name__}: {error}")
+    if state == "23503":
+        return Permanent(f"{_LOST_REFERENCE} ({error})")
     if state == "53100":
         return Permanent("the disk of the database server is full")
     return Permanent(f"{type(error).__name__}: {error}")

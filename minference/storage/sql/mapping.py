@@ -17,16 +17,18 @@ converted and validated in bulk by pydantic.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
+from uuid import UUID
 
 from pydantic_core import to_json
 from sqlalchemy import Column, Table
 
 from minference.ecs.entity import Entity
+from minference.ecs.fitting import add_defaults
 from minference.ecs.values import dump_json, parse
 from minference.errors import UnknownStoredField, UnstorableValue
 from minference.storage.sql.converting import Conversion
@@ -185,8 +187,12 @@ class Mapping:
         """Statements for the bare driver that read everything there is of some versions; each takes `id_parameter`."""
         return self._selects[dialect]
 
-    def decode(self, dialect: DialectName, results: Sequence[Sequence[Row]]) -> Loaded:
-        """What the results of `selects` mean.
+    def decode(
+        self, dialect: DialectName, results: Sequence[Sequence[Row]], name_of: Callable[[int], UUID], absent: Collection[str] = ()
+    ) -> Loaded:
+        """What the results of `selects` mean; `name_of` gives the id of a version by its key, for errors.
+
+        The versions were written without the fields in `absent`, which get their defaults, or hold nothing.
 
         Raises:
             UnknownStoredField: A version holds a field that the class has not.
@@ -200,26 +206,38 @@ class Mapping:
         cells = [next(columns) for _ in self.values]
         converted = [next(columns) for _ in self.conversion.columns] if self.conversion is not None else []
         cells += [next(columns)] if self.packed_column is not None else []
+
+        def name_of_row(number: int) -> UUID:
+            return name_of(ids[number])
+
         loaded = Loaded(
             ids,
-            self._decoder.values(cells, times_are_text=dialect == "sqlite") if cells else [{} for _ in ids],
+            self._decoder.values(cells, len(ids), name_of_row, times_are_text=dialect == "sqlite", absent=absent),
             _rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
             [{} for _ in ids],
             [{} for _ in ids],
         )
         for field, (_, _, keys_column) in self.collections.items():
             for places, place in zip(loaded.sequences, zip(next(columns), next(columns), strict=True), strict=True):
-                places[field] = place
+                places[field] = place if field not in absent else (None, 0)
             if keys_column is not None:
                 for names, stored in zip(loaded.keys, next(columns), strict=True):
-                    names[field] = _load_keys(stored)
+                    names[field] = load_keys(stored) if field not in absent else ()
         if self.conversion is not None:
-            found = self.conversion.values(dialect, list(zip(*converted, strict=True)) or [()] * len(ids))
-            for values, more in zip(loaded.values, found, strict=True):
-                values.update(more)
+            rows_of_model = list(zip(*converted, strict=True)) or [()] * len(ids)
+            for number, cells_of_row in enumerate(rows_of_model):
+                self._convert(dialect, name_of_row(number), cells_of_row, absent, loaded.values[number])
         if self._has_loose_fields:
-            self._attach_loose(loaded, results[1], results[2])
+            self._attach_loose(loaded, results[1], results[2], name_of)
         return loaded
+
+    def _convert(self, dialect: DialectName, ecs_id: UUID, cells: Sequence[Any], absent: Collection[str], values: dict[str, Any]) -> None:
+        """Add the values that the model of the table makes of its columns; of fields that are absent, the defaults."""
+        assert self.conversion is not None, "asked before"
+        if not set(self.conversion.fields) <= set(absent):
+            found = self.conversion.values(dialect, ecs_id, cells)
+            values.update((name, value) for name, value in found.items() if name not in absent)
+        add_defaults(self.cls, self.conversion.fields, ecs_id, values)
 
     @cached_property
     def _data_columns(self) -> tuple[str, ...]:
@@ -307,10 +325,11 @@ class Mapping:
         kinds = {value.field: value.kind for value in self.values}
         return Decoder(self.cls, kinds, self.packed, has_packed_cell=self.packed_column is not None)
 
-    def _attach_loose(self, loaded: Loaded, links: Sequence[Row], sequences: Sequence[Row]) -> None:
+    def _attach_loose(self, loaded: Loaded, links: Sequence[Row], sequences: Sequence[Row], name_of: Callable[[int], UUID]) -> None:
         unknown = {row[1] for row in links} - set(self.links) | {row[1] for row in sequences} - set(self.sequences)
         if unknown:
-            raise UnknownStoredField(self.cls.__kind__, sorted(unknown))
+            owner = next(row[0] for row in (*links, *sequences) if row[1] in unknown)
+            raise UnknownStoredField(self.cls.__kind__, name_of(owner), sorted(unknown))
         index = {key: i for i, key in enumerate(loaded.ids)}
         for references in loaded.references:
             references.update(dict.fromkeys(self.links))
@@ -321,7 +340,7 @@ class Mapping:
         for owner, field, sequence, length, keys in sequences:
             loaded.sequences[index[owner]][field] = (sequence, length)
             if keys is not None:
-                loaded.keys[index[owner]][field] = _load_keys(keys)
+                loaded.keys[index[owner]][field] = load_keys(keys)
         for names in loaded.keys:
             for field in self.keyed - names.keys():
                 names[field] = ()
@@ -342,5 +361,5 @@ def _dump_keys(keys: Sequence[str]) -> str:
     return escape_json(json.dumps(list(keys), ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
-def _load_keys(stored: str) -> tuple[str, ...]:
+def load_keys(stored: str) -> tuple[str, ...]:
     return tuple(parse(unescape_json(stored)))

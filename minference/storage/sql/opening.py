@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,11 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase
+from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
 from minference.storage.modules import table_modules
+from minference.storage.sql.declared import do, work_for
 from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of
-from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
-from minference.storage.sql.schema import Base
+from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 
 Migrate = Literal["auto", "check", "off"]
 """What to do with tables of an older minference: bring them up to date, refuse, or trust them."""
@@ -37,6 +38,8 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         ForeignDatabase: It holds tables of another application.
         NewerDatabase: A newer minference has upgraded it.
         OutdatedDatabase: It is empty or older, and `migrate` forbids to change that.
+        OutdatedTables: Tables of the application lack what its classes need, and `migrate` forbids to change that, or it takes
+            a decision.
         DatabaseUnreadable: It is no database, or cannot be reached. In every case nothing was changed.
     """
     for module in table_modules():
@@ -47,7 +50,7 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         revision, database_id = await _recognise(engine, url)
         if _needs_upgrade(revision, url, migrate):
             database_id = await _upgrade(engine, url)
-        await _create_missing(engine, url, migrate)
+        await _prepare_declared(engine, url, migrate)
         await _use_write_ahead_log(engine)
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise DatabaseUnreadable(url, _reason(error)) from error
@@ -112,6 +115,19 @@ def _identity(rows: Iterable[Any], url: str) -> tuple[str, UUID]:
 
 async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
     """Create or upgrade the tables in one transaction, one process at a time; who comes second finds it done."""
+    async with _changing_tables(engine) as connection:
+        revision, _ = await connection.run_sync(_examine, url)
+        if _needs_upgrade(revision, url, "auto"):
+            await connection.run_sync(_run_alembic)
+            await _refuse_broken_references(connection, url)
+        _, database_id = await connection.run_sync(_examine, url)
+    assert database_id is not None, "the first revision gives the database an id"
+    return database_id
+
+
+@asynccontextmanager
+async def _changing_tables(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction in which tables may be created and rebuilt, while no other process does so."""
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
         await _check_foreign_keys(connection, "OFF")
@@ -119,15 +135,9 @@ async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
             async with connection.begin():
                 if dialect_of(engine) == "postgresql":
                     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-                revision, _ = await connection.run_sync(_examine, url)
-                if _needs_upgrade(revision, url, "auto"):
-                    await connection.run_sync(_run_alembic)
-                    await _refuse_broken_references(connection, url)
-                _, database_id = await connection.run_sync(_examine, url)
+                yield connection
         finally:
             await _check_foreign_keys(connection, "ON")
-    assert database_id is not None, "the first revision gives the database an id"
-    return database_id
 
 
 def _run_alembic(connection: Connection) -> None:
@@ -157,25 +167,21 @@ async def _refuse_broken_references(connection: AsyncConnection, url: str) -> No
         raise DatabaseUnreadable(url, f"after the upgrade {len(broken)} references were broken (in {tables}), so it was undone")
 
 
-async def _create_missing(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
-    """Create the tables that the application declares for its own entities."""
-    declared = [table for name, table in Base.metadata.tables.items() if name not in PACKAGE_TABLES]
-    if not declared or migrate == "off":
+async def _prepare_declared(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
+    """Make the tables that the application declares for its own entities, and bring them up to what its classes need."""
+    if migrate == "off":
         return
     async with engine.connect() as connection:
-        present = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
-    missing = [table for table in declared if table.name not in present]
-    if not missing:
+        work = await connection.run_sync(work_for)
+    if not work:
         return
+    if work.impossible:
+        raise OutdatedTables(url, work.impossible)
     if migrate == "check":
-        names = ", ".join(sorted(table.name for table in missing))
-        raise DatabaseUnreadable(url, f"it lacks the tables {names}; run `minference db upgrade`, or open it with migrate='auto'")
-    async with engine.connect() as connection:
-        await connection.execution_options(writes=True)
-        async with connection.begin():
-            if dialect_of(engine) == "postgresql":
-                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-            await connection.run_sync(Base.metadata.create_all, tables=missing)
+        raise OutdatedTables(url, [*work.described(), "open it once with migrate='auto'"])
+    async with _changing_tables(engine) as connection:
+        await connection.run_sync(lambda sync: do(sync, work_for(sync)))
+        await _refuse_broken_references(connection, url)
 
 
 async def _use_write_ahead_log(engine: AsyncEngine) -> None:

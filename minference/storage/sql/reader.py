@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import kind_to_class
+from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
-from minference.errors import VersionNotFound
+from minference.errors import UnknownKind, UnknownStoredField, UnreadableVersion, VersionNotFound
 from minference.storage.base import Placement, Record
 from minference.storage.building import no_garbage_collection
-from minference.storage.sequences import EMPTY, Place, Run, Span, cut
+from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.sql.driver import Driver, Fetch
-from minference.storage.sql.kinds import Kinds
-from minference.storage.sql.mapping import among_ids, id_parameter
+from minference.storage.sql.kinds import Kinds, Revision
+from minference.storage.sql.level import VERSION_ROWS, Level
+from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
+from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.registered import mapping_for
 
-_VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
-VERSION_ROWS = TypeAdapter(list[_VersionRow])
 _PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
@@ -98,38 +99,62 @@ class Reader:
 
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
-        versions = {row[0]: row for row in VERSION_ROWS.validate_python(rows)}
-        kinds: dict[int, list[int]] = {}
-        for key, row in versions.items():
-            kinds.setdefault(row[4], []).append(key)
-        classes: dict[type[Entity], list[int]] = {}
-        for kind, keys in kinds.items():
-            classes.setdefault(await self._kinds.class_of(kind), []).extend(keys)
-        records: dict[int, Record] = {}
-        wanted: dict[tuple[int, str], tuple[int | None, int]] = {}
-        for cls, keys in classes.items():
-            mapping = mapping_for(cls)
+        level = Level(self._ledger, {row[0]: row for row in VERSION_ROWS.validate_python(rows)})
+        older: dict[int, list[int]] = {}
+        for (mapping, absent), keys in (await self._as_now(level, older)).items():
             results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]
-            with no_garbage_collection():
-                loaded = mapping.decode(self._dialect, results)
-                for i, key in enumerate(loaded.ids):
-                    records[key] = self._record(versions[key], cls, loaded.values[i], loaded.references[i])
-                    records[key].keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
-                    for name, place in loaded.sequences[i].items():
-                        if place == (None, 0):  # as most messages, which carry nothing
-                            records[key].members[name] = []
-                            records[key].version.places.setdefault(name, EMPTY)
-                        else:
-                            wanted[key, name] = place
-        await self._attach_members(fetch, records, wanted)
-        return {key: records[key] for key in versions}
+            try:
+                with no_garbage_collection():
+                    level.add_loaded(mapping.cls, mapping.decode(self._dialect, results, level.name_of, absent))
+            except (UnknownStoredField, UnreadableVersion):
+                # Fields may have moved into columns, or out of them, before it was noted where they are.
+                if not await self._is_unnoted({level.versions[key][4] for key in keys}):
+                    raise
+            for key in level.missing(keys):
+                older.setdefault(level.versions[key][4], []).append(key)
+        for kind, keys in older.items():
+            await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
+        await self._attach_members(fetch, level.records, level.wanted)
+        return {key: level.records[key] for key in level.versions}
 
-    def _record(self, row: _VersionRow, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
-        key, ecs_id, lineage_id, parent_id, _, created_at = row
-        version = self._ledger.versions.get(key)
-        if version is None:
-            version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-        return Record(version, parent_id, cls, values, references, {})
+    async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[tuple[Mapping, frozenset[str]], list[int]]:
+        """The versions that are as their class is now, by where that is stored and the fields they lack; the others go to `older`."""
+        found: dict[tuple[Mapping, frozenset[str]], list[int]] = {}
+        for kind, keys in level.by_kind().items():
+            revision = await self._kinds.revision(kind)
+            cls = kind_to_class(revision.kind)
+            mapping = mapping_for(cls) if cls is not None else None
+            lacking = revision.lacks(mapping) if mapping is not None else None
+            if mapping is None or lacking is None:
+                older[kind] = keys
+            else:
+                found.setdefault((mapping, lacking), []).extend(keys)
+        return found
+
+    async def _is_unnoted(self, kinds: Iterable[int]) -> bool:
+        return any([(await self._kinds.revision(kind)).layout is None for kind in kinds])
+
+    async def _read_older(self, fetch: Fetch, level: Level, revision: Revision, keys: list[int]) -> None:
+        """Add the records of versions in another shape than that of their class now, or whose class is not known."""
+        cls = kind_to_class(revision.kind)
+        if revision.layout is not None and revision.layout.converted:
+            names = ", ".join(map(repr, revision.layout.converted))
+            reason = f"the table {revision.layout.table!r} converted {names} itself: give the class the shape that it had then"
+            raise UnreadableVersion(revision.kind, level.name_of(keys[0]), None, reason)
+        if cls is None:
+            rows = await OlderRows(self._dialect, fetch).read(revision, None, keys, _always)
+            if revision.layout is None and len(rows) < len(keys):
+                raise UnknownKind(revision.kind)
+            for key in keys:
+                level.add_opaque(key, revision.shape, _row_of(rows, level, revision, key))
+            return
+        mapping = mapping_for(cls)
+        fit = Fit(cls, revision.shape, renamed_by_table(revision, mapping))
+        fit.refuse(level.name_of(keys[0]))
+        rows = await OlderRows(self._dialect, fetch).read(revision, mapping, keys, fit.keeps)
+        values = fit.values([(level.name_of(key), _row_of(rows, level, revision, key).values) for key in keys])
+        for key, found in zip(keys, values, strict=True):
+            level.add_fitted(key, cls, fit, found, rows[key])
 
     async def _attach_members(
         self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
@@ -235,6 +260,10 @@ class Reader:
             placers.setdefault(lineage_id, set()).add(placer)
         return [Placement(info, frozenset(placers[info.lineage_id])) for info in infos]
 
+    async def kinds(self) -> set[str]:
+        """See `Backend.kinds`."""
+        return {revision.kind for revision in await self._kinds.load()}
+
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""
         async with self._driver.reading() as fetch:
@@ -254,3 +283,13 @@ class Reader:
 def _children(record: Record) -> list[int]:
     single = [key for key in record.references.values() if key is not None]
     return [*single, *(key for members in record.members.values() for key in members)]
+
+
+def _row_of(rows: dict[int, StoredRow], level: Level, revision: Revision, key: int) -> StoredRow:
+    if key not in rows:
+        raise UnreadableVersion(revision.kind, level.name_of(key), None, "it has no row in any table: run `minference db check`")
+    return rows[key]
+
+
+def _always(_field: str) -> bool:
+    return True

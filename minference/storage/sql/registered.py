@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from sqlalchemy import Table
+
 from minference.ecs.entity import Entity, plan_of
 from minference.errors import TableMismatch
 from minference.storage.sql.mapping import Mapping
@@ -50,6 +52,16 @@ def mapping_for(cls: type[Entity]) -> Mapping:
         mutable=frozenset(plan.mutable),
         keyed=frozenset(field.name for field in plan.collections if field.shape is dict),
     )
+
+
+def fillers(table: Table) -> dict[str, str]:
+    """Columns of ordered fields that are never NULL, and the SQL of what an empty one has there."""
+    found: dict[str, str] = {}
+    for cls, home in _HOMES.items():
+        if home.table is table:
+            for _, length, keys in mapping_for(cls).collections.values():
+                found |= {length: "0"} if keys is None else {length: "0", keys: "'[]'"}
+    return found
 
 
 def _refuse_split(entity: type[Entity], home: Home) -> None:

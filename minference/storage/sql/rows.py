@@ -39,7 +39,7 @@ def shown(cls: type[Entity], field: str, value: Any, kind: Kind) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def loaded(cls: type[Entity], field: str, value: Any, kind: Kind) -> Any:
+def loaded(cls: type[Entity], field: str, value: Any, kind: Kind, ecs_id: UUID | None = None) -> Any:
     """The value of which `shown` is shown.
 
     Raises:
@@ -50,7 +50,7 @@ def loaded(cls: type[Entity], field: str, value: Any, kind: Kind) -> Any:
             return load_json(cls, field, json_document(value))
         return load_plain(cls, field, _plain(value))
     except ValidationError as error:
-        raise UnreadableVersion(cls.__kind__, f"{field}: {error.errors(include_url=False)[0]['msg']}") from error
+        raise UnreadableVersion(cls.__kind__, ecs_id, field, error.errors(include_url=False)[0]["msg"]) from error
 
 
 def _plain(value: Any) -> Any:
@@ -119,13 +119,13 @@ def entity_of(mapping: Mapping, row: Any, version: Any, given: Dict[str, Any]) -
         UnreadableVersion: What the row shows does not fit the class.
     """
     cls, model, plan, fields = mapping.cls, mapping.model, _plan(mapping), plan_of(mapping.cls)
-    values = _checked(cls, given)
+    values, ecs_id = _checked(cls, given), version.ecs_id if version is not None else None
     for name, attribute, kind in plan.own:
         if name not in values:
             value = getattr(row, attribute)
-            values[name] = model.decode(name, value) if kind is None else loaded(cls, name, value, kind)
+            values[name] = model.decode(name, value) if kind is None else loaded(cls, name, value, kind, ecs_id)
     if plan.packed is not None:
-        values = _unpacked(mapping, getattr(row, plan.packed)) | values
+        values = _unpacked(mapping, getattr(row, plan.packed), ecs_id) | values
     if version is not None:
         values = _nothing_held(cls, plan, row) | values
     missing = [name for name in (*fields.values, *fields.mutable, *_holding(cls)) if name not in values]
@@ -139,10 +139,11 @@ def entity_of(mapping: Mapping, row: Any, version: Any, given: Dict[str, Any]) -
     return entity
 
 
-def _unpacked(mapping: Mapping, value: Any) -> Values:
+def _unpacked(mapping: Mapping, value: Any, ecs_id: UUID | None) -> Values:
     """The fields that share the column `extra`; what was not stored takes its default."""
     cell = None if value is None else escape_json(json_document(value))
-    return Decoder(mapping.cls, {}, mapping.packed, has_packed_cell=True).values([[cell]], times_are_text=False)[0]
+    decoder = Decoder(mapping.cls, {}, mapping.packed, has_packed_cell=True)
+    return decoder.values([[cell]], 1, lambda _: ecs_id, times_are_text=False)[0]
 
 
 def _holding(cls: type[Entity]) -> tuple[str, ...]:

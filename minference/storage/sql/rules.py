@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
+
+from minference.ecs.entity import kind_to_class
 
 
 class Rule(NamedTuple):
@@ -13,6 +16,14 @@ class Rule(NamedTuple):
     """Selects offenders."""
     text: str
     """What to say of each; `{0}`, `{1}` are its columns."""
+    excused: Callable[..., bool] | None = None
+    """Whether one is all right after all, by its columns."""
+
+
+def _is_one_class(_version: object, kind: str, _parent: object, other: str) -> bool:
+    """Whether both kinds are those of one class: it was renamed."""
+    cls = kind_to_class(kind)
+    return cls is not None and cls is kind_to_class(other)
 
 
 _BY_PARENT = "FROM entity_version v JOIN entity_version p ON p.id = v.parent_id"
@@ -60,6 +71,7 @@ RULES = (
         f"""SELECT v.ecs_id, k.name, p.ecs_id, o.name {_BY_PARENT}
             JOIN entity_kind k ON k.id = v.kind_id JOIN entity_kind o ON o.id = p.kind_id WHERE k.name <> o.name""",
         "version {0} is a {1}, and {2}, from which it was made, a {3}",
+        _is_one_class,
     ),
     Rule(
         "parents first",

@@ -72,6 +72,10 @@ class EntityKind(Base):
     """1 for the first shape, one more for each other."""
     fields: Mapped[Any] = mapped_column(Json)
     """Field name to annotation, as text."""
+    version: Mapped[int] = mapped_column(server_default="1")
+    """The schema version that the class declared."""
+    layout: Mapped[Any | None] = mapped_column(Json)
+    """In which table and columns the fields are, and what they hold; `None` if it was written before that was noted."""
 
 
 class EntityCommit(Base):

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import Entity, kinds_of
 from minference.errors import ConfigurationError
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sql.archive import Ask
@@ -70,7 +70,7 @@ class SearchReader(Reader):
             return []
         driver: Driver = self.parts[0]
         await self._fill(driver, names)
-        kinds = ", ".join(f"'{each.__kind__}'" for each in classes)
+        kinds = ", ".join(f"'{kind}'" for each in classes for kind in kinds_of(each))
         sql = _FIND.format(**names, matching=_MATCHING[self._dialect].format(**names), kinds=kinds, limit=int(limit))
         quote, join = ('"', " ") if self._dialect == "sqlite" else ("'", " & ")
         async with self._driver.reading() as fetch:

@@ -75,7 +75,7 @@ class Writer:
 
     async def _lay_out(self, units: Sequence[Unit]) -> Batch:
         drafts = [draft for unit in units for draft in unit.drafts]
-        await self._kinds.ensure({type(draft.entity) for draft in drafts})
+        await self._kinds.ensure({draft.form for draft in drafts})
         # A version takes one key, and each of its ordered fields at most one for a run and one for a sequence.
         await self._keys.ensure(len(units) + sum(1 + 2 * len(draft.edits) for draft in drafts))
         batch = Batch(self._driver.dialect, self._kinds.ids, self._keys.take)

@@ -1,0 +1,104 @@
+"""The tables that an application declares for its own entities: made, and brought up to what its classes need now.
+
+A column is added where rows without it are sound: if it is nullable, has a server default, or is that of an ordered field,
+which is empty then. A column that no class fills any more loses its NOT NULL, and keeps what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Column, Connection, Table, inspect
+from sqlalchemy.schema import CreateColumn
+
+from minference.storage.sql.mapping import quoted
+from minference.storage.sql.migrations import PACKAGE_TABLES
+from minference.storage.sql.registered import fillers
+from minference.storage.sql.schema import Base
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done so that the classes of the application can be stored."""
+
+    create: list[Table] = field(default_factory=list)
+    add: list[tuple[Table, Column[object]]] = field(default_factory=list)
+    loosen: list[tuple[Table, str]] = field(default_factory=list)
+    impossible: list[str] = field(default_factory=list)
+    """What nobody but the application can decide, in words."""
+
+    def __bool__(self) -> bool:
+        return bool(self.create or self.add or self.loosen or self.impossible)
+
+    def described(self) -> list[str]:
+        """What is missing, in words."""
+        found = [f"it lacks the table {name}" for name in sorted(table.name for table in self.create)]
+        found += [f"table {table.name} lacks the column {column.name}" for table, column in self.add]
+        found += [f"column {column} of table {table.name} is NOT NULL, and no class fills it" for table, column in self.loosen]
+        return [*found, *self.impossible]
+
+
+def work_for(connection: Connection) -> Work:
+    """Compare the declared tables with those that are there. Reads only."""
+    declared = [table for name, table in Base.metadata.tables.items() if name not in PACKAGE_TABLES]
+    if not declared:
+        return Work()
+    found = inspect(connection)
+    present = set(found.get_table_names())
+    work = Work(create=[table for table in declared if table.name not in present])
+    columns = found.get_multi_columns(filter_names=[table.name for table in declared if table.name in present])
+    for table in declared:
+        if table.name in present:
+            _compare(work, table, {column["name"]: column for column in columns[None, table.name]})
+    return work
+
+
+def _compare(work: Work, table: Table, there: Mapping[str, Mapping[str, object]]) -> None:
+    empty = fillers(table)
+    for column in table.columns:
+        if column.name in there:
+            continue
+        if column.nullable or column.server_default is not None or column.name in empty:
+            work.add.append((table, column))
+        else:
+            work.impossible.append(
+                f"table {table.name} lacks the column {column.name}, which is NOT NULL: give it a server_default for the rows "
+                "that are there, mapped_column(..., server_default=...), or let the field be None"
+            )
+    for name, known in there.items():
+        if name not in table.columns and not known["nullable"] and known["default"] is None:
+            work.loosen.append((table, name))
+
+
+def do(connection: Connection, work: Work) -> None:
+    """Do it, but for what is impossible. To be undone if anything fails, and on SQLite with foreign keys off."""
+    Base.metadata.create_all(connection, tables=work.create)
+    for table, column in work.add:
+        connection.exec_driver_sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {_definition(connection, column, fillers(table))}")
+    for table in {table for table, _ in work.add}:
+        added = {column.name for other, column in work.add if other is table}
+        for index in table.indexes:
+            if added & {column.name for column in index.columns}:
+                index.create(connection, checkfirst=True)
+    for table in {table for table, _ in work.loosen}:
+        _loosen(connection, table.name, [name for other, name in work.loosen if other is table])
+
+
+def _definition(connection: Connection, column: Column[object], empty: Mapping[str, str]) -> str:
+    text = str(CreateColumn(column).compile(dialect=connection.dialect))
+    if column.name in empty and column.server_default is None:
+        text += f" DEFAULT {empty[column.name]}"
+    for key in column.foreign_keys:
+        target = f"{quoted(key.column.table.name)} ({quoted(key.column.name)})"
+        text += f" CONSTRAINT {quoted(f'fk_{column.table.name}_{column.name}')} REFERENCES {target} DEFERRABLE INITIALLY DEFERRED"
+    return text
+
+
+def _loosen(connection: Connection, table: str, columns: Iterable[str]) -> None:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
+    with Operations(MigrationContext.configure(connection)).batch_alter_table(table) as batch:
+        for name in columns:
+            batch.alter_column(name, nullable=True)

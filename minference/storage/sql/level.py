@@ -1,0 +1,91 @@
+"""Some versions that are read together, and what is known of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.entity import Entity, plan_of
+from minference.ecs.fitting import Fit
+from minference.ecs.opaque import OpaqueEntity
+from minference.ecs.shapes import Shape
+from minference.ecs.state import Ledger, Version
+from minference.storage.base import Record
+from minference.storage.sequences import EMPTY, Place
+from minference.storage.sql.decoding import Loaded
+from minference.storage.sql.older import StoredRow
+
+VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
+"""Key, own id, lineage, the parent's id, kind, time."""
+VERSION_ROWS = TypeAdapter(list[VersionRow])
+
+
+@dataclass(slots=True)
+class Level:
+    """Turns what is read into records, but for the members of ordered fields."""
+
+    ledger: Ledger
+    versions: dict[int, VersionRow]
+    records: dict[int, Record] = field(default_factory=dict)
+    wanted: dict[tuple[int, str], tuple[int | None, int]] = field(default_factory=dict)
+    """By key and field: the sequence and length of what is still to be read."""
+
+    def name_of(self, key: int) -> UUID:
+        """The id of a version."""
+        return self.versions[key][1]
+
+    def by_kind(self) -> dict[int, list[int]]:
+        """The keys of the versions of each kind and shape."""
+        kinds: dict[int, list[int]] = {}
+        for key, row in self.versions.items():
+            kinds.setdefault(row[4], []).append(key)
+        return kinds
+
+    def missing(self, keys: list[int]) -> list[int]:
+        """Those of which there is no record yet."""
+        return [key for key in keys if key not in self.records]
+
+    def add_loaded(self, cls: type[Entity], loaded: Loaded) -> None:
+        """Versions in the present shape of their class."""
+        for i, key in enumerate(loaded.ids):
+            record = self._add(key, cls, loaded.values[i], loaded.references[i])
+            record.keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
+            self._want(record, key, loaded.sequences[i])
+
+    def add_fitted(self, key: int, cls: type[Entity], fit: Fit, values: dict[str, Any], row: StoredRow) -> None:
+        """A version in another shape, whose values have been made to fit."""
+        ecs_id = self.name_of(key)
+        filled = {name: place for name, place in row.sequences.items() if place[1]}
+        record = self._add(key, cls, values, fit.references(ecs_id, row.references))
+        places = fit.collections(ecs_id, filled, [name for name in row.keys if name in filled])
+        names = fit.named(ecs_id, {name: row.keys[name] for name in row.keys if name in filled}, places)
+        for each in plan_of(cls).collections:
+            self._want(record, key, {each.name: places.get(each.name, (None, 0))})
+        record.keys = {each.name: names.get(each.name, ()) for each in plan_of(cls).collections if each.shape is dict}
+
+    def add_opaque(self, key: int, shape: Shape, row: StoredRow) -> None:
+        """A version of a kind that the program does not define."""
+        record = self._add(key, OpaqueEntity, row.values, {**row.references})
+        record.opaque, record.keys = shape.completed(row.values, row.references, row.sequences, row.keys), row.keys
+        self._want(record, key, row.sequences)
+
+    def _want(self, record: Record, key: int, places: Mapping[str, tuple[int | None, int]]) -> None:
+        for name, place in places.items():
+            if place[1]:
+                self.wanted[key, name] = place
+            else:  # as most messages, which carry nothing
+                record.members[name] = []
+                record.version.places.setdefault(name, Place(place[0], 0, (), ends_open=False) if place[0] is not None else EMPTY)
+
+    def _add(self, key: int, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
+        _, ecs_id, lineage_id, parent_id, _, created_at = self.versions[key]
+        version = self.ledger.versions.get(key)
+        if version is None:
+            version = self.ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
+        record = self.records[key] = Record(version, parent_id, cls, values, references, {})
+        return record
