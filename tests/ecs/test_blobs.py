@@ -125,9 +125,17 @@ def test_dumps_hold_hash_and_size_and_validate_again() -> None:
     assert not again.cover.is_loaded
 
 
-@pytest.mark.parametrize(
-    "value", [b"hello", HELLO, {"sha256": HELLO}, {"sha256": "x", "size": 1}, {"sha256": HELLO, "size": -1}, {"sha256": HELLO, "size": 5, "data": "x"}]
-)  # fmt: skip
+NO_BLOBS: list[object] = [
+    b"hello",
+    HELLO,
+    {"sha256": HELLO},
+    {"sha256": "x", "size": 1},
+    {"sha256": HELLO, "size": -1},
+    {"sha256": HELLO, "size": 5, "data": "x"},
+]
+
+
+@pytest.mark.parametrize("value", NO_BLOBS, ids=repr)
 def test_what_is_no_blob_is_refused(value: object) -> None:
     with pytest.raises(ValidationError):
         Album.model_validate({"cover": value})

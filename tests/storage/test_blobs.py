@@ -136,7 +136,7 @@ async def test_each_message_that_is_given_something_to_carry_is_one_version_of_i
     assert len((await storage.submit(thread)).versions) == 3
     message.attachments = (*message.attachments, FileAttachment.from_bytes(b"words", "w.txt"))
     assert len((await storage.submit(thread)).versions) == 3
-    message.attachments[0].name = "b.png"  # type: ignore[union-attr]
+    message.attachments[0].name = "b.png"
     assert len((await storage.submit(thread)).versions) == 3
     message.attachments = message.attachments[::-1]
     assert len((await storage.submit(thread)).versions) == 2
@@ -180,7 +180,7 @@ async def test_bytes_that_are_stored_do_not_travel_again(sql_url: str) -> None:
         await change(sql_url, "UPDATE blob SET created_at = '2001-01-01T00:00:00.000000+00:00'")
         before = (await storage.size()).bytes
         for number in range(5):
-            thread.history[0].attachments[0].name = f"{number}.png"  # type: ignore[union-attr]
+            thread.history[0].attachments[0].name = f"{number}.png"
             await storage.register(thread)
         light = await storage.get(ChatThread, thread.ecs_id)
         light.add_user_message("The same.", attachments=[an_image(PNG + content)])

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, DateTime, MetaData, Text, Uuid, inspect
+from sqlalchemy import JSON, Boolean, Connection, DateTime, MetaData, Text, Uuid, cast, inspect, literal
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
@@ -132,14 +132,14 @@ def _native(kind: Any, value: Any) -> Any:
         case Uuid():
             return UUID(value)
         case JSON():
-            return json.loads(value)
+            return cast(literal(value, Text()), kind)  # the very text
         case _:
             return value
 
 
-@pytest.mark.parametrize("revision", [revision for revision in REVISIONS if revision != HEAD])
-async def test_a_database_of_an_earlier_revision_is_upgraded_and_every_version_is_as_it_was(sql_url: str, revision: str) -> None:
-    written = json.loads((WRITTEN / f"revision_{revision}.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("file", sorted(WRITTEN.glob("revision_*.json")), ids=lambda file: file.stem)
+async def test_a_database_of_an_earlier_revision_is_upgraded_and_every_version_is_as_it_was(sql_url: str, file: Path) -> None:
+    written, revision = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("revision_")
     engine = open_engine(sql_url)
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
