@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from minference.ecs.blob_fields import blobs_below
 from minference.ecs.blobs import Blob
-from minference.errors import BlobNotFound, BlobNotLoaded, WriteFailed
+from minference.errors import BlobNotFound, BlobNotLoaded, ReadFailed, WriteFailed
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.storage.sql.backend import SqlBackend
@@ -29,6 +29,7 @@ from minference.threads.attachments import FileAttachment, ImageAttachment, Imag
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
+from tests.benchmarks.workload import take_turn
 from tests.ecs.test_blobs import Album, full_album
 from tests.storage.failing import DOOMED, FailingDatabase, FailingMemory
 from tests.storage.graphs import contents_of
@@ -161,6 +162,32 @@ async def test_a_hundred_messages_with_one_content_store_it_once(sql_url: str) -
         assert await storage.check() == []
     assert await ask(sql_url, "SELECT sha256, size FROM blob") == [(hashlib.sha256(PNG).hexdigest(), len(PNG))]
     assert await ask(sql_url, "SELECT COUNT(*), COUNT(DISTINCT owner_id) FROM entity_blob") == [(100, 100)]
+
+
+async def test_a_turn_without_attachments_writes_not_one_row_for_them(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        thread = a_thread(an_image())
+        await storage.register(thread)
+        added: list[int] = []
+        for _ in range(3):
+            before = sum(table.rows for table in (await storage.size()).tables.values())
+            outputs = take_turn(thread)
+            await storage.register(thread, *outputs)
+            added.append(sum(table.rows for table in (await storage.size()).tables.values()) - before)
+    # Six versions with a row of their own each, their commit, and two members of the history.
+    assert added[1:] == [15, 15]
+
+
+async def test_listing_and_loading_do_not_look_at_the_bytes(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        thread = a_thread(an_image())
+        await storage.register(thread)
+        await change(sql_url, "ALTER TABLE blob RENAME TO elsewhere")
+        [version] = await storage.list_by_type(ChatThread)
+        copy = await storage.get(ChatThread, version.ecs_id)
+        assert contents_of(copy) == contents_of(thread)
+        with pytest.raises(ReadFailed, match="blob"):
+            await storage.load_blobs(copy)
 
 
 async def test_who_holds_some_bytes_is_a_plain_question(sql_url: str) -> None:

@@ -155,6 +155,6 @@ def test_a_user_message_takes_attachments_and_then_needs_no_words() -> None:
     assert thread.add_user_message(attachments=[image]).content == ""
     thread.new_message = "And this?"
     message = thread.add_user_message(attachments=[link])
-    assert (message.content, message.attachments, thread.new_message) == ("And this?", (link,), None)
+    assert (message.content, message.attachments) == ("And this?", (link,))
     with pytest.raises(ValueError, match="pass content or attachments, or set new_message"):
         thread.add_user_message()
