@@ -18,6 +18,8 @@ MinferenceError
 │   ├── UnrelatedVersions
 │   ├── UnsavedChanges
 │   ├── TableMismatch
+│   ├── IncompleteRow
+│   ├── NoSuchField
 │   ├── BlobNotLoaded
 │   ├── UnusableAttachment
 │   └── NoStorage
@@ -42,6 +44,9 @@ MinferenceError
 │   ├── UnknownStoredField
 │   ├── UnreadableVersion
 │   ├── UnstorableValue
+│   ├── ConversionFailed        a table's own conversion of values
+│   │   └── LossyConversion
+│   ├── ReadOnlySession
 │   ├── InvalidExport
 │   ├── ReadFailed
 │   └── WriteFailed
@@ -184,6 +189,24 @@ class TableMismatch(EntityError, TypeError):
     def __init__(self, table: str, entity: str, problems: Sequence[str]) -> None:
         self.table, self.entity, self.problems = table, entity, tuple(problems)
         super().__init__(f"{table} does not hold {entity}: {'; '.join(problems)}")
+
+
+class IncompleteRow(EntityError, TypeError):
+    """A row alone does not make a whole entity: of what other rows hold it has the keys only."""
+
+    def __init__(self, kind: str, version: UUID | None, missing: Sequence[str]) -> None:
+        self.kind, self.version, self.missing = kind, version, tuple(missing)
+        passed = ", ".join(f"{name}=..." for name in missing)
+        whole = f", or load version {version} whole with `get`" if version is not None else ""
+        super().__init__(f"the row of a {kind} does not hold {', '.join(map(repr, missing))}: pass to_entity({passed}){whole}")
+
+
+class NoSuchField(EntityError, TypeError):
+    """An entity class has no field of this name."""
+
+    def __init__(self, kind: str, field: str, fields: Sequence[str]) -> None:
+        self.kind, self.field, self.fields = kind, field, tuple(fields)
+        super().__init__(f"{kind} has no field {field!r}: it has {', '.join(map(repr, fields))}")
 
 
 class WrongMember(EntityError, TypeError):
@@ -435,6 +458,30 @@ class UnstorableValue(StorageError, ValueError):
     def __init__(self, kind: str, field: str, reason: str) -> None:
         self.kind, self.field, self.reason = kind, field, reason
         super().__init__(f"field {field!r} of {kind} cannot be stored: {reason}; assign a value of the annotated type")
+
+
+class ConversionFailed(StorageError, ValueError):
+    """A table's own conversion could not make a row of an entity; nothing was written."""
+
+    def __init__(self, table: str, kind: str, reason: str) -> None:
+        self.table, self.kind, self.reason = table, kind, reason
+        super().__init__(f"{table} cannot store a {kind}: {reason}. Nothing was written; the object still holds its changes")
+
+
+class LossyConversion(ConversionFailed):
+    """A table's own conversion gives back another value than it was given; nothing was written."""
+
+    def __init__(self, table: str, kind: str, field: str, value: object, given_back: object) -> None:
+        self.field, self.value, self.given_back = field, value, given_back
+        super().__init__(table, kind, f"field {field!r} is {value!r:.200} and would be read back as {given_back!r:.200}")
+
+
+class ReadOnlySession(StorageError):
+    """A statement would write, in a session that only reads; it changed nothing."""
+
+    def __init__(self, statement: str) -> None:
+        self.statement = statement
+        super().__init__(f"storage.sql() only reads, and this would write: {statement:.200}. Change entities and register them instead")
 
 
 class InvalidExport(StorageError, ValueError):

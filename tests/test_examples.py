@@ -19,6 +19,11 @@ PROMISED = {
         "reverted: What shall we plant?\n",
         "rebased, garden plan: What shall we plant? / Trees?\n7 versions; tags: bob's idea, start",
     ],
+    "05_own_table.py": [
+        "  5 by ann, None: Right, and in one sentence. (",
+        "  2 by bob, be kind: Short, but no answer. (",
+        "  1: Because air scatters blue light most.\nloaded as always: Short, but no answer.",
+    ],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],

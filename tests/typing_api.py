@@ -5,10 +5,14 @@ A line with `type: ignore` is a misuse that must be refused: were it accepted, m
 
 from __future__ import annotations
 
-from typing import assert_never, assert_type
+from datetime import datetime
+from typing import Any, Self, assert_never, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
+from sqlalchemy import LargeBinary, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
 
 from minference import (
     CallableTool,
@@ -37,6 +41,8 @@ from minference import (
 )
 from minference import ChatTread as Misspelt  # type: ignore[attr-defined]
 from minference.ecs.blobs import Blob
+from minference.storage.sql import EntityTable, Id, Json, LineageVersionView, UtcDateTime, reference
+from minference.threads.tables import CallableToolSQL, ChatMessageSQL, ChatThreadSQL, ThreadMessageView
 
 
 class Note(Entity):
@@ -50,6 +56,46 @@ class Scan(Entity):
     """An entity that holds bytes."""
 
     content: Blob | None = None
+
+
+class NoteSQL(EntityTable[Note]):
+    """A table of the user's own, which packs the text."""
+
+    __tablename__ = "typing_api_note"
+    __encoded__ = ("text",)
+
+    text: Mapped[bytes] = mapped_column(LargeBinary)
+    about_id: Mapped[int | None] = mapped_column(Id, reference("chat_thread.id"))
+    extra: Mapped[Any | None] = mapped_column(Json)
+
+    @classmethod
+    def encode(cls, field: str, value: Any) -> Any:
+        return value.encode()
+
+    @classmethod
+    def decode(cls, field: str, value: Any) -> Any:
+        return value.decode()
+
+
+class Visit(Entity):
+    """Another."""
+
+    at: datetime
+
+
+class VisitSQL(EntityTable[Visit]):
+    """A table that converts whole rows."""
+
+    __tablename__ = "typing_api_visit"
+
+    day: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def from_entity(cls, entity: Visit) -> Self:
+        return cls(day=entity.at)
+
+    def to_entity(self, **fields: Any) -> Visit:
+        return Visit(at=self.day)
 
 
 class Trip(BaseModel):
@@ -114,6 +160,27 @@ async def attachments(url: str) -> bytes:
         return await image.read()
 
 
+async def rows(url: str) -> list[Note]:
+    """Rows know the class of their entities, and queries the types of their columns."""
+    async with open_storage(url) as storage, storage.sql() as session:
+        assert_type(session, AsyncSession)
+        notes = (await session.scalars(select(NoteSQL).where(NoteSQL.about_id.is_(None)))).all()
+        assert_type(notes[0].entity_version, LineageVersionView)
+        assert_type(notes[0].entity_version.author, str | None)
+        assert_type(notes[0].to_entity(about=None), Note)
+        assert_type(NoteSQL.from_entity(Note(text="a")), NoteSQL)
+        NoteSQL.from_entity(Visit(at=datetime.now()))  # type: ignore[arg-type]  # noqa: DTZ005 - never executed
+        [thread] = (await session.scalars(select(ChatThreadSQL))).all()
+        assert_type(thread.to_entity(history=[], tools=[], llm_config=None), ChatThread)
+        assert_type(CallableToolSQL().to_entity(), CallableTool)
+        joined = select(ThreadMessageView.position, ChatMessageSQL).join(ChatMessageSQL, ChatMessageSQL.id == ThreadMessageView.message_id)
+        for position, message in await session.execute(joined):
+            assert_type(position, int)
+            assert_type(message.content, str)
+            assert_type(message.to_entity(usage=None), ChatMessage)
+        return [note.to_entity() for note in notes]
+
+
 async def runs(url: str) -> list[str]:
     """An outcome is one of two things, and a program that forgets one of them is told."""
     said = []
@@ -162,4 +229,4 @@ def steps() -> str:
     return type(step).__name__
 
 
-__all__ = ["Misspelt", "attachments", "runs", "steps", "threads", "traced", "versions"]
+__all__ = ["Misspelt", "attachments", "rows", "runs", "steps", "threads", "traced", "versions"]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -57,10 +57,10 @@ class Draft:
     version: Version
     previous: Version | None
     data: dict[str, Any]
-    json: dict[str, bytes]
-    references: dict[str, Version | None]
-    edits: dict[str, SequenceEdit]
-    keys: dict[str, tuple[str, ...]]
+    json: Mapping[str, bytes]
+    references: Mapping[str, Version | None]
+    edits: Mapping[str, SequenceEdit]
+    keys: Mapping[str, tuple[str, ...]]
     blobs: tuple[Blob, ...]
     """What the values refer to."""
     undo: Callable[[], None]
@@ -104,9 +104,10 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
     root = found.order[-1]
-    values = [_storable(entity, ledger.state_of(entity), found.kept if entity is root else frozenset()) for entity in entities]
-    diverged = _diverged(entities, found, ledger)
-    before = [_Before(ledger.state_of(entity), state_of(entity), _identity(entity)) for entity in entities]
+    before = [_before(entity, ledger) for entity in entities]
+    kept = [found.kept if entity is root else frozenset[str]() for entity in entities]
+    values = [_storable(entity, was, names) for entity, was, names in zip(entities, before, kept, strict=True)]
+    diverged = _diverged(entities, before, root)
     for entity in found.order:
         ledger.claim(entity)
     states = [
@@ -115,23 +116,28 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     ]
     for state, json in zip(states, values, strict=True):
         state.json = json
-    return [
-        _fill(entity, was, state, ledger, kept=found.kept if entity is root else frozenset())
-        for entity, was, state in zip(entities, before, states, strict=True)
-    ]
+    return [_fill(entity, was, state, ledger, kept=names) for entity, was, state, names in zip(entities, before, states, kept, strict=True)]
 
 
-def _diverged(entities: list[Entity], found: Findings, ledger: Ledger) -> set[int]:
+def _before(entity: Entity, ledger: Ledger) -> _Before:
+    current, data = state_of(entity), entity.__dict__
+    old = current if current is None or current.ledger is ledger else ledger.state_of(entity)
+    return _Before(old, current, {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]})
+
+
+def _diverged(entities: list[Entity], before: list[_Before], root: Entity) -> set[int]:
     """Entities that are new here and no longer as another storage holds them, so that their id stands for something else."""
-    elsewhere = [state for entity in entities if ledger.state_of(entity) is None and (state := state_of(entity)) is not None]
-    changed = {other: find_changes_thoroughly(found.order[-1], other).changed for other in {state.ledger for state in elsewhere}}
-    return {id(entity) for entity in entities if (state := state_of(entity)) is not None and id(entity) in changed.get(state.ledger, ())}
+    elsewhere = {
+        id(entity): was.current for entity, was in zip(entities, before, strict=True) if was.old is None and was.current is not None
+    }
+    changed = {other: find_changes_thoroughly(root, other).changed for other in {state.ledger for state in elsewhere.values()}}
+    return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
-def _storable(entity: Entity, old: State | None, kept: frozenset[str]) -> dict[str, bytes]:
+def _storable(entity: Entity, was: _Before, kept: frozenset[str]) -> dict[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
-    cls, plan, data = type(entity), plan_of(type(entity)), entity.__dict__
-    if (state := state_of(entity)) is not None and state.cold:
+    cls, plan, data, old = type(entity), plan_of(type(entity)), entity.__dict__, was.old
+    if was.current is not None and was.current.cold:
         raise FrozenSnapshot(cls.__name__, data["ecs_id"], "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
@@ -143,11 +149,6 @@ def _storable(entity: Entity, old: State | None, kept: frozenset[str]) -> dict[s
         if old is None or old.json[name] != json:
             verify_json(cls, name, data[name], json)
     return dumped
-
-
-def _identity(entity: Entity) -> dict[str, Any]:
-    data = entity.__dict__
-    return {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
 
 
 def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *, renamed: bool, is_root: bool) -> State:
@@ -174,13 +175,14 @@ def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: f
     old = was.old
     plan, data = plan_of(type(entity)), entity.__dict__
     state.references = {name: current_version(data[name], ledger) for name in plan.references}
+    members: dict[str, _Members] = {}
     edits: dict[str, SequenceEdit] = {}
     for collection in plan.collections:
         before = old.members[collection.name] if old else None
-        members, edit = _edit(members_of(entity, collection), before, ledger, kept=collection.name in kept)
-        state.members[collection.name], edits[collection.name] = members, edit
-        if collection.shape is dict:
-            state.keys[collection.name] = keys_of(entity, collection)
+        now = _edit(members_of(entity, collection), before, ledger, kept=collection.name in kept)
+        members[collection.name], edits[collection.name] = now
+    state.members = members
+    state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
     previous = old.version if old is not None else None
     undo = _undo(entity, was, state, ledger)
     blobs = tuple(blobs_in(type(entity), data))

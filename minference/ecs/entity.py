@@ -240,11 +240,14 @@ def state_of(entity: Entity) -> State | None:
     try:
         return _READ_STATE(entity)
     except AttributeError:
+        # Pydantic makes members without calling `__init__`. An empty slot is slow to ask, and is asked often.
+        _WRITE_STATE(entity, None)
         return None
 
 
 # The slot itself: a plain attribute that is not set yet would be searched for in pydantic's `__getattr__`, in Python.
 _READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__get__
+_WRITE_STATE: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
 
 
 def _is_only_a_loop(error: ValidationError) -> bool:

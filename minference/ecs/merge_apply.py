@@ -8,7 +8,6 @@ from typing import Any
 
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.merge_graph import Graph, Key, Node, above
-from minference.ecs.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def stand_on(entity: Entity, other: Entity) -> None:
     object.__setattr__(entity, "__dict__", {**entity.__dict__, **identity})
     if state is None:
         return
-    fresh = State(state.ledger, state.version, state.data, state.json, state.references, state.members, state.keys)
+    fresh = state.alike()
     if before is not None:
         fresh.watchers = before.watchers
         before.notify()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from minference.ecs.entity import Entity, state_of
 from minference.errors import StillPending
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""What most states hold most of: a dict of its own for each would be most of what thousands of loaded objects cost."""
 
 
 class Version:
@@ -89,7 +93,7 @@ class Ledger:
             self.install(entity, state)
             entity.__dict__.update(state.identity)
 
-    def withdraw(self, entity: Entity, state: State, old: State | None, before: State | None, identity: dict[str, Any]) -> None:
+    def withdraw(self, entity: Entity, state: State, old: State | None, before: State | None, identity: Mapping[str, Any]) -> None:
         """Undo that `state` became the one of `entity`, which was `old` here, while `before` was the current one."""
         state.notify()
         if old is not None:
@@ -107,27 +111,34 @@ class Ledger:
             self.parked[entity] = old
 
 
-@dataclass(slots=True, eq=False)
 class State:
     """The version that a live object stands on, and what that version holds."""
 
-    ledger: Ledger
-    version: Version
-    data: dict[str, Any]
-    """The object's `__dict__` at that version: pydantic replaces it at each assignment, so identity means untouched."""
-    json: dict[str, bytes] = field(default_factory=dict)
-    """Values that can change in place, as stored."""
-    references: dict[str, Version | None] = field(default_factory=dict)
-    members: dict[str, tuple[list[Entity], list[Version], int]] = field(default_factory=dict)
-    """Per collection: objects and their versions in order (lists that only grow), and how many of them count."""
-    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The keys of each keyed collection."""
-    watchers: weakref.ref[Watch] | weakref.WeakSet[Watch] | None = None
-    watch: Watch | None = None
-    cold: bool = False
-    """Whether the object is a cold snapshot, whose setters raise."""
-    identity: dict[str, Any] = field(default_factory=dict)
-    """While parked: the identity fields that the object had on this version."""
+    __slots__ = ("cold", "data", "identity", "json", "keys", "ledger", "members", "references", "version", "watch", "watchers")
+
+    def __init__(self, ledger: Ledger, version: Version, data: dict[str, Any], *, cold: bool = False) -> None:
+        self.ledger, self.version = ledger, version
+        self.data = data
+        """The object's `__dict__` at that version: pydantic replaces it at each assignment, so identity means untouched."""
+        self.json: Mapping[str, bytes] = NOTHING
+        """Values that can change in place, as stored."""
+        self.references: Mapping[str, Version | None] = NOTHING
+        self.members: Mapping[str, tuple[list[Entity], list[Version], int]] = NOTHING
+        """Per collection: objects and their versions in order (lists that only grow), and how many of them count."""
+        self.keys: Mapping[str, tuple[str, ...]] = NOTHING
+        """The keys of each keyed collection."""
+        self.watchers: weakref.ref[Watch] | weakref.WeakSet[Watch] | None = None
+        self.watch: Watch | None = None
+        self.cold = cold
+        """Whether the object is a cold snapshot, whose setters raise."""
+        self.identity: Mapping[str, Any] = NOTHING
+        """While parked: the identity fields that the object had on this version."""
+
+    def alike(self) -> State:
+        """Another state of the same version, watched by nobody."""
+        other = State(self.ledger, self.version, self.data)
+        other.json, other.references, other.members, other.keys = self.json, self.references, self.members, self.keys
+        return other
 
     def park(self, entity: Entity) -> None:
         """Keep for the return to this storage what another one replaces now. Assignments are no longer noticed from here."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -19,10 +20,13 @@ from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
+from minference.storage.queries import Queries
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit, Search
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from minference.storage.archive import Archive
 
 E = TypeVar("E", bound=Entity)
@@ -125,7 +129,7 @@ class Record:
     references: dict[str, int | None]
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""
-    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,10 @@ class Backend(Protocol):
         """See `Search.search`; the first of the classes is the one that was asked for, the others its subclasses."""
         ...
 
+    def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """See `Queries.sql`."""
+        ...
+
     def checks(self) -> Checks:
         """What finds out whether the rows are sound, and how many there are.
 
@@ -237,7 +245,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Protocol):
+class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

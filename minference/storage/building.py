@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
@@ -23,6 +23,8 @@ from minference.storage.base import Record
 E = TypeVar("E", bound=Entity)
 
 _LIVE_IDS = TypeAdapter(list[UUID])
+_VERSION = bytes(octet & 0x0F | 0x40 for octet in range(256))
+_VARIANT = bytes(octet & 0x3F | 0x80 for octet in range(256))
 # The slots of pydantic's objects and ours, without the assignment checks.
 _SET_DICT = vars(BaseModel)["__dict__"].__set__
 _SET_FIELDS_SET = vars(BaseModel)["__pydantic_fields_set__"].__set__
@@ -70,13 +72,10 @@ def no_garbage_collection() -> Iterator[None]:
 
 def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     """Objects with identity and plain values. Made without validation: the values were validated when they were read."""
-    random = os.urandom(16 * len(records))
-    live_ids = _LIVE_IDS.validate_python([_version_4(random[i : i + 16]) for i in range(0, len(random), 16)])
     objects: dict[int, Entity] = {}
-    for (key, record), live_id in zip(records.items(), live_ids, strict=True):
-        cls, version = record.cls, record.version
+    for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
+        cls, version, data = record.cls, record.version, record.values
         entity = objects[key] = cls.__new__(cls)
-        data = record.values
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
@@ -89,14 +88,29 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     return objects
 
 
+def _live_ids(count: int) -> list[UUID]:
+    """Random UUIDs (version 4), made in bulk: one by one they would cost more than all else that an object needs."""
+    random = bytearray(os.urandom(16 * count))
+    random[6::16] = random[6::16].translate(_VERSION)
+    random[8::16] = random[8::16].translate(_VARIANT)
+    octets = bytes(random)
+    return _LIVE_IDS.validate_python([octets[i : i + 16] for i in range(0, len(octets), 16)])
+
+
+def assembled(cls: type[E], values: dict[str, Any]) -> E:
+    """An object of these field values, which are not validated; unknown to any storage and recording, and not initialised further."""
+    entity = cls.__new__(cls)
+    _SET_DICT(entity, values)
+    _SET_FIELDS_SET(entity, _all_fields(cls))
+    _SET_EXTRA(entity, None)
+    _SET_PRIVATE(entity, None)
+    return entity
+
+
 @cache
 def _all_fields(cls: type[Entity]) -> set[str]:
     """One set for all objects of a class: it holds every field already, so nothing is ever added to it."""
     return set(cls.model_fields)
-
-
-def _version_4(octets: bytes) -> bytes:
-    return octets[:6] + bytes([octets[6] & 0x0F | 0x40]) + octets[7:8] + bytes([octets[8] & 0x3F | 0x80]) + octets[9:]
 
 
 def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: bool) -> None:
@@ -131,16 +145,18 @@ def _answer(owner: Entity, field: str, children: list[Entity]) -> None:
 
 
 def _state(entity: Entity, record: Record, records: dict[int, Record], objects: dict[int, Entity], ledger: Ledger) -> State:
-    plan: EntityPlan = plan_of(type(entity))
-    state = State(ledger, record.version, entity.__dict__)
+    cls, data, version = record.cls, entity.__dict__, record.version
+    plan: EntityPlan = plan_of(cls)
+    state = State(ledger, version, data)
     if plan.mutable:
-        state.json = {name: dump_json(type(entity), name, entity.__dict__[name]) for name in plan.mutable}
+        state.json = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     if plan.references:
         keys = record.references
         state.references = {name: None if (key := keys.get(name)) is None else records[key].version for name in plan.references}
-    for field in plan.collections:
-        members = record.members[field.name]
-        state.members[field.name] = ([objects[key] for key in members], [records[key].version for key in members], len(members))
-        if field.shape is dict:
-            state.keys[field.name] = tuple(record.keys[field.name])
+    if plan.collections:
+        state.members = {
+            name: ([objects[key] for key in members], [records[key].version for key in members], len(members))
+            for name, members in record.members.items()
+        }
+        state.keys = {field.name: tuple(record.keys[field.name]) for field in plan.collections if field.shape is dict}
     return state

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from minference.ecs.blob_fields import blob_fields
@@ -23,6 +24,9 @@ from minference.storage.checks import Checks
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -31,11 +35,11 @@ class _Row:
     info: VersionInfo
     cls: type[Entity]
     values: dict[str, Any]
-    json: dict[str, bytes]
+    json: Mapping[str, bytes]
     """Values that become new objects each time they are read."""
     references: dict[str, UUID | None]
     places: dict[str, Place]
-    keys: dict[str, tuple[str, ...]]
+    keys: Mapping[str, tuple[str, ...]]
 
 
 class MemoryBackend:
@@ -129,7 +133,7 @@ class MemoryBackend:
         values = {name: draft.data[name] for name in plan_of(cls).values}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        row = _Row(info, cls, values, draft.json | json, references, dict(version.places), draft.keys)
+        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -237,6 +241,10 @@ class MemoryBackend:
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
+
+    def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """See `Backend.sql`."""
+        raise ConfigurationError("a storage in memory has no tables to query: open an SQLite file or PostgreSQL")
 
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Backend.search`."""

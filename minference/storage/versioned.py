@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from minference.ecs.blob_fields import blobs_below
@@ -44,6 +45,9 @@ from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
 from minference.storage.transfer import export_to, import_from, import_lines
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 E = TypeVar("E", bound=Entity)
 
@@ -309,6 +313,13 @@ class VersionedStorage(EntityStorage):
         """See `Checks.size`."""
         await self._settle()
         return await self._backend.checks().size()
+
+    @asynccontextmanager
+    async def sql(self) -> AsyncIterator[AsyncSession]:
+        """See `Queries.sql`."""
+        await self._settle()
+        async with self._backend.sql() as session:
+            yield session
 
     async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
         """See `Search.search`."""

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Double, String, Uuid
+from sqlalchemy import BigInteger, Boolean, Double, String, Text, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
+from typing_extensions import TypeVar
 
 from minference.storage.sql.schema import reference
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
+from minference.storage.sql.views import View
 from minference.threads.attachments import FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, SystemPrompt, Usage
@@ -19,8 +21,11 @@ from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput, Raw
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 
+A = TypeVar("A", bound=FileAttachment | ImageAttachment | ImageLink, default=FileAttachment | ImageAttachment | ImageLink)
+T = TypeVar("T", bound=CallableTool | StructuredTool, default=CallableTool | StructuredTool)
 
-class SystemPromptSQL(EntityTable, entity=SystemPrompt):
+
+class SystemPromptSQL(EntityTable[SystemPrompt]):
     """System prompts."""
 
     __tablename__ = "system_prompt"
@@ -30,7 +35,7 @@ class SystemPromptSQL(EntityTable, entity=SystemPrompt):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class LLMConfigSQL(EntityTable, entity=LLMConfig):
+class LLMConfigSQL(EntityTable[LLMConfig]):
     """Models and parameters of their calls."""
 
     __tablename__ = "llm_config"
@@ -54,7 +59,7 @@ class LLMConfigSQL(EntityTable, entity=LLMConfig):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class UsageSQL(EntityTable, entity=Usage):
+class UsageSQL(EntityTable[Usage]):
     """Tokens of each reply."""
 
     __tablename__ = "usage"
@@ -73,7 +78,7 @@ class UsageSQL(EntityTable, entity=Usage):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class ChatMessageSQL(EntityTable, entity=ChatMessage):
+class ChatMessageSQL(EntityTable[ChatMessage]):
     """Messages."""
 
     __tablename__ = "chat_message"
@@ -98,7 +103,7 @@ class ChatMessageSQL(EntityTable, entity=ChatMessage):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class AttachmentSQL(EntityTable):
+class AttachmentSQL(EntityTable[A]):
     """What messages carry. Which bytes each version refers to: table `entity_blob`; the bytes: table `blob`."""
 
     __tablename__ = "attachment"
@@ -109,7 +114,7 @@ class AttachmentSQL(EntityTable):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class FileAttachmentSQL(AttachmentSQL, entity=FileAttachment):
+class FileAttachmentSQL(AttachmentSQL[FileAttachment]):
     """Files to read."""
 
     __mapper_args__ = {"polymorphic_identity": "file"}  # noqa: RUF012 - declared so by SQLAlchemy
@@ -118,7 +123,7 @@ class FileAttachmentSQL(AttachmentSQL, entity=FileAttachment):
     content: Mapped[Any | None] = mapped_column(Json, use_existing_column=True)
 
 
-class ImageAttachmentSQL(AttachmentSQL, entity=ImageAttachment):
+class ImageAttachmentSQL(AttachmentSQL[ImageAttachment]):
     """Images to look at."""
 
     __mapper_args__ = {"polymorphic_identity": "image"}  # noqa: RUF012 - declared so by SQLAlchemy
@@ -128,7 +133,7 @@ class ImageAttachmentSQL(AttachmentSQL, entity=ImageAttachment):
     detail: Mapped[str | None] = mapped_column(String(20), use_existing_column=True)
 
 
-class ImageLinkSQL(AttachmentSQL, entity=ImageLink):
+class ImageLinkSQL(AttachmentSQL[ImageLink]):
     """Images elsewhere."""
 
     __mapper_args__ = {"polymorphic_identity": "image_link"}  # noqa: RUF012 - declared so by SQLAlchemy
@@ -137,7 +142,7 @@ class ImageLinkSQL(AttachmentSQL, entity=ImageLink):
     detail: Mapped[str | None] = mapped_column(String(20), use_existing_column=True)
 
 
-class ToolSQL(EntityTable):
+class ToolSQL(EntityTable[T]):
     """Tools of every type."""
 
     __tablename__ = "tool"
@@ -149,7 +154,7 @@ class ToolSQL(EntityTable):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class CallableToolSQL(ToolSQL, entity=CallableTool):
+class CallableToolSQL(ToolSQL[CallableTool]):
     """Functions that models can call."""
 
     __mapper_args__ = {"polymorphic_identity": "callable"}  # noqa: RUF012 - declared so by SQLAlchemy
@@ -162,7 +167,7 @@ class CallableToolSQL(ToolSQL, entity=CallableTool):
     idempotent: Mapped[bool | None] = mapped_column(Boolean)
 
 
-class StructuredToolSQL(ToolSQL, entity=StructuredTool):
+class StructuredToolSQL(ToolSQL[StructuredTool]):
     """Schemas that answers must fit."""
 
     __mapper_args__ = {"polymorphic_identity": "structured"}  # noqa: RUF012 - declared so by SQLAlchemy
@@ -172,7 +177,7 @@ class StructuredToolSQL(ToolSQL, entity=StructuredTool):
     json_schema: Mapped[Any | None] = mapped_column(Json)
 
 
-class ChatThreadSQL(EntityTable, entity=ChatThread):
+class ChatThreadSQL(EntityTable[ChatThread]):
     """Threads. The messages of each version: view `thread_messages`."""
 
     __tablename__ = "chat_thread"
@@ -194,7 +199,7 @@ class ChatThreadSQL(EntityTable, entity=ChatThread):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class GeneratedJsonObjectSQL(EntityTable, entity=GeneratedJsonObject):
+class GeneratedJsonObjectSQL(EntityTable[GeneratedJsonObject]):
     """Objects that models wrote."""
 
     __tablename__ = "generated_json_object"
@@ -205,7 +210,7 @@ class GeneratedJsonObjectSQL(EntityTable, entity=GeneratedJsonObject):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class RawOutputSQL(EntityTable, entity=RawOutput):
+class RawOutputSQL(EntityTable[RawOutput]):
     """Replies as they came."""
 
     __tablename__ = "raw_output"
@@ -221,7 +226,7 @@ class RawOutputSQL(EntityTable, entity=RawOutput):
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
-class ProcessedOutputSQL(EntityTable, entity=ProcessedOutput):
+class ProcessedOutputSQL(EntityTable[ProcessedOutput]):
     """What each reply means."""
 
     __tablename__ = "processed_output"
@@ -236,3 +241,55 @@ class ProcessedOutputSQL(EntityTable, entity=ProcessedOutput):
     usage_id: Mapped[int | None] = mapped_column(Id, reference("usage.id"), index=True)
     raw_output_id: Mapped[int] = mapped_column(Id, reference("raw_output.id"), index=True)
     extra: Mapped[Any | None] = mapped_column(Json)
+
+
+class ThreadMessageView(View):
+    """The messages of every version of every thread, each at its position."""
+
+    __tablename__ = "thread_messages"
+
+    thread_id: Mapped[int] = mapped_column(Id, primary_key=True)
+    """Key of the thread's version."""
+    thread_ecs_id: Mapped[UUID] = mapped_column(Uuid)
+    """Name of the thread's version."""
+    thread_lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """The thread, whatever the version."""
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """0 for the first message."""
+    message_id: Mapped[int] = mapped_column(Id)
+    """Key of the message's version, in `chat_message` and `entity_version`."""
+    added_by: Mapped[int] = mapped_column(Id)
+    """Key of the thread's version that put the message there."""
+
+
+class ThreadUsageView(View):
+    """Tokens of the replies in every version of every thread, by model."""
+
+    __tablename__ = "thread_usage"
+
+    thread_id: Mapped[int] = mapped_column(Id, primary_key=True)
+    """Key of the thread's version."""
+    thread_ecs_id: Mapped[UUID] = mapped_column(Uuid)
+    """Name of the thread's version."""
+    thread_lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """The thread, whatever the version."""
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    """The model as its provider names it."""
+    replies: Mapped[int] = mapped_column(BigInteger)
+    """Messages that say what they used."""
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    """Tokens of the requests."""
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    """Tokens of the replies."""
+    total_tokens: Mapped[int] = mapped_column(BigInteger)
+    """Both."""
+    cache_creation_input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the requests: written to the provider's cache."""
+    cache_read_input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the requests: read from the provider's cache, as Anthropic counts."""
+    cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the requests: read from the provider's cache, as OpenAI counts."""
+    reasoning_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the replies: spent on reasoning."""
+    audio_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the replies: sound."""

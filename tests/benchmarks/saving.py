@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
 
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.thread import ChatThread
-from tests.benchmarks.floor import Written, copy_database, insert_again, insert_again_in_one_thread, what_was_written
+from tests.benchmarks.floor import Database, Written, what_was_written
 from tests.benchmarks.workload import take_turn, thread_of
 
 WARM_UP = 20
@@ -22,12 +21,11 @@ TURNS = 300
 
 @dataclass(frozen=True)
 class TurnCost:
-    """One durable turn on a thread of some length, in seconds: ours, bare aiosqlite, and bare sqlite3 without asyncio."""
+    """One durable turn on a thread of some length, in seconds: ours, and the bare driver."""
 
     length: int
     ours: float
     floor: float
-    one_thread: float
     written: Written
 
     @property
@@ -37,9 +35,10 @@ class TurnCost:
 
 @dataclass
 class Subject:
-    """A thread of some length in a database of its own."""
+    """A thread of some length in a database of its own, and a copy of that from before the turns."""
 
-    file: Path
+    database: Database
+    before: Database
     storage: EntityStorage
     thread: ChatThread
     length: int
@@ -53,28 +52,26 @@ class Subject:
         self.seconds.append(perf_counter() - begin)
 
 
-async def cost_of_a_turn(directory: Path, lengths: Sequence[int]) -> list[TurnCost]:
+async def cost_of_a_turn(make: Callable[[int], Database], lengths: Sequence[int]) -> list[TurnCost]:
     """Save turns on threads of several lengths, in alternation so that all meet the same neighbours; then insert their rows again."""
     async with AsyncExitStack() as stack:
-        subjects = []
-        for length in lengths:
-            file = directory / f"ours_{length}.db"
-            storage = await stack.enter_async_context(open_storage(f"sqlite:///{file}"))
-            subjects.append(Subject(file, storage, await storage.register(thread_of(length)), length))
-        await _alternate(subjects, WARM_UP)
-        before = {subject.length: copy_database(subject.file, directory / f"floor_{subject.length}.db") for subject in subjects}
-        for subject in subjects:
-            subject.seconds.clear()
-        await _alternate(subjects, TURNS)
-        after = {subject.length: copy_database(subject.file, directory / f"after_{subject.length}.db") for subject in subjects}
+        subjects = [await _subject(make(length), length, stack) for length in lengths]
+        await _alternate(subjects, WARM_UP + TURNS)
     costs = []
     for subject in subjects:
-        written = what_was_written(before[subject.length], after[subject.length], TURNS)
-        again = copy_database(before[subject.length], directory / f"again_{subject.length}.db")
-        floor = undisturbed(await insert_again(before[subject.length], written))
-        one_thread = undisturbed(insert_again_in_one_thread(again, written))
-        costs.append(TurnCost(subject.length, undisturbed(subject.seconds), floor, one_thread, written))
+        written = await what_was_written(subject.before, subject.database, WARM_UP + TURNS)
+        floor = await subject.before.insert(written.each_turn())
+        costs.append(TurnCost(subject.length, undisturbed(subject.seconds[WARM_UP:]), undisturbed(floor[WARM_UP:]), written))
     return costs
+
+
+async def _subject(database: Database, length: int, stack: AsyncExitStack) -> Subject:
+    async with open_storage(database.url) as storage:
+        thread = await storage.register(thread_of(length))
+        await storage.register(*take_turn(thread), thread)
+    before = await database.copy()
+    storage = await stack.enter_async_context(open_storage(database.url))
+    return Subject(database, before, storage, await storage.get(ChatThread, thread.ecs_id), length)
 
 
 async def _alternate(subjects: Sequence[Subject], turns: int) -> None:
@@ -97,9 +94,9 @@ class Throughput:
     one_by_one: float
 
 
-async def throughput(directory: Path, threads: int) -> Throughput:
+async def throughput(database: Database, threads: int) -> Throughput:
     """Save a turn on each of many threads, ten times over."""
-    async with open_storage(f"sqlite:///{directory / 'many.db'}") as storage:
+    async with open_storage(database.url) as storage:
         all_threads = [thread_of(10) for _ in range(threads)]
         await asyncio.gather(*(storage.register(thread) for thread in all_threads))
         together, one_by_one = [], []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, text
+import pytest
+from sqlalchemy import inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from minference.storage.open import open_storage
+from minference.storage.sql import LineageVersionView
 from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.views import View
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, Usage
-from minference.threads.tables import ChatMessageSQL
+from minference.threads.tables import ChatMessageSQL, ThreadMessageView, ThreadUsageView
 from minference.threads.thread import ChatThread
 
 
@@ -73,3 +76,29 @@ async def test_the_declared_models_can_be_queried(sql_url: str) -> None:
         found = (await connection.execute(select(ChatMessageSQL.role, ChatMessageSQL.content, ChatMessageSQL.tool_calls))).all()
     await engine.dispose()
     assert [tuple(row) for row in found] == [("user", "half a character: \ud83d", [])]
+
+
+@pytest.mark.parametrize("view", [LineageVersionView, ThreadMessageView, ThreadUsageView])
+async def test_a_view_has_the_columns_that_its_class_declares(sql_url: str, view: type[View]) -> None:
+    async with open_storage(sql_url) as storage, storage.sql() as session:
+        connection = await session.connection()
+        found = await connection.run_sync(lambda sync: inspect(sync).get_columns(view.__tablename__))
+    assert [column["name"] for column in found] == [column.name for column in view.__table__.columns]
+
+
+async def test_views_and_tables_are_joined_like_any_others(sql_url: str) -> None:
+    thread = ChatThread(llm_config=LLMConfig(client="scripted", model="m"))
+    thread.history = [said(MessageRole.user, "a"), said(MessageRole.assistant, "b", 10)]
+    async with open_storage(sql_url) as storage:
+        await storage.register(thread, author="ann")
+        async with storage.sql() as session:
+            told = (
+                select(ThreadMessageView.position, ChatMessageSQL.content, LineageVersionView.author)
+                .join(ChatMessageSQL, ChatMessageSQL.id == ThreadMessageView.message_id)
+                .join(LineageVersionView, LineageVersionView.id == ThreadMessageView.added_by)
+                .where(ThreadMessageView.thread_ecs_id == thread.ecs_id)
+                .order_by(ThreadMessageView.position)
+            )
+            assert [tuple(row) for row in (await session.execute(told)).all()] == [(0, "a", "ann"), (1, "b", "ann")]
+            [usage] = (await session.scalars(select(ThreadUsageView))).all()
+    assert (usage.thread_ecs_id, usage.model, usage.replies, usage.total_tokens, usage.audio_tokens) == (thread.ecs_id, "m", 1, 11, None)

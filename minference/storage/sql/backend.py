@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Literal, TypeVar
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import KindCount, VersionInfo
@@ -24,6 +27,7 @@ from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.searching import search
+from minference.storage.sql.sessions import ReadOnlySessions
 from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
 
@@ -41,6 +45,7 @@ class SqlBackend:
         self._reader: Reader | None = None
         self._writer: Writer | None = None
         self._tag_writer: TagWriter | None = None
+        self._sessions = ReadOnlySessions(url)
 
     async def open(self) -> Ledger:
         """See `Backend.open`."""
@@ -63,6 +68,7 @@ class SqlBackend:
         if self._driver is not None:
             await self._driver.close()
         self._reader = self._writer = self._tag_writer = self._driver = None
+        await self._sessions.close()
         await self._engine.dispose()
 
     async def _ask(self, question: Callable[[Reader], Awaitable[T]]) -> T:
@@ -135,6 +141,10 @@ class SqlBackend:
     def archive(self) -> Archive:
         """See `Backend.archive`."""
         return SqlArchive(self._ask)
+
+    def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """See `Backend.sql`."""
+        return self._sessions.session()
 
     def checks(self) -> Checks:
         """See `Backend.checks`."""

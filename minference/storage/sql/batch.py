@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft
@@ -101,7 +101,8 @@ class Batch:
         references = {name: _key(child) if child is not None else None for name, child in draft.references.items()}
         mapping = mapping_for(type(draft.entity))
         assert version.id is not None, "keys are given out before values are laid out"
-        for insert, row in mapping.encode(self._dialect, version.id, draft.data, draft.json, references, places, draft.keys):
+        values = draft.data if mapping.conversion is None else {**draft.data, **_identity(draft)}
+        for insert, row in mapping.encode(self._dialect, version.id, values, draft.json, references, places, draft.keys):
             self._rows.setdefault(insert, []).append(row)
 
         for sha256, blob in {blob.sha256: blob for blob in draft.blobs}.items():
@@ -147,6 +148,18 @@ class Batch:
 def _key(version: Version) -> int:
     assert version.id is not None, "versions have their keys before others refer to them"
     return version.id
+
+
+def _identity(draft: Draft) -> dict[str, Any]:
+    """That of the version. The object itself may stand on a later one by now."""
+    version, parent = draft.version, draft.previous
+    return {
+        "ecs_id": version.ecs_id,
+        "lineage_id": version.lineage_id,
+        "parent_id": parent.ecs_id if parent is not None else None,
+        "created_at": version.created_at,
+        "live_id": uuid4(),
+    }
 
 
 def _span_rows(place: Place) -> list[tuple[Any, ...]]:

@@ -29,6 +29,7 @@ from sqlalchemy import Column, Table
 from minference.ecs.entity import Entity
 from minference.ecs.values import dump_json, parse
 from minference.errors import UnknownStoredField, UnstorableValue
+from minference.storage.sql.converting import Conversion
 from minference.storage.sql.decoding import Decoder, Loaded
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
 from minference.storage.sql.types import DialectName, Encoder, Kind, encoder, escape_json, kind_of, unescape_json
@@ -136,11 +137,16 @@ class Mapping:
     """Fields whose values can change in place."""
     keyed: frozenset[str]
     """Ordered fields that have keys."""
+    model: Any = None
+    """The declared class of the table; `None` for `entity_any`."""
+    conversion: Conversion | None = None
+    """What the model does with fields that it converts itself; those are not among `values`."""
 
     @property
     def value_fields(self) -> tuple[str, ...]:
         """Every field with a plain value."""
-        return (*(value.field for value in self.values), *self.packed)
+        converted = () if self.conversion is None else self.conversion.fields
+        return (*(value.field for value in self.values), *converted, *self.packed)
 
     @cached_property
     def insert(self) -> TableInsert:
@@ -160,10 +166,11 @@ class Mapping:
         """The rows of one version, that of the class's table first.
 
         `values` holds the plain values as the entity's `__dict__` does, `documents` what `dump_json` wrote of those that can
-        change in place, `references` and `sequences` an entry for each such field.
+        change in place, `references` and `sequences` an entry for each such field. A conversion needs the identity in `values`.
 
         Raises:
             UnstorableValue: A value does not fit into its column.
+            ConversionFailed: The table's own conversion failed, or would not give back what it was given.
         """
         yield self.insert, self._row(dialect, id, values, documents, references, sequences, keys)
         for field in self.links:
@@ -190,10 +197,12 @@ class Mapping:
             return Loaded([], [], [], [], [])
         columns = iter(zip(*rows, strict=True))
         ids = list(next(columns))
-        cells = [next(columns) for _ in range(len(self.values) + (self.packed_column is not None))]
+        cells = [next(columns) for _ in self.values]
+        converted = [next(columns) for _ in self.conversion.columns] if self.conversion is not None else []
+        cells += [next(columns)] if self.packed_column is not None else []
         loaded = Loaded(
             ids,
-            self._decoder.values(cells, times_are_text=dialect == "sqlite"),
+            self._decoder.values(cells, times_are_text=dialect == "sqlite") if cells else [{} for _ in ids],
             _rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
             [{} for _ in ids],
             [{} for _ in ids],
@@ -204,15 +213,20 @@ class Mapping:
             if keys_column is not None:
                 for names, stored in zip(loaded.keys, next(columns), strict=True):
                     names[field] = _load_keys(stored)
+        if self.conversion is not None:
+            found = self.conversion.values(dialect, list(zip(*converted, strict=True)) or [()] * len(ids))
+            for values, more in zip(loaded.values, found, strict=True):
+                values.update(more)
         if self._has_loose_fields:
             self._attach_loose(loaded, results[1], results[2])
         return loaded
 
     @cached_property
     def _data_columns(self) -> tuple[str, ...]:
+        converted = () if self.conversion is None else (column.name for column in self.conversion.columns)
         packed = () if self.packed_column is None else (self.packed_column,)
         ordered = (column for columns in self.collections.values() for column in columns if column is not None)
-        return (*(value.column.name for value in self.values), *packed, *self.references.values(), *ordered)
+        return (*(value.column.name for value in self.values), *converted, *packed, *self.references.values(), *ordered)
 
     @property
     def _has_loose_fields(self) -> bool:
@@ -243,6 +257,8 @@ class Mapping:
                     row.append(encode(value))
                 except ValueError as error:
                     raise UnstorableValue(self.cls.__kind__, field, str(error)) from error
+        if self.conversion is not None:
+            row.extend(self.conversion.cells(dialect, values, documents))
         if self.packed_column is not None:
             row.append(self._pack(values, documents))
         row.extend(references[field] for field in self.references)

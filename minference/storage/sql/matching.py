@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from sqlalchemy import BigInteger, Column, Integer, Table
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import CollectionField, arms
 from minference.errors import TableMismatch
+from minference.storage.sql.converting import FieldConversion, RowConversion, Shown
 from minference.storage.sql.mapping import Mapping, ValueColumn
 from minference.storage.sql.types import Kind, kind_of
 
@@ -24,6 +26,7 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (float, Kind.real),
     (datetime, Kind.time),
     (UUID, Kind.uuid),
+    (bytes, Kind.bytes),
 )
 _EXTRA = "extra"
 _VERSIONS = "entity_version"
@@ -33,16 +36,30 @@ _VERSIONS = "entity_version"
 class Home:
     """A table as one mapped class sees it."""
 
-    name: str
-    """Of the mapped class."""
+    entity: type[Entity]
+    model: Any
+    """The mapped class."""
     table: Table
     columns: dict[str, Column[Any]]
+    attributes: dict[str, str]
+    """Of the mapped class, by column."""
     rename: Dict[str, str]
     constants: dict[str, object]
     shared: bool
     """Whether other classes use the table as well."""
     private: frozenset[str]
     """Columns of a shared table that the other classes leave empty."""
+    encoded: tuple[str, ...]
+    """Fields that the mapped class converts with `encode` and `decode`."""
+    encodes: bool
+    """Whether it overrides either of the two."""
+    converts_rows: bool
+    """Whether it overrides `from_entity` or `to_entity`, so that fields and columns need not be alike."""
+
+    @property
+    def name(self) -> str:
+        """Of the mapped class."""
+        return str(self.model.__name__)
 
 
 @dataclass
@@ -78,12 +95,15 @@ def match(cls: type[Entity], home: Home, homes: Dict[type[Entity], Home], *, who
         TableMismatch: A field has no column, a column no field, or they do not fit; lists everything.
     """
     plan, run = plan_of(cls), _Match(cls, home, homes, whole)
-    values = tuple(filter(None, (_match_value(run, name, name in plan.mutable) for name in (*plan.values, *plan.mutable))))
+    plain = (*plan.values, *plan.mutable)
+    values = () if home.converts_rows else tuple(filter(None, (_match_value(run, name) for name in plain if name not in home.encoded)))
+    encoded = _match_encoded(run)
     references = dict(filter(None, (_match_reference(run, name) for name in plan.references)))
     collections = dict(filter(None, (_match_collection(run, each) for each in plan.collections)))
     has_extra = _EXTRA in home.columns and _EXTRA not in run.used
-    held = {value.field for value in values}
-    packed = tuple(name for name in (*plan.values, *plan.mutable) if name not in held)
+    conversion = _match_rows(run) if home.converts_rows else _of_fields(run, encoded)
+    held = {value.field for value in values}.union(conversion.fields if conversion is not None else ())
+    packed = tuple(name for name in plain if name not in held)
     if packed and not has_extra and not run.problems:
         run.problems.append(f"fields {', '.join(map(repr, packed))} have no column, and there is no JSON column {_EXTRA!r} for them")
     if has_extra and (kind_of(home.columns[_EXTRA].type) is not Kind.json or not home.columns[_EXTRA].nullable):
@@ -106,14 +126,64 @@ def match(cls: type[Entity], home: Home, homes: Dict[type[Entity], Home], *, who
         sequences=tuple(each.name for each in plan.collections if each.name not in collections),
         mutable=frozenset(plan.mutable),
         keyed=frozenset(each.name for each in plan.collections if each.shape is dict),
+        model=home.model,
+        conversion=conversion,
     )
+
+
+def _match_encoded(run: _Match) -> dict[str, Column[Any]]:
+    """The columns of the fields that the model encodes; they may be of any kind."""
+    home, plan = run.home, plan_of(run.cls)
+    if run.whole and home.encodes and not home.encoded:
+        run.problems.append("it overrides encode() or decode(), and __encoded__ does not say for which fields")
+    if run.whole and home.encoded and not home.encodes:
+        run.problems.append("__encoded__ names fields, and neither encode() nor decode() is overridden")
+    found: dict[str, Column[Any]] = {}
+    for name in home.encoded:
+        target = home.rename.get(name, name)
+        if name not in (*plan.values, *plan.mutable):
+            run.problems.append(f"__encoded__ names {name!r}, which is no field with a plain value")
+        elif (column := run.column_of(name, target)) is None:
+            run.missing(name, target)
+        else:
+            found[name] = column
+    run.problems.extend(_unfit(found.values()))
+    return {} if home.converts_rows else found
+
+
+def _unfit(columns: Iterable[Column[Any]]) -> list[str]:
+    unknown = [each for each in columns if kind_of(each.type) is None]
+    return [f"column {each.name!r} is of type {each.type!r}, in which nothing can be stored" for each in unknown]
+
+
+def _of_fields(run: _Match, encoded: Dict[str, Column[Any]]) -> FieldConversion | None:
+    return FieldConversion(run.cls, run.home.model, tuple(encoded), tuple(encoded.values())) if encoded else None
+
+
+def _match_rows(run: _Match) -> RowConversion:
+    """Everything but keys is the model's business; fields and columns that are alike are what its base class converts."""
+    home, plan = run.home, plan_of(run.cls)
+    fields = tuple(name for name in (*plan.values, *plan.mutable) if name in home.entity.model_fields)
+    encoded = {home.rename.get(name, name) for name in home.encoded}
+    taken = {"id", _EXTRA, *home.constants, *(run.used - encoded)}
+    columns = {name: column for name, column in home.columns.items() if name not in taken}
+    run.problems.extend(_unfit(columns.values()))
+    run.used.update(columns)
+    alike = tuple(Shown(name, columns[target]) for name in fields if (target := home.rename.get(name, name)) in columns)
+    fitting = tuple(each for each in alike if each.field in home.encoded or _fits(run.cls, each.field, each.column))
+    attributes = tuple(home.attributes[name] for name in columns)
+    return RowConversion(run.cls, home.model, fields, tuple(columns.values()), home.entity, attributes, fitting)
+
+
+def _fits(cls: type[Entity], name: str, column: Column[Any]) -> bool:
+    return kind_of(column.type) in (kind_of_annotation(cls.model_fields[name].annotation), Kind.json)
 
 
 def _not_null(home: Home) -> list[str]:
     return sorted(name for name in home.private if not home.columns[name].nullable)
 
 
-def _match_value(run: _Match, name: str, mutable: bool) -> ValueColumn | None:
+def _match_value(run: _Match, name: str) -> ValueColumn | None:
     target = run.home.rename.get(name, name)
     annotation = run.cls.model_fields[name].annotation
     if target == _EXTRA and not _is_own_extra(run, name):
@@ -122,11 +192,11 @@ def _match_value(run: _Match, name: str, mutable: bool) -> ValueColumn | None:
     if column is None:
         run.missing(name, target)
         return None
-    held, wanted = kind_of(column.type), kind_of_annotation(annotation)
-    if held is None or held not in (wanted, Kind.json):
-        run.problems.append(f"field {name!r} ({annotation}) needs a column of kind {wanted.value}, and {target!r} is {column.type!r}")
+    if not _fits(run.cls, name, column):
+        wanted = kind_of_annotation(annotation).value
+        run.problems.append(f"field {name!r} ({annotation}) needs a column of kind {wanted}, and {target!r} is {column.type!r}")
     _check_nullable(run, name, column, nullable=is_nullable(annotation))
-    return ValueColumn(name, column, mutable)
+    return ValueColumn(name, column, name in plan_of(run.cls).mutable)
 
 
 def _is_own_extra(run: _Match, name: str) -> bool:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Dialect, Float, Integer, SmallInteger, String, Text, Uuid, types
+from sqlalchemy import BigInteger, Boolean, DateTime, Dialect, Float, Integer, LargeBinary, SmallInteger, String, Text, Uuid, types
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from minference.ecs.values import has_surrogates, parse
@@ -39,6 +39,7 @@ class Kind(Enum):
     boolean = "boolean"
     time = "time"
     uuid = "uuid"
+    bytes = "bytes"
     json = "json"
 
 
@@ -58,6 +59,11 @@ def _escaped(value: str) -> str:
 def unescape_text(stored: str) -> str:
     """The inverse of `escape_text`."""
     return stored[1:].encode("ascii").decode("unicode_escape") if stored.startswith(MARKER) else stored
+
+
+def json_document(value: Any) -> str:
+    """A value of dicts, lists, texts and numbers as JSON, in the form of `dump_json`."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
 
 
 def escape_json(document: str) -> str:
@@ -147,7 +153,7 @@ class Json(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None:
             return None
-        document = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
+        document = json_document(value)
         stored = escape_json(document)
         if dialect.name == "sqlite":
             return stored
@@ -182,6 +188,8 @@ def kind_of(column_type: TypeEngine[Any]) -> Kind | None:
             return Kind.time
         case Uuid():
             return Kind.uuid
+        case LargeBinary():
+            return Kind.bytes
         case Json():
             return Kind.json
         case _:
@@ -204,7 +212,7 @@ def encoder(column_type: TypeEngine[Any], dialect: DialectName) -> Encoder | Non
             return encode_time if dialect == "sqlite" else in_utc
         case Kind.uuid:
             return _hex if dialect == "sqlite" else None
-        case Kind.boolean | Kind.json | None:
+        case Kind.boolean | Kind.bytes | Kind.json | None:
             return None
 
 
