@@ -22,6 +22,8 @@ from minference import (
     Entity,
     EntityRegistry,
     Failed,
+    FileAttachment,
+    ImageAttachment,
     InferenceOrchestrator,
     LLMConfig,
     MessageRole,
@@ -38,6 +40,7 @@ from minference import (
     open_storage,
 )
 from minference import ChatTread as Misspelt  # type: ignore[attr-defined]
+from minference.ecs.blobs import Blob
 from minference.storage.sql import EntityTable, Id, Json, LineageVersionView, UtcDateTime, reference
 from minference.threads.tables import CallableToolSQL, ChatMessageSQL, ChatThreadSQL, ThreadMessageView
 
@@ -47,6 +50,12 @@ class Note(Entity):
 
     text: str
     about: ChatThread | None = None
+
+
+class Scan(Entity):
+    """An entity that holds bytes."""
+
+    content: Blob | None = None
 
 
 class NoteSQL(EntityTable[Note]):
@@ -133,6 +142,24 @@ async def versions(url: str) -> None:
         note.text = 5  # type: ignore[assignment]
 
 
+async def attachments(url: str) -> bytes:
+    """What a message carries is one of few classes, and its bytes are read on purpose."""
+    async with open_storage(url) as storage:
+        [thread] = threads()
+        image = ImageAttachment.from_path("cat.png", detail="low")
+        assert_type(image, ImageAttachment)
+        message = thread.add_user_message("Look.", attachments=[image, FileAttachment.from_bytes(b"words", "words.txt")])
+        ImageAttachment.from_path("cat.png", detail="lower")  # type: ignore[arg-type]
+        thread.add_user_message("Look.", attachments=["cat.png"])  # type: ignore[list-item]
+        for attached in message.attachments:
+            if isinstance(attached, ImageAttachment | FileAttachment):
+                assert_type(attached.content, Blob)
+        await storage.load_blobs(thread, Scan(content=Blob.of(b"bytes")))
+        await storage.load_blobs("a thread")  # type: ignore[arg-type]
+        assert_type(image.data, bytes)
+        return await image.read()
+
+
 async def rows(url: str) -> list[Note]:
     """Rows know the class of their entities, and queries the types of their columns."""
     async with open_storage(url) as storage, storage.sql() as session:
@@ -202,4 +229,4 @@ def steps() -> str:
     return type(step).__name__
 
 
-__all__ = ["Misspelt", "rows", "runs", "steps", "threads", "traced", "versions"]
+__all__ = ["Misspelt", "attachments", "rows", "runs", "steps", "threads", "traced", "versions"]

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from minference.ecs.blobs import Blob
 from minference.ecs.diff_values import PathChange, Segment, path_changes, word_segments
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.members import Matched, Place, match_members
@@ -302,5 +303,7 @@ def _value_differences(cls: type[Entity], plan: EntityPlan, before: dict[str, An
 def _value_difference(cls: type[Entity], name: str, one: Any, other: Any) -> FieldDiff:
     if type(one) is str and type(other) is str:
         return TextChanged(one, other)
+    if isinstance(one, Blob) or isinstance(other, Blob):
+        return Changed(one, other)
     changes = path_changes(dump_json(cls, name, one), dump_json(cls, name, other))
     return NestedChanged(one, other, changes) if any(change.path for change in changes) else Changed(one, other)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
+from minference.ecs.blobs import Blob
 from minference.ecs.diff import (
     Changed,
     CollectionChanged,
@@ -154,7 +155,11 @@ def _step_to_json(step: Step) -> dict[str, Any] | None:
 
 
 def _json(value: Any) -> Any:
-    return to_jsonable_python(value, inf_nan_mode="constants", bytes_mode="base64", serialize_unknown=True)
+    return to_jsonable_python(value, inf_nan_mode="constants", bytes_mode="base64", fallback=_fallback)
+
+
+def _fallback(value: object) -> Any:
+    return {"sha256": value.sha256, "size": value.size} if isinstance(value, Blob) else str(value)
 
 
 def _entity_json(entity: Entity | None) -> dict[str, Any] | None:

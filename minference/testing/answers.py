@@ -177,10 +177,23 @@ def message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     }
 
 
+_SHOWN = ("image_url", "file", "image", "document")
+_SHOWN_TOKENS = 1_000
+"""An attachment, whatever its size."""
+
+
 def _counts(body: Mapping[str, Any], answer: Answer) -> tuple[int, int]:
-    asked = sum(len(_json(message).encode()) for message in body["messages"])
+    asked = sum(map(_weight, body["messages"]))
     said = len(answer.text.encode()) + sum(len(_json(call.arguments)) for call in answer.calls)
     return max(1, asked // 4), max(1, said // 4)
+
+
+def _weight(message: Mapping[str, Any]) -> int:
+    """The bytes of a message, its attachments aside."""
+    if not isinstance(content := message["content"], list):
+        return len(_json(message).encode())
+    words = [part for part in content if part["type"] not in _SHOWN]
+    return len(_json({**message, "content": words}).encode()) + 4 * _SHOWN_TOKENS * (len(content) - len(words))
 
 
 def _id(kind: str, body: Mapping[str, Any], number: int = 0) -> str:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from minference.errors import UnusableAttachment
 
 PDF = "application/pdf"
-PATTERN = r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*$"
+PATTERN = r"^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9._+-]*$"
 """A media type without parameters."""
 
 _BEGINNINGS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -10,6 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from minference.storage.open import open_storage
+from minference.threads.attachments import FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
 from minference.threads.thread import ChatThread
@@ -186,3 +188,36 @@ def test_content_cannot_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
         assert "\x1b" not in said.out
         assert said.code == 0
     assert "\\x1b[2J[red]x" in cli("threads", "list").out
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> ChatThread:
+    """A thread of two versions in minference.db, whose message carries something, and then something else."""
+
+    async def save() -> ChatThread:
+        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+            thread = ChatThread(name="shown", llm_config=LLMConfig(client="scripted", model="m"))
+            image = ImageAttachment.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2_000), "cat\x1b.png")
+            thread.add_user_message("Look.", attachments=[image, ImageLink(name="dog", url="https://example.org/dog.png")])
+            await storage.register(thread)
+            thread.history[0].attachments = (FileAttachment.from_bytes(b"words", "w.txt"), image)
+            await storage.register(thread)
+            return thread
+
+    return asyncio.run(save())
+
+
+def test_show_lists_what_a_message_carries(cli: Cli, shown: ChatThread) -> None:
+    said = cli("threads", "show", str(shown.parent_id))
+    assert "[cat\\x1b.png: image/png, 2.0 kB]\n[dog: https://example.org/dog.png]\nLook." in said.out
+    file, image = cli("threads", "show", "shown", "--json").json["messages"][0]["attachments"]
+    assert file == {"name": "w.txt", "media_type": "text/plain", "size": 5, "sha256": hashlib.sha256(b"words").hexdigest()}
+    assert image["size"] == 2_008
+
+
+def test_diff_tells_what_was_added_to_a_message_and_what_was_taken_away(cli: Cli, shown: ChatThread) -> None:
+    lines = cli("threads", "diff", "shown").out.splitlines()
+    assert [line.split()[:2] for line in lines if "Attachment" in line or "Link" in line] == [["-", "[1]"], ["+", "[0]"]]
+    assert any("ImageLink" in line and "dog.png" in line for line in lines)
+    assert any("FileAttachment" in line and "w.txt" in line for line in lines)
+    assert shown.name == "shown"

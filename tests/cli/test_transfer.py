@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minference.storage.open import open_storage
+from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
@@ -32,7 +33,9 @@ def saved(tmp_path: Path) -> list[ChatThread]:
 def test_what_is_exported_is_imported_into_another_database(cli: Cli, saved: list[ChatThread]) -> None:
     assert cli("threads", "export", "-o", "all.jsonl").err == "2 threads, 2 commits: all.jsonl\n"
     assert cli("threads", "import", "all.jsonl", "-d", "other.db").out == "6 new versions in 2 commits; 0 were there already\n"
-    assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json == {"commits": 0, "versions": 0, "present": 6}
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json == {
+        "commits": 0, "versions": 0, "present": 6, "blobs": 0, "tags": 0, "kept_tags": [],
+    }  # fmt: skip
     for thread in saved:
         name = thread.name or ""
         assert cli("threads", "log", name, "-d", "other.db").out == cli("threads", "log", name).out
@@ -52,6 +55,31 @@ def test_half_a_character_that_a_stream_cut_can_be_read(
     assert (said.code, said.err) == (0, "")
     assert "blue" in said.out or command == "log"
     assert saved
+
+
+def test_tags_and_what_messages_carry_go_along_and_a_tag_that_stays_is_told(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
+    sky = saved[0]
+
+    async def attach_and_tag(first: bool) -> None:
+        async with open_storage(f"sqlite:///{tmp_path / ('minference.db' if first else 'other.db')}") as storage:
+            thread = await storage.get(ChatThread, sky.ecs_id)
+            thread.add_user_message("Look.", attachments=[FileAttachment.from_bytes(b"words", "w.txt")])
+            await storage.register(thread)
+            await storage.tag("main", thread)
+            if first:
+                await storage.tag("begin", sky)
+
+    cli("threads", "export", "-o", "early.jsonl")
+    cli("threads", "import", "early.jsonl", "-d", "other.db")
+    for first in (True, False):
+        asyncio.run(attach_and_tag(first))
+    assert cli("threads", "export", "-o", "all.jsonl").err == "2 threads, 3 commits: all.jsonl\n"
+    said = cli("threads", "import", "all.jsonl", "-d", "new.db")
+    assert said.out == "9 new versions in 3 commits; 0 were there already; 1 new attached contents; 2 new tags\n"
+    said = cli("threads", "import", "all.jsonl", "-d", "other.db")
+    assert said.out == "3 new versions in 1 commits; 6 were there already; 1 new tags\n"
+    assert said.err.startswith(f"tag 'main' of thread {sky.lineage_id.hex[-8:]} stays on version ")
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json["kept_tags"][0]["name"] == "main"
 
 
 def test_one_thread_goes_to_stdout(cli: Cli, saved: list[ChatThread]) -> None:

@@ -136,7 +136,8 @@ async def test_a_reply_keeps_everything_that_the_model_said(storage: EntityStora
     message = (await storage.get(ChatThread, asked.ecs_id)).history[1]
     identity = set(Entity.model_fields) | {"timestamp"}
     assert message.model_dump(mode="json", exclude=identity | {"usage"}) == {
-        "role": "assistant", "content": "Let me see.", "author_uuid": None, "parent_message_uuid": str(asked.history[0].lineage_id),
+        "role": "assistant", "content": "Let me see.", "attachments": [],
+        "author_uuid": None, "parent_message_uuid": str(asked.history[0].lineage_id),
         "tool_calls": [{"id": "1", "name": "add", "arguments_json": '{"a": 1, "b": 1}'}], "tool_call_id": None, "tool_name": None,
         "tool_uuid": None, "tool_error": False, "reasoning": "Hm.", "reasoning_json": "[]", "refusal": None, "finish_reason": "tool_calls",
     }  # fmt: skip

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 from minference.errors import StaleVersion, WriteFailed
 from minference.storage.open import open_storage
+from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
@@ -95,7 +98,35 @@ async def fill_the_disk(url: str) -> None:
         say(str(thread.ecs_id))
 
 
+def thread_with(content: bytes) -> ChatThread:
+    """A thread whose user shows something."""
+    thread = ChatThread(llm_config=LLMConfig(client="scripted", model="m"))
+    thread.add_user_message("Look.", attachments=[FileAttachment.from_bytes(b"%PDF-" + content, "a.pdf")])
+    return thread
+
+
+async def attach(url: str, seed: str, times: str) -> None:
+    """Wait for the others, then save so many threads with contents that follow from the seed; say their versions."""
+    async with open_storage(url) as storage:
+        threads = [thread_with(Random(f"{seed} {number}").randbytes(99_995)) for number in range(int(times))]
+        await told_to_go()
+        await asyncio.gather(*(storage.register(thread) for thread in threads))
+        say([str(thread.ecs_id) for thread in threads])
+
+
+async def attach_in_a_loop(url: str) -> None:
+    """Save threads with contents of their own until killed; say version and hash once they are durable."""
+    async with open_storage(url) as storage:
+        while True:
+            thread = thread_with(os.urandom(300_000))
+            await storage.register(thread)
+            [attached] = thread.history[0].attachments
+            assert isinstance(attached, FileAttachment)
+            say([str(thread.ecs_id), attached.sha256])
+
+
 if __name__ == "__main__":
     parts: dict[str, Callable[..., Coroutine[None, None, None]]]
     parts = {"loop": save_in_a_loop, "append": append, "claim": claim, "full": fill_the_disk}
+    parts |= {"attach": attach, "attach_loop": attach_in_a_loop}
     asyncio.run(parts[sys.argv[1]](*sys.argv[2:]))

@@ -15,11 +15,13 @@ from sqlalchemy import BigInteger, Boolean, Double, Integer, String, Text, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
 import minference.threads.tables  # noqa: F401 - declares the tables
+from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import arms
 from minference.storage.sql.schema import reference
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
+from minference.threads.attachments import FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, SystemPrompt, ToolCall, Usage
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput, RawOutput
@@ -140,6 +142,9 @@ CLASSES: list[type[Entity]] = [
     GeneratedJsonObject,
     RawOutput,
     ProcessedOutput,
+    FileAttachment,
+    ImageAttachment,
+    ImageLink,
     Everything,
     MoreThanEverything,
     Tableless,
@@ -162,6 +167,7 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Any: _JSON,
     ToolCall: st.builds(ToolCall, id=_ANY_TEXT, name=_ANY_TEXT, arguments_json=_ANY_TEXT),
     Corner: st.builds(Corner, x=st.integers(), label=_ANY_TEXT),
+    Blob: st.binary(max_size=20).map(Blob.of),
 }
 
 

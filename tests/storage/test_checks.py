@@ -16,6 +16,7 @@ from minference.storage.base import EntityStorage
 from minference.storage.checks import Finding
 from minference.storage.open import open_storage
 from minference.storage.sql.dialects import dialect_of, open_engine
+from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, Usage
 from minference.threads.thread import ChatThread
@@ -44,7 +45,7 @@ class Broken:
         driver: Any = connection.driver_connection
         sqlite = dialect_of(engine) == "sqlite"
         for sql in ("PRAGMA foreign_keys = OFF" if sqlite else "SET session_replication_role = replica", *statements):
-            await driver.execute(sql)
+            await driver.execute(sql.replace("{bytes}", "BLOB" if sqlite else "BYTEA"))
         connection.close()
         await engine.dispose()
 
@@ -65,7 +66,8 @@ async def broken(request: pytest.FixtureRequest) -> AsyncIterator[Broken]:
             usage = Usage(model="m", prompt_tokens=1, completion_tokens=1, total_tokens=2)
             thread.history.append(ChatMessage(role=MessageRole.assistant, content=str(number), usage=usage))
             await storage.register(thread)
-        thread.history.insert(1, ChatMessage(role=MessageRole.user, content="between"))
+        notes = FileAttachment.from_bytes(b"note", "notes.txt")
+        thread.history.insert(1, ChatMessage(role=MessageRole.user, content="between", attachments=(notes,)))
         await storage.register(thread)
         box = Box(data={"a": 1})
         box.next, box.named = box, {"x": thread, "y": box}
@@ -121,6 +123,17 @@ FAULTS: list[tuple[str, str, str]] = [
     ("loading", "cannot be loaded: .*role", f"UPDATE chat_message SET role = 'nobody' WHERE usage_id = {USAGE}"),
     ("loading", "cannot be loaded: .*unheard", """UPDATE entity_any SET data = '{"unheard": 1}'"""),
     ("loading", "has 2 members in 'named' instead of 2, and 1 keys", """UPDATE entity_sequence SET keys = '["x"]'"""),
+    ("references", "sha256 .* is not in blob", "DELETE FROM blob"),
+    ("blobs in use", r"blob \w{64} \(4 bytes\) belongs to no version", "DELETE FROM entity_blob"),
+    ("blobs in use", "holds blob .*, and entity_blob does not say so", "DELETE FROM entity_blob"),
+    (
+        "blobs in use",
+        "is said by entity_blob to hold blob .*, and does not",
+        f"INSERT INTO entity_blob SELECT {LAST}, sha256 FROM entity_blob",
+    ),
+    ("blobs in use", "with 4 bytes, and it has 5", "UPDATE blob SET size = 5"),
+    ("blobs whole", "has 4 bytes instead of 5", "UPDATE blob SET size = 5"),
+    ("blobs whole", r"the bytes of blob \w{64} have another hash", "UPDATE blob SET data = CAST('else' AS {bytes})"),
     ("tables", "table tag is missing", "DROP TABLE tag"),
 ]  # fmt: skip
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import JSON, Boolean, Connection, DateTime, MetaData, Text, Uuid, cast, inspect, literal
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
+from minference.ecs.entity import Entity
+from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import Base
+from minference.threads.thread import ChatThread
 
 
 @pytest.fixture
@@ -82,10 +90,83 @@ async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
         assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
 
 
-def test_the_known_revisions_are_those_in_the_package() -> None:
-    config = Config()
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "minference:storage/sql/migrations")
     config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
+    return config
+
+
+def test_the_known_revisions_are_those_in_the_package() -> None:
+    script = ScriptDirectory.from_config(_config())
     assert [each.revision for each in reversed(list(script.walk_revisions()))] == list(REVISIONS)
     assert script.get_heads() == [HEAD]
+
+
+WRITTEN = Path(__file__).parent / "written"
+"""What the package wrote at earlier revisions: the rows of every table, and dumps of the versions as they were loaded then."""
+
+
+def _write(connection: Connection, revision: str, tables: dict[str, list[dict[str, Any]]]) -> None:
+    """Make the tables of an old revision, with rows as SQLite holds them."""
+    command.upgrade(_config(connection), revision)
+    metadata = MetaData()
+    metadata.reflect(connection)
+    for table in metadata.sorted_tables:
+        if table.name in tables:
+            connection.execute(table.delete())
+        for row in tables.get(table.name, ()):
+            given = {name: _native(table.c[name].type, value) for name, value in row.items() if value is not None}
+            connection.execute(table.insert().values(given))
+
+
+def _native(kind: Any, value: Any) -> Any:
+    """The value of a cell for a column of this type."""
+    match kind:
+        case Text():
+            return value
+        case Boolean():
+            return bool(value)
+        case DateTime():
+            return datetime.fromisoformat(value)
+        case Uuid():
+            return UUID(value)
+        case JSON():
+            return cast(literal(value, Text()), kind)  # the very text
+        case _:
+            return value
+
+
+@pytest.mark.parametrize("file", sorted(WRITTEN.glob("revision_*.json")), ids=lambda file: file.stem)
+async def test_a_database_of_an_earlier_revision_is_upgraded_and_every_version_is_as_it_was(sql_url: str, file: Path) -> None:
+    written, revision = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("revision_")
+    engine = open_engine(sql_url)
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            await connection.run_sync(_write, revision, written["tables"])
+    await engine.dispose()
+    async with open_storage(sql_url) as storage:
+        assert await storage.check() == []
+        for ecs_id, (_, dumped) in written["versions"].items():
+            assert _dump(await storage.get(Entity, UUID(ecs_id))) == dumped
+        [head] = await storage.list_by_type(ChatThread)
+        thread = await storage.get(ChatThread, head.ecs_id)
+        thread.add_user_message("Go on.")
+        assert len((await storage.submit(thread)).versions) == 2
+        assert await storage.check() == []
+
+
+def _dump(entity: Entity) -> Any:
+    """The entity as JSON data, without fields that came later and names of objects in memory."""
+    return _stripped(json.loads(json.dumps(entity.model_dump(mode="python"), default=str)))
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _stripped(each) for key, each in value.items() if key not in ("live_id", *ADDED_SINCE)}
+    return [_stripped(each) for each in value] if isinstance(value, list) else value
+
+
+ADDED_SINCE = ("attachments",)
+"""Fields that the first revision had not."""

@@ -15,6 +15,7 @@ from minference.errors import StorageError
 from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
+from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import Mapping, quoted
@@ -31,7 +32,7 @@ AT_ONCE = 500
 _BEGIN = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
 _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
-    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()",
+    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
 }
 
 
@@ -52,6 +53,7 @@ class CheckReader(ArchiveReader):
             for rule in RULES:
                 rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
                 findings += _told(rule.name, rule.text, rows)
+            findings += _limited("blobs whole", await wrong_contents(fetch, self._dialect))
             classes, unknown = await self._classes(fetch)
             findings += unknown
             rowless: set[int] = set()
@@ -179,7 +181,8 @@ class CheckReader(ArchiveReader):
         findings: list[Finding] = []
         for start in range(0, len(wanted), AT_ONCE):
             findings += await self._load(fetch, wanted[start : start + AT_ONCE])
-        return _limited("loading", findings)
+        rules = dict.fromkeys(finding.rule for finding in findings)
+        return [told for rule in rules for told in _limited(rule, [finding for finding in findings if finding.rule == rule])]
 
     async def _load(self, fetch: Fetch, keys: list[int]) -> list[Finding]:
         rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
@@ -190,7 +193,7 @@ class CheckReader(ArchiveReader):
                 middle = len(keys) // 2
                 return await self._load(fetch, keys[:middle]) + await self._load(fetch, keys[middle:])
             return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
-        findings: list[Finding] = []
+        findings = wrong_holds(records, await self._select(fetch, HOLDS, keys))
         for record in records.values():
             for name, members in record.members.items():
                 length = record.version.places[name].length
