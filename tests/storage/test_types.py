@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
@@ -63,6 +63,9 @@ def test_text_that_every_database_keeps_is_stored_as_it_is(value: str) -> None:
 
 
 @given(ANY_JSON)
+@example([float("nan"), float("inf"), -0.0])
+@example({"\ud83d": "\ud83d"})
+@example({"\ufffd": "\ude00"})
 def test_any_json_can_be_stored_and_comes_back(value: Any) -> None:
     document = dump_json(Holder, "value", value)
     stored = escape_json(document.decode())
