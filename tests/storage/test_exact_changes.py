@@ -114,6 +114,16 @@ async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_b
     assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
 
 
+async def test_what_hangs_on_an_appended_member_is_saved_with_it(storage: EntityStorage) -> None:
+    root = Thing()
+    await storage.register(root)
+    root.items.append(Thing(one=Thing(named={"k": Thing(name="deep")})))
+    assert len((await storage.submit(root)).versions) == 4
+    [member] = (await storage.get(Thing, root.ecs_id)).items
+    assert member.one is not None
+    assert member.one.named["k"].name == "deep"
+
+
 async def test_each_of_many_holders_learns_of_an_edit_far_below(storage: EntityStorage) -> None:
     shared = Thing()
     holders = [Thing(items=[Thing(one=shared)]) for _ in range(4)]

@@ -31,6 +31,7 @@ async def storage(backend: FailingMemory | FailingDatabase) -> AsyncIterator[Ent
     """Open on it."""
     async with VersionedStorage(backend) as opened:
         yield opened
+        backend.faults.gate.set()
 
 
 @pytest.fixture

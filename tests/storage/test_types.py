@@ -64,7 +64,7 @@ def test_text_that_every_database_keeps_is_stored_as_it_is(value: str) -> None:
 
 @given(ANY_JSON)
 @example([float("nan"), float("inf"), -0.0])
-@example({"\ud83d": "\ud83d"})
+@example({"\ud83d": 1})
 @example({"\ufffd": "\ude00"})
 def test_any_json_can_be_stored_and_comes_back(value: Any) -> None:
     document = dump_json(Holder, "value", value)

@@ -178,6 +178,6 @@ DETECTION = (
         file="minference/ecs/changes.py",
         old="    order, holders = _walk(fresh, lambda entity: _is_member(entity, ledger, watch))",
         new="    order, holders = _walk(fresh, lambda entity: entity not in fresh)",
-        tests=(f"{_CONTRACT}test_fifty_turns_make_exactly_the_versions_that_were_promised[memory]",),
+        tests=(f"{_EXACT}test_what_hangs_on_an_appended_member_is_saved_with_it[memory]",),
     ),
 )

@@ -192,7 +192,7 @@ TRACING = (
         file="minference/storage/versioned.py",
         old="        use_storage(self._before)\n",
         new="",
-        tests=("tests/storage/test_several_storages.py::test_after_an_inner_storage_the_outer_one_is_current_again",),
+        tests=("tests/storage/test_several_storages.py::test_after_an_inner_storage_the_outer_one_is_current_again[memory]",),
     ),
     Mutant(
         name="get-gives-any-class",

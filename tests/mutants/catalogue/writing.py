@@ -122,8 +122,8 @@ WRITING = (
         promise="Two processes never give out the same key",
         marks=("I7",),
         file="minference/storage/sql/keys.py",
-        old="        self._next, self._end = end - size, end",
-        new="        self._next, self._end = end - 2 * size, end",
+        old="SET next_id = next_id + {parameter} WHERE",
+        new="SET next_id = next_id + 0 * {parameter} WHERE",
         tests=("tests/storage/test_races.py::test_keys_are_never_given_out_twice[sqlite]",),
     ),
     Mutant(
