@@ -31,23 +31,38 @@ class Mutant:
         Raises:
             MovedOn: The text to break is not there exactly once.
         """
-        text = (root / self.file).read_text(encoding="utf-8")
+        text = self._text(root)
         if (count := text.count(self.old)) != 1:
             raise MovedOn(self, count)
         return text.replace(self.old, self.new)
 
-    def place(self, root: Path) -> str:
-        """What holds the text to break: the dotted name of a function or class, or a module's own variable.
+    def line(self, root: Path) -> str:
+        """The first line that is broken, as it stands in the file.
 
         Raises:
             MovedOn: The text to break is not there exactly once.
         """
+        return self._text(root).splitlines()[self._line_number(root) - 1].strip()
+
+    def place(self, root: Path) -> str:
+        """What holds that line: the dotted name of a function or class, or a variable of a class or module.
+
+        Raises:
+            MovedOn: The text to break is not there exactly once.
+        """
+        return ".".join(_names(ast.parse(self._text(root)), self._line_number(root))) or "the module"
+
+    def _text(self, root: Path) -> str:
+        return (root / self.file).read_text(encoding="utf-8")
+
+    def _line_number(self, root: Path) -> int:
         self.applied(root)
-        text = (root / self.file).read_text(encoding="utf-8")
-        first = text[: text.index(self.old)].count("\n") + 1
-        last = first + self.old.rstrip("\n").count("\n")
-        first += len(self.old) - len(self.old.lstrip("\n"))
-        return ".".join(_names(ast.parse(text), first, last)) or "the module"
+        text = self._text(root)
+        same = next((number for number, (one, other) in enumerate(zip(self.old, self.new, strict=False)) if one != other), len(self.new))
+        first = text.index(self.old) + same
+        while text[first].isspace():
+            first += 1
+        return text.count("\n", 0, first) + 1
 
 
 class MovedOn(Exception):
@@ -60,17 +75,15 @@ class MovedOn(Exception):
         )
 
 
-def _names(node: ast.AST, first: int, last: int) -> list[str]:
+def _names(node: ast.AST, line: int) -> list[str]:
     for child in ast.iter_child_nodes(node):
-        start = min([getattr(child, "lineno", 0), *(each.lineno for each in getattr(child, "decorator_list", ()))])
-        if not start <= first <= last <= (getattr(child, "end_lineno", None) or 0):
+        if not isinstance(child, ast.stmt) or not child.lineno <= line <= (child.end_lineno or child.lineno):
             continue
         match child:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                return [child.name, *_names(child, first, last)]
+                return [child.name, *_names(child, line)]
             case ast.Assign(targets=[ast.Name() as target]) | ast.AnnAssign(target=ast.Name() as target):
-                return [target.id]
+                return [] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else [target.id]
             case _:
-                if found := _names(child, first, last):
-                    return found
+                return _names(child, line)
     return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
+from textwrap import shorten
 
 from tests.mutants.catalogue import CATALOGUE, ELSEWHERE
 from tests.mutants.mutant import Mutant
@@ -25,20 +27,28 @@ def page(root: Path) -> str:
     """The whole page, as the code at `root` is."""
     parts = [_HEAD]
     for heading, mutants in CATALOGUE.items():
-        parts.append(f"\n## {heading}\n\n| promise | kept in | broken as | noticed by |\n|---|---|---|---|\n")
-        parts.extend(f"| {_promise(each)} | {_place(each, root)} | `{each.name}` | {_tests(each)} |\n" for each in mutants)
+        parts.append(f"\n## {heading}\n\n| promise | kept in | line that was broken | noticed by |\n|---|---|---|---|\n")
+        parts.extend(_row(_promise(each), _place(each, root), _line(each, root), _tests(each)) for each in mutants)
     parts.append("\n## Kept otherwise\n\n| number | how |\n|---|---|\n")
-    parts.extend(f"| {number} | {how} |\n" for number, how in ELSEWHERE.items())
+    parts.extend(_row(number, how) for number, how in ELSEWHERE.items())
     return "".join(parts)
 
 
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
 def _promise(mutant: Mutant) -> str:
-    marks = f" ({', '.join(mutant.marks)})" if mutant.marks else ""
-    return f"{mutant.promise}{marks}".replace("|", "\\|")
+    return f"{mutant.promise} ({', '.join(mutant.marks)})" if mutant.marks else mutant.promise
 
 
 def _place(mutant: Mutant, root: Path) -> str:
-    return f"`{mutant.file}`, `{mutant.place(root)}`"
+    return f"`{mutant.file.removeprefix('minference/')}`: `{mutant.place(root)}`"
+
+
+def _line(mutant: Mutant, root: Path) -> str:
+    """The code, and the name of the mutant; in HTML, since code may hold what would end a cell or code in Markdown."""
+    return f"<code>{html.escape(shorten(mutant.line(root), 110, placeholder=' ...'))}</code><br>{mutant.name}"
 
 
 def _tests(mutant: Mutant) -> str:
