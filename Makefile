@@ -19,7 +19,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format-check format lint types docs bench setup clean FORCE
+.PHONY: help demo test check format-check format lint types docs bench mutants setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks
+
+mutants: $(DEV) ## Break every invariant on purpose and see a test notice (some minutes)
+	$(RUN) -m tests.mutants
 
 setup: $(DEV) ## Only make the environment in .venv, for editors and by-hand runs
 	@echo "The environment in $(ENV) is ready"

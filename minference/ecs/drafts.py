@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from minference.ecs.blob_fields import blobs_in
@@ -193,7 +194,7 @@ def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: f
     state.members = members
     state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
     previous = old.version if old is not None else None
-    undo = _undo(entity, was, state, ledger)
+    undo = partial(ledger.withdraw, entity, state, was.old, was.current, was.identity)
     blobs = tuple(blobs_in(type(entity), data))
     return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, blobs, undo)
 
@@ -223,16 +224,6 @@ def _known(entity: Entity, ledger: Ledger) -> Version:
     state = ledger.state_of(entity)
     assert state is not None, "children have their versions before their parents are drafted"
     return state.version
-
-
-def _undo(entity: Entity, was: _Before, state: State, ledger: Ledger) -> Callable[[], None]:
-    def undo() -> None:
-        for objects, versions, length in was.old.members.values() if was.old is not None else ():
-            del objects[length:]
-            del versions[length:]
-        ledger.withdraw(entity, state, was.old, was.current, was.identity)
-
-    return undo
 
 
 def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:

@@ -127,6 +127,13 @@ def test_a_message_put_in_front_moves_nothing() -> None:
     assert diff_entities(old, later(old, leaves=leaves)).fields == {"leaves": CollectionChanged(added=(Placed(0, leaves[0]),))}
 
 
+def test_what_comes_and_goes_moves_nothing() -> None:
+    leaves = [DiffLeaf(text=str(number)) for number in range(5)]
+    old = DiffNode(leaves=leaves[:4])
+    expected = CollectionChanged(removed=(Placed(0, leaves[0]),), added=(Placed(3, leaves[4]),))
+    assert diff_entities(old, later(old, leaves=leaves[1:])).fields == {"leaves": expected}
+
+
 def test_keyed_members_tell_their_keys_and_the_order() -> None:
     a, b, c = (DiffLeaf(text=text) for text in "abc")
     old = DiffNode(by_key={"x": a, "y": b})

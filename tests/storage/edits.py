@@ -120,7 +120,7 @@ def edit_thing(thing: Thing, kind: str, source: Thing, one: int, two: int) -> No
             edited(kind, thing.items, source, one, two)
 
 
-THING_EDITS = ("name", "number", "and back", "data", "one", "other", "pair", "named", "new list", *LIST_EDITS)
+THING_EDITS = ("name", "number", "data", "and back", "one", "other", "pair", "named", "new list", *LIST_EDITS)
 
 
 def edit_named(named: dict[str, Thing], source: Thing, one: int, two: int) -> None:

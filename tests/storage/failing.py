@@ -23,9 +23,16 @@ class Faults:
     def __init__(self) -> None:
         self.next = 0
         """So many of the next ones."""
+        self.transactions: list[int] = []
+        """How many commits each transaction wanted to write."""
+        self.gate = asyncio.Event()
+        """Transactions wait for it."""
+        self.gate.set()
 
     async def strike(self, units: Sequence[Unit]) -> None:
         """Let other tasks run first, as a database does; then fail, or not."""
+        self.transactions.append(len(units))
+        await self.gate.wait()
         await asyncio.sleep(0)
         if self.next or any(unit.note == DOOMED for unit in units):
             self.next = max(0, self.next - 1)

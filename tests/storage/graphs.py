@@ -34,19 +34,20 @@ def content_of(entity: Entity) -> Content:
 
 def fields_of(entity: Entity, name_of: Callable[[Entity], Any]) -> Any:
     """The plain fields of an entity in a form that compares exactly, with `name_of` for the entities in them."""
-    return [(name, _exact(value, name_of)) for name, value in sorted(entity.__dict__.items()) if name not in IDENTITY]
+    return [(name, exact(value, name_of)) for name, value in sorted(entity.__dict__.items()) if name not in IDENTITY]
 
 
-def _exact(value: Any, name_of: Callable[[Entity], Any]) -> Any:
+def exact(value: Any, name_of: Callable[[Entity], Any]) -> Any:
+    """A value in a form that compares exactly, with `name_of` for the entities in it."""
     match value:
         case Entity():
             return ("entity", name_of(value))
         case BaseModel():
-            return (type(value).__name__, _exact(value.__dict__, name_of))
+            return (type(value).__name__, exact(value.__dict__, name_of))
         case dict():
-            return ("dict", [(key, _exact(item, name_of)) for key, item in value.items()])
+            return ("dict", [(key, exact(item, name_of)) for key, item in value.items()])
         case list() | tuple():
-            return (list.__name__ if isinstance(value, list) else tuple.__name__, [_exact(item, name_of) for item in value])
+            return (list.__name__ if isinstance(value, list) else tuple.__name__, [exact(item, name_of) for item in value])
         case datetime():
             return value.astimezone(UTC).isoformat()
         case _:
@@ -66,8 +67,8 @@ def reachable(roots: Iterable[Entity]) -> list[Entity]:
 
 
 def children_of(entity: Entity) -> Iterator[Entity]:
-    """The entities that an entity holds."""
-    for name, value in entity.__dict__.items():
+    """The entities that an entity holds, in the order of `fields_of`."""
+    for name, value in sorted(entity.__dict__.items()):
         if name not in IDENTITY:
             values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
             yield from (each for each in values if isinstance(each, Entity))

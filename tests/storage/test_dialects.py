@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
 from minference.storage.sql.dialects import Conflict, Permanent, Transient, async_url, diagnose, open_engine, shown_url
+from minference.storage.sql.driver import SqliteDriver
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import EntityCommit, EntityKind, EntityVersion, RunItem
 
@@ -82,6 +84,20 @@ async def test_a_reference_to_nothing_is_permanent(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             await connection.execute(cell(10, 0, child_id=999))
     assert isinstance(diagnose(caught.value), Permanent)
+
+
+async def test_after_a_commit_that_failed_the_next_transaction_works(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    await open_database(engine)
+    driver = SqliteDriver(engine)
+    insert_tag = "INSERT INTO tag (lineage_id, name, version_id, updated_at) VALUES (?, ?, ?, '')"
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):  # which SQLite finds at COMMIT
+        await driver.write([(insert_tag, [("00", "main", 999)])])
+    await driver.write([("INSERT INTO entity_commit (id, created_at) VALUES (?, ?)", [(1, "")])])
+    async with driver.reading() as fetch:
+        assert await fetch("SELECT (SELECT COUNT(*) FROM tag), (SELECT COUNT(*) FROM entity_commit)") == [(0, 1)]
+    await driver.close()
+    await engine.dispose()
 
 
 async def test_a_locked_file_is_transient(sqlite_url: str) -> None:
@@ -156,10 +172,11 @@ def test_a_shown_url_has_no_password() -> None:
 async def test_sqlite_connections_enforce_references_and_the_durability_asked_for(sqlite_url: str, durability: Any, level: int) -> None:
     engine = open_engine(sqlite_url, durability=durability)
     await open_database(engine)
-    async with engine.connect() as connection:
-        found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in _PRAGMAS]
+    async with engine.connect() as first, engine.connect() as second:  # the first has created the tables
+        for connection in (first, second):
+            found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in _PRAGMAS]
+            assert found == [1, level, "wal", 30_000]
     await engine.dispose()
-    assert found == [1, level, "wal", 30_000]
 
 
 _PRAGMAS = ("foreign_keys", "synchronous", "journal_mode", "busy_timeout")

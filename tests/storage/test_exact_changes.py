@@ -30,7 +30,7 @@ class Plain(Entity, kind="exact_plain"):
     model_config = ConfigDict(validate_assignment=False)
     price: Decimal = Decimal(0)
     point: Point = Point()
-    labels: frozenset[str] = frozenset()
+    labels: frozenset[str | int | bool] = frozenset()
     number: int | float | bool = 0
 
 
@@ -58,6 +58,8 @@ async def test_values_that_are_equal_and_not_the_same_are_told_apart(storage: En
         ("number", True),
         ("number", 1.0),
         ("labels", frozenset({"a"})),
+        ("labels", frozenset({1})),
+        ("labels", frozenset({True})),
     ]
     for field, value in edits:
         setattr(plain, field, value)
@@ -65,6 +67,15 @@ async def test_values_that_are_equal_and_not_the_same_are_told_apart(storage: En
         assert repr(getattr(await storage.get(Plain, plain.ecs_id), field)) == repr(value)
         setattr(plain, field, value)
         assert (await storage.submit(plain)).versions == (), (field, value)
+
+
+async def test_not_a_number_is_itself(storage: EntityStorage) -> None:
+    plain = Plain(number=float("nan"))
+    await storage.register(plain)
+    plain.number = float("nan")
+    assert (await storage.submit(plain)).versions == ()
+    plain.number = 0.0
+    assert (await storage.submit(plain)).versions == (plain.ecs_id,)
 
 
 async def test_an_entity_that_does_not_validate_assignments_is_versioned_all_the_same(storage: EntityStorage) -> None:
@@ -101,6 +112,26 @@ async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_b
     shared.data["a"] = 2
     assert (await storage.submit(one)).versions == (shared.ecs_id, one.ecs_id)
     assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
+
+
+async def test_what_hangs_on_an_appended_member_is_saved_with_it(storage: EntityStorage) -> None:
+    root = Thing()
+    await storage.register(root)
+    root.items.append(Thing(one=Thing(named={"k": Thing(name="deep")})))
+    assert len((await storage.submit(root)).versions) == 4
+    [member] = (await storage.get(Thing, root.ecs_id)).items
+    assert member.one is not None
+    assert member.one.named["k"].name == "deep"
+
+
+async def test_each_of_many_holders_learns_of_an_edit_far_below(storage: EntityStorage) -> None:
+    shared = Thing()
+    holders = [Thing(items=[Thing(one=shared)]) for _ in range(4)]
+    await storage.register(*holders)
+    shared.name = "changed"
+    assert (await storage.submit(holders[0])).versions == (shared.ecs_id, holders[0].items[0].ecs_id, holders[0].ecs_id)
+    for holder in holders[1:]:
+        assert (await storage.submit(holder)).versions == (holder.items[0].ecs_id, holder.ecs_id)
 
 
 async def test_what_a_member_gained_before_it_was_saved_with_its_holder_is_watched_when_it_is_saved_alone(storage: EntityStorage) -> None:

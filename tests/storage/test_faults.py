@@ -229,7 +229,10 @@ async def test_a_server_that_stays_away_is_said_and_the_objects_keep_their_chang
 async def test_closing_writes_what_is_pending(sql_url: str) -> None:
     threads = [a_thread(str(number)) for number in range(30)]
     async with open_storage(sql_url) as storage:
-        for thread in threads:
+        for thread in threads[:10]:
+            storage.submit(thread)
+        await asyncio.sleep(0)  # these are being written now
+        for thread in threads[10:]:
             storage.submit(thread)
     async with open_storage(sql_url) as storage:
         assert [await contents(storage, thread.ecs_id) for thread in threads] == [[str(number)] for number in range(30)]
@@ -250,6 +253,7 @@ async def test_a_bad_save_fails_alone_with_what_stands_on_it(storage: EntityStor
     stored = Thing(name="stored")
     await storage.register(stored)
     good, bad, other = Thing(name="good"), Thing(items=[Thing.model_validate(stored.model_dump())]), Thing(name="other")
+    first = bad.ecs_id
     pending = [storage.submit(thing) for thing in (good, bad)]
     bad.name = "on top of it"
     later = Thing(one=bad)
@@ -257,6 +261,7 @@ async def test_a_bad_save_fails_alone_with_what_stands_on_it(storage: EntityStor
     results = await asyncio.gather(*pending, return_exceptions=True)
     assert [type(result) for result in results] == [type(results[0]), VersionExists, VersionExists, type(results[0])]
     assert [await storage.has_entity(thing.ecs_id) for thing in (good, bad, later, other)] == [True, False, False, True]
+    assert (bad.ecs_id, bad.parent_id) == (first, None)
     bad.items.clear()
     assert (await storage.submit(later)).versions == (bad.ecs_id, later.ecs_id)
     assert (await storage.get(Thing, later.ecs_id)).one is not None

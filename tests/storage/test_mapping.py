@@ -121,6 +121,15 @@ def test_references_to_nothing_and_empty_collections_come_back(database: RawData
     assert (loaded.references, loaded.sequences, loaded.keys) == ([references], [sequences], [keys])
 
 
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 1e308, 5e-324], ids=str)
+@pytest.mark.parametrize("sample", [(Everything, SAMPLE), (Tableless, TABLELESS)], ids=["with a column", "in JSON"])
+def test_any_float_comes_back_as_it_was(database: RawDatabase, sample: tuple[type[Entity], dict[str, Any]], ratio: float) -> None:
+    cls, fields = sample
+    mapping = mapping_for(cls)
+    loaded = database.insert_and_select(mapping, rows_of(mapping, cls(**fields | {"ratio": ratio}), database), [1])
+    assert same(loaded.values[0]["ratio"], ratio)
+
+
 def test_a_class_without_a_table_takes_one_row_and_one_for_each_reference_and_collection(database: RawDatabase) -> None:
     mapping = mapping_for(Tableless)
     entity = Tableless(**TABLELESS)

@@ -124,6 +124,37 @@ async def test_what_holds_a_rebased_object_is_changed_too(storage: EntityStorage
     assert (copy.text, copy.ecs_id) == ("b", other.ecs_id)
 
 
+async def test_what_holds_a_merged_object_is_changed_too(storage: EntityStorage) -> None:
+    item = Item(text="a")
+    shelf, other = Shelf(boxes=[Box(items=[item])]), Shelf(boxes=[Box(items=[item])])
+    await storage.register(shelf, other)
+    box = shelf.boxes[0]
+    theirs = await storage.get(Box, box.ecs_id)
+    theirs.items[0].text, theirs.name = "b", "theirs"
+    await storage.register(theirs)
+    box.size = 1
+    await storage.register(shelf)
+    await storage.merge(box, theirs)
+    assert (await storage.submit(shelf)).versions == (shelf.ecs_id,)
+    [copy] = (await storage.get(Shelf, shelf.ecs_id)).boxes
+    assert (copy.size, copy.name, copy.items[0].text) == (1, "theirs", "b")
+    assert (await storage.submit(other)).versions == ()
+
+
+async def test_what_a_conflicting_merge_put_into_an_object_is_found_by_its_holders(storage: EntityStorage) -> None:
+    shelf = Shelf(boxes=[Box(name="a")])
+    await storage.register(shelf)
+    [box] = shelf.boxes
+    theirs = await storage.get(Box, box.ecs_id)
+    theirs.name, theirs.size = "theirs", 2
+    await storage.register(theirs)
+    box.name = "ours"
+    await storage.register(shelf)
+    assert (await storage.merge(box, theirs)).conflicts
+    assert (await storage.submit(shelf)).versions == (box.ecs_id, shelf.ecs_id)
+    assert (await storage.get(Box, box.ecs_id)).size == 2
+
+
 async def test_a_change_that_the_head_holds_already_needs_no_version(storage: EntityStorage) -> None:
     thread = a_thread("a")
     await storage.register(thread)

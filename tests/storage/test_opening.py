@@ -6,22 +6,28 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import event, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.pool import Pool
 
 from minference.ecs.entity import Entity
 from minference.errors import ConfigurationError, DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
+from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, VERSION_TABLE
 from minference.storage.sql.opening import Migrate, open_database
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText
+from minference.threads.thread import ChatThread
+from tests.storage.lineage_samples import a_thread
 
 
 class Boat(Entity, kind="test_opening_boat"):
@@ -75,6 +81,7 @@ async def test_opening_a_current_database_takes_one_select_for_the_package(engin
 async def test_opening_a_current_database_does_not_import_alembic(sqlite_url: str) -> None:
     program = f"""
 import asyncio, sys
+from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.opening import open_database
 async def main():
@@ -202,6 +209,7 @@ async def test_a_creation_that_fails_leaves_nothing(engine: AsyncEngine, monkeyp
 
 _OPENER = """
 import asyncio, sys
+from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.opening import open_database
 import minference.threads
@@ -227,3 +235,43 @@ async def test_eight_processes_that_open_a_new_database_at_once_agree(sql_url: s
     assert [errors.decode() for _, errors in results] == [""] * 8
     assert len({output for output, _ in results}) == 1
     assert UUID(results[0][0].decode().strip())
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """Every statement that SQLite executes on connections that are made from now on."""
+    seen: list[str] = []
+
+    def watch(connection: Any, _record: Any) -> None:
+        connection.run_async(lambda driver: driver.set_trace_callback(seen.append))
+
+    event.listen(Pool, "connect", watch)
+    yield seen
+    event.remove(Pool, "connect", watch)
+
+
+async def test_loading_takes_as_many_statements_for_a_long_thread_as_for_a_short_one(sqlite_url: str, statements: list[str]) -> None:
+    counts: list[int] = []
+    threads = [a_thread(*map(str, range(length))) for length in (2, 300)]
+    async with open_storage(sqlite_url) as storage:
+        await storage.register(*threads)
+    async with open_storage(sqlite_url) as storage:
+        await storage.get(ChatThread, threads[0].ecs_id)  # so that the kinds are known
+        for thread in threads:
+            statements.clear()
+            await storage.get(ChatThread, thread.ecs_id)
+            counts.append(len(statements))
+    assert counts[0] == counts[1] < 20
+
+
+async def test_closing_ends_every_thread_of_the_database(sqlite_url: str) -> None:
+    before = set(threading.enumerate())
+    async with open_storage(sqlite_url) as storage:
+        thing = a_thread("a")
+        await storage.register(thing)
+        await asyncio.gather(*(storage.get(ChatThread, thing.ecs_id) for _ in range(3)))
+        threads = set(threading.enumerate()) - before
+    assert len(threads) > 1
+    for thread in threads:
+        thread.join(timeout=5)
+    assert [thread for thread in threads if thread.is_alive()] == []

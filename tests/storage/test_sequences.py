@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import count
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minference.ecs.drafts import SequenceEdit
 from minference.ecs.identity import utc_now
 from minference.ecs.state import Version
+from minference.storage.open import open_storage
 from minference.storage.sequences import EMPTY, MAX_SPANS, OPEN, Place, Run, cut, place_edit
+from tests.storage.lineage_samples import a_thread, say
+from tests.storage.tables import rows_of
 
 NOW = utc_now()
 
@@ -68,17 +72,21 @@ class Table:
 
 
 edits = st.tuples(
-    st.sampled_from(["append", "extend", "insert", "remove", "replace", "truncate", "clear", "move", "duplicate", "same"]),
+    st.sampled_from(
+        ["append", "append", "extend", "insert", "insert", "remove", "replace", "truncate", "cut", "clear", "move", "duplicate", "same"]
+    ),
     st.integers(0, 10_000),
     st.integers(0, 10_000),
     st.booleans(),
 )
 
 
-def edited(kind: str, members: list[Version], one: int, two: int, fresh: count[int]) -> list[Version]:
+def edited(kind: str, members: list[Version], place: Place, one: int, two: int, fresh: count[int]) -> list[Version]:
     new = list(members)
     at = one % (len(new) + 1)
     match kind:
+        case "cut":  # off whole spans
+            del new[sum(span.length for span in place.spans[: one % (len(place.spans) + 1)]) :]
         case "append":
             new.append(version(next(fresh)))
         case "extend":
@@ -103,7 +111,9 @@ def edited(kind: str, members: list[Version], one: int, two: int, fresh: count[i
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(edits, max_size=40))
+@given(st.lists(edits, min_size=10, max_size=40))
+@example([("extend", 0, 2, False), ("insert", 0, 0, False), ("cut", 1, 0, False), ("append", 0, 0, False)])
+@example([("extend", 0, 2, False), ("insert", 0, 0, False), ("cut", 1, 0, False), ("append", 0, 1, False)])
 def test_every_version_ever_stored_is_restored_exactly_whatever_was_stored_after(script: list[tuple[str, int, int, bool]]) -> None:
     table, fresh = Table(), count(1_000_000)
     versions: list[tuple[Place, list[Version]]] = [(EMPTY, [])]
@@ -111,7 +121,7 @@ def test_every_version_ever_stored_is_restored_exactly_whatever_was_stored_after
         place, members = versions[one % len(versions)] if branch else versions[-1]
         if two % 2:
             place = table.read(place.sequence, place.length)[1]
-        after = edited(kind, members, one, two, fresh)
+        after = edited(kind, members, place, one, two, fresh)
         versions.append((table.write(place, members, after), after))
         for stored, expected in versions:
             assert table.read(stored.sequence, stored.length)[0] == expected
@@ -146,3 +156,20 @@ def test_a_branch_writes_its_own_cell_and_shares_the_rest() -> None:
     branch = table.write(trunk, members, [*members, version(6_000)])
     assert (table.new_cells, table.new_spans) == (1, 2)
     assert table.read(branch.sequence, branch.length)[0][-1].ecs_id == UUID(int=6_000)
+
+
+async def test_a_turn_writes_as_many_rows_on_a_long_thread_as_on_a_short_one(sql_url: str) -> None:
+    appended = {"entity_commit": 1, "entity_version": 2, "chat_message": 1, "chat_thread": 1, "run_item": 1}
+    async with open_storage(sql_url) as storage:
+        for length in (10, 700):
+            thread = a_thread(*map(str, range(length)))
+            await storage.register(thread)
+            rows = await rows_of(sql_url)
+            say(thread, "appended")
+            await storage.register(thread)
+            after = await rows_of(sql_url)
+            assert Counter(table for table, *_ in after.keys() - rows.keys()) == appended
+            thread.history[length // 2].content = "edited"
+            await storage.register(thread)
+            edited = (await rows_of(sql_url)).keys() - after.keys()
+            assert Counter(table for table, *_ in edited) == {**appended, "sequence_span": 3}

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from minference.errors import FrozenSnapshot, StillPending, VersionExists, WrongEventLoop
+from minference.ecs.registry import EntityRegistry, current_storage
+from minference.errors import FrozenSnapshot, StillPending, StorageClosed, VersionExists, WrongEventLoop
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
@@ -145,6 +146,35 @@ async def test_a_cold_snapshot_is_held_as_the_version_that_it_is(storage: Entity
         await other.register(Thing(one=cold))
     with pytest.raises(FrozenSnapshot):
         cold.name = "x"
+
+
+async def test_the_current_storage_of_a_task_is_not_that_of_another() -> None:
+    both_are_open = asyncio.Barrier(2)
+
+    async def save(name: str) -> list[str]:
+        async with open_storage("memory:") as opened:
+            await both_are_open.wait()
+            assert current_storage() is opened
+            await EntityRegistry.register(Thing(name=name))
+            await both_are_open.wait()
+            infos = await EntityRegistry.list_by_type(Thing)
+            return [(await Thing.get(info.ecs_id)).name for info in infos]
+
+    assert await asyncio.gather(save("one"), save("other")) == [["one"], ["other"]]
+
+
+async def test_after_an_inner_storage_the_outer_one_is_current_again(storage: EntityStorage) -> None:
+    async with open_storage("memory:") as inner:
+        assert current_storage() is inner
+    assert current_storage() is storage
+
+
+async def test_a_storage_can_be_closed_by_another_task_than_opened_it() -> None:
+    storage = open_storage("memory:")
+    await asyncio.create_task(storage.__aenter__())
+    await asyncio.create_task(storage.__aexit__(None, None, None))
+    with pytest.raises(StorageClosed):
+        storage.submit(Thing())
 
 
 async def test_another_event_loop_or_thread_is_told_where_the_storage_belongs(storage: EntityStorage) -> None:

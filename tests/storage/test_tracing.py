@@ -70,6 +70,23 @@ async def test_what_was_modified_before_the_call_is_saved_first(storage: EntityS
     assert await commits(storage, book) == [(None, None), ("rename", "as it was before the call"), ("rename", None)]
 
 
+async def test_what_was_modified_before_a_plain_call_is_saved_first(storage: EntityStorage) -> None:
+    book = await storage.register(a_book("one"))
+    book.title = "by hand"
+    rename_now(book, "new")
+    titles = [(await storage.get(Book, version.ecs_id)).title for version in await storage.lineage(book.lineage_id)]
+    assert titles == ["old", "by hand", "new"]
+
+
+async def test_what_only_the_result_reaches_is_saved(storage: EntityStorage) -> None:
+    @entity_tracer
+    async def write() -> list[Book]:
+        return [a_book("one")]
+
+    [book] = await write()
+    assert await version_count(storage, book, *book.pages) == [1, 1]
+
+
 async def test_new_entities_are_saved_with_whatever_reaches_them(storage: EntityStorage) -> None:
     @entity_tracer
     async def make(pages: list[Page]) -> dict[str, tuple[Book, ...]]:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,6 +42,7 @@ class Holder(Entity, kind="test_types_holder"):
     """Something that holds JSON."""
 
     value: JsonValue = None
+    counts: dict[str, int] = Field(default_factory=dict)
     data: bytes = b""
 
 
@@ -63,6 +64,9 @@ def test_text_that_every_database_keeps_is_stored_as_it_is(value: str) -> None:
 
 
 @given(ANY_JSON)
+@example([float("nan"), float("inf"), -0.0])
+@example({"\ud83d": 1})
+@example({"\ufffd": "\ude00"})
 def test_any_json_can_be_stored_and_comes_back(value: Any) -> None:
     document = dump_json(Holder, "value", value)
     stored = escape_json(document.decode())
@@ -84,6 +88,13 @@ def test_any_json_can_be_stored_and_comes_back(value: Any) -> None:
 )
 def test_only_json_that_a_database_refuses_is_escaped(document: str, stored: str) -> None:
     assert escape_json(document) == stored
+
+
+@given(st.dictionaries(ANY_TEXT, st.integers(0, 9)))
+@example({"\ud83d": 1})
+@example({"\ufffd": 1})
+def test_any_keys_can_be_stored_and_come_back(value: dict[str, int]) -> None:
+    assert load_json(Holder, "counts", dump_json(Holder, "counts", value)) == value
 
 
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT), st.dictionaries(ANY_TEXT, ANY_TEXT))

@@ -1,0 +1,103 @@
+"""What an entity is before any storage has seen it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from minference.ecs.entity import Entity
+from minference.ecs.identity import uuid7
+from minference.errors import UnsupportedField
+
+
+class Leaf(Entity, kind="entity_leaf"):
+    text: str = ""
+
+
+class Twig(Entity, kind="entity_twig"):
+    name: str = ""
+    leaves: list[Leaf] = Field(default_factory=list)
+
+
+def test_ids_are_time_ordered_and_grow_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    hour = 3_600_000_000_000
+    clock = chain(repeat(now, 500), repeat(now - hour, 500), range(now, now + 500_000_000, 1_000_000))
+    monkeypatch.setattr("minference.ecs.identity.time.time_ns", lambda: next(clock))
+    ids = [uuid7() for _ in range(1_500)]
+    assert ids == sorted(set(ids))
+    assert {(each.version, each.variant) for each in ids} == {(7, uuid7.__globals__["UUID"](int=0x8000 << 48).variant)}
+    assert ids[-1].int >> 80 == (now + 499_000_000) // 1_000_000
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        Leaf(created_at=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake under test
+    assert Leaf().created_at.tzinfo is UTC
+
+
+def test_a_pickled_copy_is_equal_until_one_of_the_two_moves_on() -> None:
+    leaf = Leaf(text="a")
+    copied = pickle.loads(pickle.dumps(leaf))
+    assert (copied == leaf, hash(copied) == hash(leaf), copied is leaf) == (True, True, False)
+    copied.__dict__["ecs_id"] = uuid7()  # as a save does
+    assert copied != leaf
+
+
+COPIES: dict[str, Callable[[Twig], Twig]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "model_copy": lambda twig: twig.model_copy(),
+    "deep model_copy": lambda twig: twig.model_copy(deep=True),
+    "model_copy with another name": lambda twig: twig.model_copy(update={"name": "b"}),
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_every_way_to_copy_gives_a_new_logical_object(way: str) -> None:
+    twig = Twig(name="a", leaves=[Leaf(text="one")])
+    copied = COPIES[way](twig)
+    assert copied.parent_id is None
+    assert not {twig.ecs_id, twig.lineage_id, twig.live_id} & {copied.ecs_id, copied.lineage_id, copied.live_id}
+    assert [leaf.text for leaf in copied.leaves] == ["one"]
+    if "deep" in way:
+        assert copied.leaves[0].lineage_id != twig.leaves[0].lineage_id
+
+
+def test_assignments_are_validated() -> None:
+    twig = Twig(name="a")
+    for name, value in (("name", 3), ("leaves", ["no leaf"]), ("nothing", 1), ("ecs_id", uuid7())):
+        with pytest.raises(ValidationError):
+            setattr(twig, name, value)
+    assert (twig.name, twig.leaves) == ("a", [])
+
+
+class Holder(BaseModel):
+    """A plain model with an entity inside."""
+
+    leaf: Leaf
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [list[list[Leaf]], dict[str, list[Leaf]], dict[int, Leaf], set[Leaf], tuple[Leaf, Leaf], list[Leaf | str], Leaf | str, Holder],
+    ids=str,
+)
+def test_a_field_whose_entities_could_not_be_versioned_is_refused(annotation: Any) -> None:
+    with pytest.raises(UnsupportedField, match="field"):
+        type("Wrong", (Entity,), {"__annotations__": {"field": annotation}, "__module__": __name__})
+
+
+def test_a_field_that_dumps_leave_out_is_refused() -> None:
+    with pytest.raises(UnsupportedField, match="its value would be lost"):
+
+        class Secretive(Entity, kind="entity_secretive"):
+            secret: str = Field(default="", exclude=True)
