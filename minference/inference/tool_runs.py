@@ -18,6 +18,7 @@ from minference.errors import InvalidToolArguments, RepeatedCall, ToolError, Too
 from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucceeded, error_text, succeeded
 from minference.inference.tool_threads import Abandoned, Raised, Returned, ToolThreads
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.parameters import Bound
 from minference.threads.schemas import schema_errors, schema_validator, validation_errors
 from minference.threads.signatures import Signature, is_finite, signature_of
 from minference.threads.thread import ChatThread
@@ -96,15 +97,19 @@ class _Prepared:
     """The stored schema, if it is not the one of the function."""
     output_schema: Mapping[str, JsonValue] | None
 
-    def bind(self, arguments: dict[str, JsonValue]) -> dict[str, Any]:
-        """The arguments as the function wants them."""
+    def start(self, arguments: dict[str, JsonValue]) -> Any:
+        """Call the function with the arguments as it wants them."""
+        bound = self._bind(arguments)
+        return self.function(*bound.positional, **bound.named)
+
+    def _bind(self, arguments: dict[str, JsonValue]) -> Bound:
         name = self.tool.name
         if (odd := _not_json(arguments)) is not None:
             raise InvalidToolArguments(name, odd)
         if self.input_schema is not None and (wrong := schema_errors(schema_validator(name, self.input_schema), arguments)):
             raise InvalidToolArguments(name, wrong)
         if self.signature is None:
-            return dict(arguments)
+            return Bound((), dict(arguments))
         try:
             return self.signature.bind(arguments)
         except ValidationError as error:
@@ -141,7 +146,7 @@ async def _run_in_thread(prepared: _Prepared, arguments: dict[str, JsonValue], t
     """All of the user's code runs in the thread: validators, the function, and what writes its result as JSON."""
 
     def work() -> Any:
-        result = prepared.function(**prepared.bind(arguments))
+        result = prepared.start(arguments)
         return result if inspect.isawaitable(result) else prepared.finish(result)
 
     tool = prepared.tool
@@ -159,7 +164,7 @@ async def _run_in_thread(prepared: _Prepared, arguments: dict[str, JsonValue], t
 
 
 async def _run_async(prepared: _Prepared, arguments: dict[str, JsonValue]) -> ToolOutcome:
-    return await _in_own_task(prepared, lambda: prepared.function(**prepared.bind(arguments)))
+    return await _in_own_task(prepared, lambda: prepared.start(arguments))
 
 
 async def _in_own_task(prepared: _Prepared, start: Callable[[], Any]) -> ToolOutcome:
