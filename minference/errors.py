@@ -5,6 +5,7 @@ MinferenceError
 │   ├── UnknownClient
 │   ├── MissingKey
 │   ├── UnknownThread
+│   ├── RepeatedToolName
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -109,6 +110,14 @@ class UnknownThread(ConfigurationError, LookupError):
     def __init__(self, text: str, reason: str) -> None:
         self.text, self.reason = text, reason
         super().__init__(f"no one thread or version is called {text!r}: {reason}")
+
+
+class RepeatedToolName(ConfigurationError, ValueError):
+    """A thread has two tools of one name; nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"two different tools of the thread are called {name!r}, so a call could mean either: rename one of them")
 
 
 class MissingExtra(ConfigurationError):
