@@ -46,6 +46,11 @@ class CallableTool(Entity):
     """Seconds for one call; `None` for no limit."""
     idempotent: bool = True
     """Whether running it twice does no harm. If not, a call that a crash interrupted is not run again."""
+    resolve_references: bool = False
+    """Whether `"@<ecs_id>.field.path"` in an argument stands for what is stored there, in the storage that the thread is saved in."""
+    source_text: str | None = None
+    """Program text that defines a function of the tool's name, of a tool that is no registered function. Data until the
+    application says that such tools may run, and where: see `from_source`."""
 
     @field_validator("input_schema")
     @classmethod

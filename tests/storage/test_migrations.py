@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -14,10 +15,12 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
+from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import Base
+from minference.threads.tools import CallableTool
 
 
 @pytest.fixture
@@ -82,10 +85,37 @@ async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
         assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
 
 
-def test_the_known_revisions_are_those_in_the_package() -> None:
-    config = Config()
+async def test_tools_from_before_they_could_be_source_or_resolve_references_load_without_both(sql_url: str) -> None:
+    tool = CallableTool(name="old", input_schema={"type": "object"}, resolve_references=True, source_text="def old(): ...")
+    async with open_storage(sql_url) as storage:
+        await storage.register(tool)
+    engine = open_engine(sql_url)
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            await connection.run_sync(_undo, "0005")
+    await engine.dispose()
+    async with open_storage(sql_url) as storage:
+        found = await storage.get(CallableTool, tool.ecs_id)
+        assert (found.name, found.resolve_references, found.source_text) == ("old", False, None)
+
+
+def _undo(connection: Connection, revision: str) -> None:
+    """Take back everything from this revision on."""
+    config = _configuration(connection=connection)
+    before = ScriptDirectory.from_config(config).get_revision(revision)
+    assert before is not None
+    command.downgrade(config, str(before.down_revision))
+
+
+def _configuration(**attributes: Any) -> Config:
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", "minference:storage/sql/migrations")
     config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
+    return config
+
+
+def test_the_known_revisions_are_those_in_the_package() -> None:
+    script = ScriptDirectory.from_config(_configuration())
     assert [each.revision for each in reversed(list(script.walk_revisions()))] == list(REVISIONS)
     assert script.get_heads() == [HEAD]

@@ -74,6 +74,8 @@ def test_a_function_tells_the_model_everything_in_its_signature_and_docstring() 
         "strict_schema": True,
         "timeout": 60.0,
         "idempotent": True,
+        "resolve_references": False,
+        "source_text": None,
     }
     assert tool.callable_text is not None
     assert tool.callable_text.startswith("def forecast(place: Place,")
