@@ -52,8 +52,12 @@ MinferenceError
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
+│   ├── InvalidSource
+│   ├── SourceRefused
+│   ├── SandboxDied
 │   ├── InvalidToolSchema
 │   ├── InvalidToolArguments
+│   ├── UnresolvedReference
 │   ├── RepeatedCall
 │   ├── InvalidToolResult
 │   ├── ToolTimedOut
@@ -509,6 +513,33 @@ class UnusableFunction(ToolError, TypeError):
         super().__init__(f"function {name!r} cannot be a tool: {reason}")
 
 
+class InvalidSource(ToolError, ValueError):
+    """A program text cannot be a tool; nothing of it was executed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"source {name!r} cannot be a tool: {reason}")
+
+
+class SourceRefused(ToolError):
+    """A tool is source text, and the application has not said that such text may run; nothing of it was executed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"tool {name!r} is source text and was not run: pass source_tools='sandbox' to the orchestrator to run such tools "
+            "without access to anything, or call tool.trust() after reading this one"
+        )
+
+
+class SandboxDied(ToolError):
+    """The process in which source text ran has ended; no other call was in it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"the sandbox of tool {name!r} ended before there was a result: {reason}")
+
+
 class InvalidToolSchema(ToolError, ValueError):
     """A tool's JSON schema is no valid schema."""
 
@@ -523,6 +554,14 @@ class InvalidToolArguments(ToolError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the arguments for tool {name!r} are not valid: {reason}")
+
+
+class UnresolvedReference(ToolError, LookupError):
+    """An argument refers to something that is not stored, or not there."""
+
+    def __init__(self, name: str, reference: str, reason: str) -> None:
+        self.name, self.reference, self.reason = name, reference, reason
+        super().__init__(f"tool {name!r} was not run, because its argument {reference!r:.200} leads nowhere: {reason}")
 
 
 class RepeatedCall(ToolError):

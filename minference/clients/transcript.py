@@ -67,7 +67,7 @@ def _distinct(thread: ChatThread) -> tuple[Tool, ...]:
         if first.lineage_id != tool.lineage_id:
             raise RepeatedToolName(tool.name)
     forced = thread.forced_output
-    if forced is not None and (first := found.get(forced.name)) is not None and _differ(first, forced):
+    if forced is not None and _differ(found.get(forced.name, forced), forced):
         raise RepeatedToolName(forced.name)
     return tuple(found.values())
 
