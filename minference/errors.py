@@ -6,6 +6,7 @@ MinferenceError
 │   ├── UnsupportedAttachment
 │   ├── MissingKey
 │   ├── UnknownThread
+│   ├── RepeatedToolName
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -65,8 +66,12 @@ MinferenceError
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
+│   ├── InvalidSource
+│   ├── SourceRefused
+│   ├── SandboxDied
 │   ├── InvalidToolSchema
 │   ├── InvalidToolArguments
+│   ├── UnresolvedReference
 │   ├── RepeatedCall
 │   ├── InvalidToolResult
 │   ├── ToolTimedOut
@@ -131,6 +136,14 @@ class UnknownThread(ConfigurationError, LookupError):
     def __init__(self, text: str, reason: str) -> None:
         self.text, self.reason = text, reason
         super().__init__(f"no one thread or version is called {text!r}: {reason}")
+
+
+class RepeatedToolName(ConfigurationError, ValueError):
+    """A thread has two tools of one name; nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"two different tools of the thread are called {name!r}, so a call could mean either: rename one of them")
 
 
 class MissingExtra(ConfigurationError):
@@ -650,6 +663,33 @@ class UnusableFunction(ToolError, TypeError):
         super().__init__(f"function {name!r} cannot be a tool: {reason}")
 
 
+class InvalidSource(ToolError, ValueError):
+    """A program text cannot be a tool; nothing of it was executed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"source {name!r} cannot be a tool: {reason}")
+
+
+class SourceRefused(ToolError):
+    """A tool is source text, and the application has not said that such text may run; nothing of it was executed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"tool {name!r} is source text and was not run: pass source_tools='sandbox' to the orchestrator to run such tools "
+            "without access to anything, or call tool.trust() after reading this one"
+        )
+
+
+class SandboxDied(ToolError):
+    """The process in which source text ran has ended; no other call was in it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"the sandbox of tool {name!r} ended before there was a result: {reason}")
+
+
 class InvalidToolSchema(ToolError, ValueError):
     """A tool's JSON schema is no valid schema."""
 
@@ -664,6 +704,14 @@ class InvalidToolArguments(ToolError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the arguments for tool {name!r} are not valid: {reason}")
+
+
+class UnresolvedReference(ToolError, LookupError):
+    """An argument refers to something that is not stored, or not there."""
+
+    def __init__(self, name: str, reference: str, reason: str) -> None:
+        self.name, self.reference, self.reason = name, reference, reason
+        super().__init__(f"tool {name!r} was not run, because its argument {reference!r:.200} leads nowhere: {reason}")
 
 
 class RepeatedCall(ToolError):

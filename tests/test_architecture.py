@@ -53,6 +53,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "xllamacpp": ("minference/clients/local",),
     "typer": ("minference/cli/",),
     "rich": ("minference/cli/", "minference/inference/progress.py", "minference/ecs/diff_render.py"),
+    "mcp": ("minference/inference/mcp",),
+    "pydantic_monty": ("minference/inference/sandbox.py",),
     "tenacity": ("minference/inference/",),
     "asyncio": ("minference/storage/", "minference/inference/"),
 }
@@ -66,7 +68,7 @@ ASYNCIO_ELSEWHERE = {
 }
 """Who else may use asyncio, and for what."""
 
-IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp")
+IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty")
 """Imported inside the function that needs it, never when a module of ours is imported."""
 
 MODULE_STATE = {
@@ -74,6 +76,7 @@ MODULE_STATE = {
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",
+    ("minference/threads/sources.py", "_TRUSTED"): "the source texts that the application vouches for, each by itself",
     ("minference/storage/sql/registered.py", "_HOMES"): "which table each entity class has, filled while tables are defined",
 }
 """Module-level objects that change, and why each may."""

@@ -17,7 +17,21 @@ from tests.support.source import PACKAGE, ROOT, Source
 
 MOST_NAMES = 30
 
-FIRST_USE_ONLY = ("sqlalchemy", "alembic", "openai", "anthropic", "httpx2", "aiohttp", "xllamacpp", "rich", "typer", "asyncpg", "aiosqlite")
+FIRST_USE_ONLY = (
+    "sqlalchemy",
+    "alembic",
+    "openai",
+    "anthropic",
+    "httpx2",
+    "aiohttp",
+    "xllamacpp",
+    "mcp",
+    "pydantic_monty",
+    "rich",
+    "typer",
+    "asyncpg",
+    "aiosqlite",
+)
 """What `import minference` must not load."""
 
 

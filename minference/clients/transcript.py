@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from minference.clients.base import Request
-from minference.errors import ConfigurationError, UnsupportedAttachment
+from minference.errors import ConfigurationError, RepeatedToolName, UnsupportedAttachment
 from minference.threads.attachments import Attached, ImageLink
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
@@ -30,15 +30,16 @@ class Offer:
 
 
 def offer_of(thread: ChatThread) -> Offer:
-    """The tools for the next reply.
+    """The tools for the next reply, each once.
 
     Raises:
-        ConfigurationError: The response format needs a tool that the thread does not have.
+        ConfigurationError: The response format needs a tool that the thread does not have, or two tools have one name.
     """
+    tools = _distinct(thread)
     match thread.llm_config.response_format:
         case ResponseFormat.tool:
             forced = forced_output(thread)
-            others = tuple(tool for tool in thread.tools if tool.name != forced.name)
+            others = tuple(tool for tool in tools if tool.name != forced.name)
             return Offer((*others, forced), forced)
         case ResponseFormat.workflow:
             step = thread.workflow_step or 0
@@ -46,13 +47,34 @@ def offer_of(thread: ChatThread) -> Offer:
                 raise ConfigurationError(
                     f"the workflow has {len(thread.tools)} steps and {step} are done: add tools, or set workflow_step back to 0"
                 )
-            return Offer(tuple(thread.tools), thread.tools[step])
+            return Offer(tools, thread.tools[step])
         case ResponseFormat.auto_tools if not thread.tools:
             raise ConfigurationError("response_format 'auto_tools' needs tools: add some to thread.tools, or use 'text'")
         case ResponseFormat.json_beg:
             return Offer()
         case _:
-            return Offer(tuple(thread.tools))
+            return Offer(tools)
+
+
+def _distinct(thread: ChatThread) -> tuple[Tool, ...]:
+    """The thread's tools, one that stands there twice only once.
+
+    Raises:
+        RepeatedToolName: Two that differ have one name: nobody could tell which of them a call means.
+    """
+    found: dict[str, Tool] = {}
+    for tool in thread.tools:
+        first = found.setdefault(tool.name, tool)
+        if first.lineage_id != tool.lineage_id:
+            raise RepeatedToolName(tool.name)
+    forced = thread.forced_output
+    if forced is not None and _differ(found.get(forced.name, forced), forced):
+        raise RepeatedToolName(forced.name)
+    return tuple(found.values())
+
+
+def _differ(one: Tool, other: Tool) -> bool:
+    return type(one) is not type(other) or one.input_schema != other.input_schema
 
 
 def forced_output(thread: ChatThread) -> Tool:

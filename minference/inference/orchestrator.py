@@ -27,7 +27,9 @@ from minference.inference.progress import (
 )
 from minference.inference.requests import ClientPool, Renderer
 from minference.inference.retries import Retrier, RetryPolicy
+from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
 from minference.inference.thread_run import Setup, ThreadRun
+from minference.inference.workshop import Workshop
 from minference.threads.thread import ChatThread
 
 
@@ -52,6 +54,7 @@ class InferenceOrchestrator:
         retry: RetryPolicy | Retrier | None = None,
         structured_attempts: int = 2,
         tool_concurrency: int = 8,
+        source_tools: SourceTools = "refuse",
         drain_seconds: float = 30.0,
         progress: Progress | None = None,
         author: str | None = None,
@@ -65,18 +68,23 @@ class InferenceOrchestrator:
             retry: How often and how long a call is tried.
             structured_attempts: Replies that one structured output may take, until one fits its schema.
             tool_concurrency: Tool calls of one reply that may run at once.
+            source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
+                that the application vouches for (`tool.trust()`) run in any case, as plain Python.
             drain_seconds: How long replies on their way may still come after a cancellation.
             progress: Is told what happens; see `RichProgress`.
             author: Who the commits say it was; `None` for the name of the method.
         """
         if structured_attempts < 1:
             raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
+        sandbox_of(source_tools)  # refuses what could not be opened later
         self._storage = storage
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
         self._clients = dict(clients or {})
         self._retrier = retry if isinstance(retry, Retrier) else Retrier(retry or RetryPolicy())
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
+        self._source_tools = source_tools
+        self._sandbox: SandboxWorkers | None = None
         self._drain_seconds = drain_seconds
         self._progress = progress
         self._author = author
@@ -86,16 +94,23 @@ class InferenceOrchestrator:
 
     async def __aenter__(self) -> Self:
         storage = self._storage if self._storage is not None else current_storage()
+        self._sandbox = sandbox_of(self._source_tools)
         self._pool = ClientPool(self._clients)
         line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds)
-        self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency)
+        workshop = Workshop(storage=storage, sandbox=self._sandbox)
+        self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._setup = None
         pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.aclose()
+        sandbox, self._sandbox = self._sandbox, None
+        try:
+            if sandbox is not None:
+                await sandbox.aclose()
+        finally:
+            if pool is not None:
+                await pool.aclose()
 
     async def run_parallel_ai_completion(self, threads: Sequence[ChatThread]) -> list[Outcome]:
         """One reply for each thread, and the results of the tools that it calls. Outcomes in the order of the threads.

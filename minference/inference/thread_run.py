@@ -26,6 +26,7 @@ from minference.inference.recording import advance_workflow, message_of, output_
 from minference.inference.requests import Prepared
 from minference.inference.structured import Invalid, Valid, Verdict, feedback, judge
 from minference.inference.tool_runs import run_tool_calls
+from minference.inference.workshop import Workshop
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.outputs import ProcessedOutput
 from minference.threads.thread import ChatThread
@@ -48,6 +49,8 @@ class Setup:
     structured_attempts: int
     """Replies that one structured output may take."""
     tool_concurrency: int
+    workshop: Workshop
+    """What tools run with."""
     streaming: bool = False
 
 
@@ -204,7 +207,13 @@ class ThreadRun:
             else:
                 to_run.append(call)
                 yield ToolCalled(call)
-        results = run_tool_calls(self._thread, to_run, parent_message_uuid=reply.lineage_id, limit=self._setup.tool_concurrency)
+        results = run_tool_calls(
+            self._thread,
+            to_run,
+            parent_message_uuid=reply.lineage_id,
+            limit=self._setup.tool_concurrency,
+            workshop=self._setup.workshop,
+        )
         async with aclosing(results):
             async for call, message in results:
                 yield ToolResult(call, message)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from minference.errors import InvalidToolResult, ToolError, UnregisteredTool
+from minference.errors import InvalidToolResult, SourceRefused, ToolError, UnregisteredTool
 from minference.threads.schemas import schema_errors, schema_validator, validation_errors
 from minference.threads.signatures import is_finite
 
@@ -58,6 +58,8 @@ def error_text(error: ToolError) -> str:
     """The error in words for the model: no traceback, no path of this machine, not endless."""
     if isinstance(error, UnregisteredTool):
         return f"tool {error.name!r} is not available at the moment"
+    if isinstance(error, SourceRefused):
+        return f"tool {error.name!r} is program text, which this application does not run"
     text = _WINDOWS_PATH.sub(r"\1", _POSIX_PATH.sub(r"\1", str(error)))
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST_ERROR else f"{text[: LONGEST_ERROR - 3]}..."

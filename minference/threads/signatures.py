@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from math import isfinite
 from textwrap import dedent
-from types import NoneType, UnionType
+from types import NoneType, UnionType, new_class
 from typing import Annotated, Any, Never, NoReturn, Optional, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, create_model
@@ -19,8 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from minference.errors import UnusableFunction
 from minference.threads.docstrings import Docstring, parse_docstring
-
-_EMPTY = inspect.Parameter.empty
+from minference.threads.parameters import Bound, Parameter, bind, default_of, has_default, parameters_of
 
 
 class _SchemaWriter(GenerateJsonSchema):
@@ -50,8 +49,8 @@ class Signature:
     is_async: bool
     arguments: type[BaseModel]
     """Fields `argument_0`, ...: parameters may have names that a pydantic field cannot. Their aliases are the real names."""
-    parameters: tuple[tuple[str, bool], ...]
-    """For each field, the parameter and whether the function has a default of its own for it."""
+    parameters: tuple[Parameter, ...]
+    """The parameter of each field, in the same order."""
     result: TypeAdapter[Any] | None
     """What it returns; `None` if it does not say."""
 
@@ -66,19 +65,20 @@ class Signature:
         """JSON schema of the result; `None` if the function does not say."""
         return self.result.json_schema(mode="serialization", schema_generator=_SchemaWriter) if self.result else None
 
-    def bind(self, arguments: Mapping[str, JsonValue]) -> dict[str, Any]:
-        """The arguments as the function wants them; what is not given and has a default of the function's is left out.
+    def bind(self, arguments: Mapping[str, JsonValue]) -> Bound:
+        """The arguments as the function wants them; what is not given and has a default of the function's is left to it.
 
         Raises:
             pydantic.ValidationError: They do not fit.
         """
         validated = self.arguments.model_validate_json(to_json(arguments))
         given, values = validated.model_fields_set, validated.__dict__
-        return {
-            parameter: values[field]
-            for field, (parameter, has_default) in zip(self.arguments.model_fields, self.parameters, strict=True)
-            if field in given or not has_default
+        bound = {
+            parameter.name: values[field]
+            for field, parameter in zip(self.arguments.model_fields, self.parameters, strict=True)
+            if field in given or not has_default(parameter)
         }
+        return bind(self.parameters, bound, validated.model_extra or {})
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -114,8 +114,8 @@ def _signature(key: _SameObject) -> Signature:
     _refuse_other_things(name, target)
     docstring = parse_docstring(_docstring(core, target))
     hints = _hints(name, target)
-    parameters = list(_parameters(name, function, hints))
-    arguments = _arguments(name, [_field(each, hints[each.name], docstring) for each in parameters])
+    parameters, free = parameters_of(name, function, hints)
+    arguments = _arguments(name, [_field(each, docstring) for each in parameters], free)
     result = _result(name, hints.get("return", Any))
     signature = Signature(
         name=name,
@@ -123,10 +123,10 @@ def _signature(key: _SameObject) -> Signature:
         source=_source(target),
         is_async=inspect.iscoroutinefunction(target),
         arguments=arguments,
-        parameters=tuple((each.name, _has_default(each)) for each in parameters),
+        parameters=parameters,
         result=result,
     )
-    _write_schemas(signature, parameters, hints)
+    _write_schemas(signature, hints.get("return"))
     return signature
 
 
@@ -184,41 +184,9 @@ def _hints(name: str, target: Callable[..., Any]) -> dict[str, Any]:
         raise UnusableFunction(name, f"its annotations cannot be read ({error})") from error
 
 
-def _parameters(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[inspect.Parameter]:
-    """The parameters that a model fills in: what a `partial` has bound is not its business."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError) as error:
-        raise UnusableFunction(name, "Python does not tell its parameters: wrap it in a function") from error
-    for each in parameters:
-        if isinstance(function, partial) and each.name in function.keywords:
-            continue
-        _refuse_unusable(name, each, hints)
-        yield each
-
-
-def _refuse_unusable(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
-    shown = repr(parameter.name)
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise UnusableFunction(name, f"parameter {shown} is positional-only, and a model passes arguments by name: remove the '/'")
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        raise UnusableFunction(name, f"'*{parameter.name}' has no name for each argument: take a list instead")
-    if parameter.kind is parameter.VAR_KEYWORD:
-        raise UnusableFunction(name, f"'**{parameter.name}' does not say which arguments there are: name them, or take a dict")
-    if parameter.name not in hints:
-        more = " (or pass the method of an object)" if parameter.name in ("self", "cls") else ""
-        reason = f"parameter {shown} has no annotation, so its schema is unknown: annotate it, with Any if all is welcome{more}"
-        raise UnusableFunction(name, reason)
-
-
-def _has_default(parameter: inspect.Parameter) -> bool:
-    """Whether the function itself knows a value: a pydantic `Field(...)` is a description of one."""
-    return parameter.default is not _EMPTY and not isinstance(parameter.default, FieldInfo)
-
-
-def _field(parameter: inspect.Parameter, hint: Any, docstring: Docstring) -> tuple[Any, Any]:
+def _field(parameter: Parameter, docstring: Docstring) -> tuple[Any, Any]:
     """Annotation and field of one argument. A description in the annotation is worth more than one in the docstring."""
-    base, metadata = _unpacked(hint)
+    base, metadata = _unpacked(parameter.annotation)
     if parameter.default is None and not _allows_none(base):
         base = Optional[base]  # noqa: UP045 - `|` does not work with every object that can be an annotation
     if said := docstring.parameters.get(parameter.name):
@@ -227,8 +195,8 @@ def _field(parameter: inspect.Parameter, hint: Any, docstring: Docstring) -> tup
         metadata = (*metadata, parameter.default)
     annotation = Annotated[(base, *metadata)] if metadata else base
     name = parameter.name
-    if _has_default(parameter):
-        field = Field(default=parameter.default, alias=name, validation_alias=name, serialization_alias=name)
+    if has_default(parameter):
+        field = Field(default=default_of(parameter), alias=name, validation_alias=name, serialization_alias=name)
     else:
         field = Field(alias=name, validation_alias=name, serialization_alias=name)
     return annotation, field
@@ -248,11 +216,15 @@ def _allows_none(hint: Any) -> bool:
     return base in (Any, None, NoneType, object)
 
 
-def _arguments(name: str, fields: list[tuple[Any, Any]]) -> type[BaseModel]:
-    config = ConfigDict(extra="forbid", protected_namespaces=())
+def _arguments(name: str, fields: list[tuple[Any, Any]], free: Any) -> type[BaseModel]:
+    """The model of the arguments; `free` is the annotation of those that have no field, `None` if there are none."""
+    space = {"__module__": __name__, "model_config": ConfigDict(extra="forbid" if free is None else "allow", protected_namespaces=())}
+    if free is not None:
+        space["__annotations__"] = {"__pydantic_extra__": dict[str, free]}
     try:
+        base = new_class("Arguments", (BaseModel,), exec_body=lambda body: body.update(space))
         made: type[BaseModel] = create_model(  # type: ignore[call-overload]  # the fields are known at run time only
-            "Arguments", __config__=config, **{f"argument_{at}": field for at, field in enumerate(fields)}
+            "Arguments", __base__=base, **{f"argument_{at}": field for at, field in enumerate(fields)}
         )
         made.model_rebuild()
     except (PydanticUserError, NameError, TypeError) as error:
@@ -283,18 +255,17 @@ def _result(name: str, hint: Any) -> TypeAdapter[Any] | None:
         raise UnusableFunction(name, f"it returns a {_shown(hint)}, which JSON cannot hold: return a string or a pydantic model") from error
 
 
-def _write_schemas(signature: Signature, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> None:
+def _write_schemas(signature: Signature, returns: Any) -> None:
     """Write both schemas now, so that what cannot be written is refused when the tool is made."""
     try:
         _ = signature.input_schema
     except PydanticUserError as error:
-        fields = [_field(each, hints[each.name], signature.docstring) for each in parameters]
+        fields = [_field(each, signature.docstring) for each in signature.parameters]
         raise UnusableFunction(signature.name, _blame(fields, error)) from error
     try:
         _ = signature.output_schema
     except PydanticUserError as error:
-        shown = _shown(hints.get("return"))
-        raise UnusableFunction(signature.name, f"it returns a {shown}, which has no JSON schema ({error.message})") from error
+        raise UnusableFunction(signature.name, f"it returns a {_shown(returns)}, which has no JSON schema ({error.message})") from error
 
 
 def _shown(hint: Any) -> str:

@@ -166,6 +166,8 @@ class CallableToolSQL(ToolSQL[CallableTool]):
     callable_text: Mapped[str | None] = mapped_column(ExactText)
     timeout: Mapped[float | None] = mapped_column(Double)
     idempotent: Mapped[bool | None] = mapped_column(Boolean)
+    resolve_references: Mapped[bool | None] = mapped_column(Boolean)
+    source_text: Mapped[str | None] = mapped_column(ExactText)
 
 
 class StructuredToolSQL(ToolSQL[StructuredTool]):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from inspect import cleandoc
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json, to_json
 
 from minference.ecs.callables import CallableRegistry
 from minference.ecs.entity import Entity
-from minference.errors import InvalidToolArguments, UnusableFunction
+from minference.errors import InvalidSource, InvalidToolArguments, UnusableFunction
 from minference.threads.schemas import (
     check_schema,
     inlined,
@@ -24,8 +24,14 @@ from minference.threads.schemas import (
     validation_errors,
 )
 from minference.threads.signatures import is_finite, signature_of
+from minference.threads.sources import read_source, trust_source
 
 TOOL_NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$"
+REFERENCES = (
+    'An argument can be a reference to a stored value: "@<ecs_id>.<field>", with further names, list indexes or keys after dots, '
+    'e.g. "@01890a5d-ac96-774b-bcce-b302099a8057.history.0.content". The tool then receives the value.'
+)
+"""What a model is told of a tool that resolves references."""
 
 
 class CallableTool(Entity):
@@ -47,6 +53,11 @@ class CallableTool(Entity):
     """Seconds for one call; `None` for no limit."""
     idempotent: bool = True
     """Whether running it twice does no harm. If not, a call that a crash interrupted is not run again."""
+    resolve_references: bool = False
+    """Whether `"@<ecs_id>.field.path"` in an argument stands for what is stored there, in the storage that the thread is saved in."""
+    source_text: str | None = None
+    """Program text that defines a function of the tool's name, of a tool that is no registered function. Data until the
+    application says that such tools may run, and where: see `from_source`."""
 
     @field_validator("input_schema")
     @classmethod
@@ -71,6 +82,7 @@ class CallableTool(Entity):
         timeout: float | None = 60.0,
         idempotent: bool = True,
         strict_schema: bool = True,
+        resolve_references: bool = False,
         replace: bool = False,
     ) -> Self:
         """A tool that calls `function`, which is registered under the tool's name.
@@ -83,9 +95,8 @@ class CallableTool(Entity):
             UnusableFunction: A model could not call it; says why.
             ToolNameTaken: Another function has the name, and `replace` is false.
         """
-        tool = cls._describing(
-            function, name=name, description=description, timeout=timeout, idempotent=idempotent, strict_schema=strict_schema
-        )
+        options: Any = {"strict_schema": strict_schema, "resolve_references": resolve_references}
+        tool = cls._describing(function, name=name, description=description, timeout=timeout, idempotent=idempotent, **options)
         CallableRegistry.register(tool.name, function, replace=replace)
         return tool
 
@@ -98,6 +109,7 @@ class CallableTool(Entity):
         timeout: float | None = 60.0,
         idempotent: bool = True,
         strict_schema: bool = True,
+        resolve_references: bool = False,
     ) -> Self:
         """A tool for the function that is registered under `name`.
 
@@ -105,10 +117,63 @@ class CallableTool(Entity):
             UnregisteredTool: There is none.
             UnusableFunction: A model could not call it; says why.
         """
+        options: Any = {"strict_schema": strict_schema, "resolve_references": resolve_references}
         function = CallableRegistry.get(name)
-        return cls._describing(
-            function, name=name, description=description, timeout=timeout, idempotent=idempotent, strict_schema=strict_schema
+        return cls._describing(function, name=name, description=description, timeout=timeout, idempotent=idempotent, **options)
+
+    @classmethod
+    def from_source(
+        cls,
+        text: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        timeout: float | None = 60.0,
+        idempotent: bool = True,
+        strict_schema: bool = True,
+        resolve_references: bool = False,
+        trust: Literal["process"] | None = None,
+    ) -> Self:
+        """A tool that is program text: it calls the function `name`, by default the only public one at the text's top.
+
+        The text is parsed, never executed, here and when the tool is loaded. Schemas come from the annotations, which must be
+        of JSON data, unless `input_schema` is given. Whether it ever runs is for the application to say: in a sandbox, with
+        `InferenceOrchestrator(source_tools="sandbox")`; or, with `trust="process"`, exactly this text as plain Python in this
+        process, with all that Python may do. That trust is not stored.
+
+        Raises:
+            InvalidSource: It is no Python, or has no function that a model could call; says why.
+        """
+        source = read_source(text, name, with_schemas=input_schema is None)
+        if source.signature is not None:
+            input_schema, output_schema = source.signature.input_schema, output_schema or source.signature.output_schema
+        tool = cls(
+            name=source.name,
+            docstring=description if description is not None else source.docstring,
+            input_schema=dict(input_schema or {}),
+            output_schema=dict(output_schema) if output_schema is not None else None,
+            timeout=timeout,
+            idempotent=idempotent,
+            strict_schema=strict_schema,
+            resolve_references=resolve_references,
+            source_text=text,
         )
+        return tool.trust() if trust == "process" else tool
+
+    def trust(self) -> Self:
+        """Let this process run exactly this source text as plain Python, with all that Python may do; returns the tool.
+
+        Read it before. Nothing is executed now, and nothing is stored: another process, or another text, is not trusted.
+
+        Raises:
+            InvalidSource: The tool is no source text.
+        """
+        if self.source_text is None:
+            raise InvalidSource(self.name, "it is a function that the application registers, which needs no trust")
+        trust_source(self.name, self.source_text)
+        return self
 
     @classmethod
     def _describing(cls, function: Callable[..., Any], *, name: str | None, description: str | None, **options: Any) -> Self:
@@ -128,7 +193,7 @@ class CallableTool(Entity):
     @property
     def description(self) -> str:
         """What the model reads."""
-        return self.docstring
+        return f"{self.docstring}\n\n{REFERENCES}".strip() if self.resolve_references else self.docstring
 
 
 class StructuredTool(Entity):

@@ -219,7 +219,7 @@ async def test_an_async_tool_that_takes_too_long_is_cancelled_and_cleans_up() ->
 
 
 async def test_an_async_tool_that_ignores_its_cancellation_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minference.inference.tool_runs.GRACE", 0.01)
+    monkeypatch.setattr("minference.inference.tool_functions.GRACE", 0.01)
     let_go, ended = asyncio.Event(), asyncio.Event()
 
     async def insist() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from minference.inference.tool_runs import run_tool_calls
 from minference.inference.tool_threads import ToolThreads
+from minference.inference.workshop import Workshop
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
@@ -174,5 +175,5 @@ async def test_cancelling_ends_every_running_call() -> None:
 async def test_the_thread_is_not_changed_by_running_its_tools() -> None:
     thread = a_thread(CallableTool.from_callable(returning(1), name="tool"))
     before = thread.model_dump()
-    await messages(thread, a_call(), threads=ToolThreads(1))
+    await messages(thread, a_call(), workshop=Workshop(ToolThreads(1)))
     assert thread.model_dump() == before

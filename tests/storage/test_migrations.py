@@ -26,6 +26,7 @@ from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, V
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import Base
 from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool
 
 
 @pytest.fixture
@@ -90,15 +91,38 @@ async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
         assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config(attributes={"connection": connection})
+async def test_tools_from_before_they_could_be_source_or_resolve_references_load_without_both(sql_url: str) -> None:
+    tool = CallableTool(name="old", input_schema={"type": "object"}, resolve_references=True, source_text="def old(): ...")
+    async with open_storage(sql_url) as storage:
+        await storage.register(tool)
+    engine = open_engine(sql_url)
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            await connection.run_sync(_undo, "0005")
+    await engine.dispose()
+    async with open_storage(sql_url) as storage:
+        found = await storage.get(CallableTool, tool.ecs_id)
+        assert (found.name, found.resolve_references, found.source_text) == ("old", False, None)
+
+
+def _undo(connection: Connection, revision: str) -> None:
+    """Take back everything from this revision on."""
+    config = _configuration(connection=connection)
+    before = ScriptDirectory.from_config(config).get_revision(revision)
+    assert before is not None
+    command.downgrade(config, str(before.down_revision))
+
+
+def _configuration(**attributes: Any) -> Config:
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", "minference:storage/sql/migrations")
     config.set_main_option("path_separator", "os")
     return config
 
 
 def test_the_known_revisions_are_those_in_the_package() -> None:
-    script = ScriptDirectory.from_config(_config())
+    script = ScriptDirectory.from_config(_configuration())
     assert [each.revision for each in reversed(list(script.walk_revisions()))] == list(REVISIONS)
     assert script.get_heads() == [HEAD]
 
@@ -109,7 +133,7 @@ WRITTEN = Path(__file__).parent / "written"
 
 def _write(connection: Connection, revision: str, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Make the tables of an old revision, with rows as SQLite holds them."""
-    command.upgrade(_config(connection), revision)
+    command.upgrade(_configuration(connection=connection), revision)
     metadata = MetaData()
     metadata.reflect(connection)
     for table in metadata.sorted_tables:
@@ -168,5 +192,5 @@ def _stripped(value: Any) -> Any:
     return [_stripped(each) for each in value] if isinstance(value, list) else value
 
 
-ADDED_SINCE = ("attachments",)
+ADDED_SINCE = ("attachments", "resolve_references", "source_text")
 """Fields that the first revision had not."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import keyword
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +28,14 @@ class Point(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """A function, and one call of it in Python and in JSON."""
+    """A function that returns what it was called with, and one call of it in Python and in JSON."""
 
-    function: Callable[..., Any]
+    function: Callable[..., dict[str, Any]]
     values: dict[str, Any]
+    """What the function must return for `as_json`."""
     as_json: dict[str, Any]
+    takes_anything: bool
+    """Whether it takes further arguments by name."""
 
 
 _finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -66,27 +68,55 @@ _HOSTILE_NAMES = ["schema", "copy", "json", "model_config", "model_fields", "val
 _names = st.sampled_from(_HOSTILE_NAMES) | st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(
     lambda name: not keyword.iskeyword(name)
 )
+_OMITTED = "was not passed"
 
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    """A function with up to six parameters, some with defaults, and a call that leaves some of those out."""
-    parameters: list[inspect.Parameter] = []
-    annotations: dict[str, Any] = {}
+    """A function with up to eight parameters of every kind, some with defaults, and a call that leaves some of those out."""
+    names = draw(st.lists(_names, max_size=6, unique=True))
+    hints = {name: draw(st.sampled_from(_TYPES)) for name in names}
+    given_order = sorted(draw(st.sampled_from(["positional", "either", "named"])) for _ in names)
+    kinds = dict(zip(names, sorted(given_order, key=["positional", "either", "named"].index), strict=True))
+    defaults = _with_defaults(draw, kinds)
     values: dict[str, Any] = {}
     as_json: dict[str, Any] = {}
-    for name in draw(st.lists(_names, max_size=6, unique=True)):
-        hint, strategy = draw(st.sampled_from(_TYPES))
-        default = draw(strategy) if draw(st.booleans()) else inspect.Parameter.empty
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
-        annotations[name] = hint
-        if default is inspect.Parameter.empty or draw(st.booleans()):
-            values[name] = draw(strategy)
-            as_json[name] = TypeAdapter(hint).dump_python(values[name], mode="json", by_alias=True)
+    for name, (hint, strategy) in hints.items():
+        if name in defaults and draw(st.booleans()):
+            values[name] = _OMITTED
+            continue
+        values[name] = draw(strategy)
+        as_json[name] = TypeAdapter(hint).dump_python(values[name], mode="json", by_alias=True)
+    rest: list[int] | None = draw(st.none() | st.lists(st.integers(), max_size=3))
+    if rest is not None:
+        values["the_rest"] = tuple(rest)
+        if len(rest) > draw(st.integers(-1, 0)):
+            as_json["the_rest"] = rest
+    further = draw(st.none() | st.dictionaries(st.sampled_from(["further", "größer", "two words"]), _points, max_size=2))
+    if further is not None:
+        values["the_others"] = further
+        as_json |= {name: point.model_dump(by_alias=True) for name, point in further.items()}
+    function = _written(kinds, defaults, {name: hint for name, (hint, _) in hints.items()}, rest is not None, further is not None)
+    return Sample(function, values, as_json, further is not None)
 
-    def function(**given: Any) -> Any:
-        return given
 
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # `inspect.signature` reads it
-    function.__annotations__ = annotations
-    return Sample(function, values, as_json)
+def _with_defaults(draw: st.DrawFn, kinds: dict[str, str]) -> set[str]:
+    """Parameters that have a default: among those that can be passed by position, the last ones."""
+    by_position = [name for name, kind in kinds.items() if kind != "named"]
+    start = draw(st.integers(0, len(by_position)))
+    return {*by_position[start:], *(name for name, kind in kinds.items() if kind == "named" and draw(st.booleans()))}
+
+
+def _written(kinds: dict[str, str], defaults: set[str], hints: dict[str, Any], has_rest: bool, has_others: bool) -> Any:
+    """A function in source, since only a real one refuses a call that Python would."""
+
+    def parameters(kind: str) -> list[str]:
+        return [f"{name}: hints[{name!r}]{' = omitted' if name in defaults else ''}" for name, each in kinds.items() if each == kind]
+
+    parts = [*(p if (p := parameters("positional")) else []), *(["/"] if "positional" in kinds.values() else []), *parameters("either")]
+    parts += ["*the_rest: int"] if has_rest else ["*"] if "named" in kinds.values() else []
+    parts += [*parameters("named"), *(["**the_others: Point"] if has_others else [])]
+    returned = ", ".join(f"{name!r}: {name}" for name in [*kinds, *["the_rest"] * has_rest, *["the_others"] * has_others])
+    space = {"hints": hints, "omitted": _OMITTED, "Point": Point, "__name__": __name__}
+    exec(f"def sample({', '.join(parts)}):\n    return {{{returned}}}", space)
+    return space["sample"]

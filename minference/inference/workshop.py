@@ -1,0 +1,23 @@
+"""`Workshop`: what tool calls are run with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from minference.ecs.registry import CurrentStorage
+from minference.inference.sandbox import SandboxWorkers
+from minference.inference.tool_threads import ToolThreads
+
+_THREADS = ToolThreads()
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What tool calls are run with."""
+
+    threads: ToolThreads = field(default=_THREADS)
+    """Where sync functions run; by default, the threads of the process."""
+    storage: CurrentStorage | None = None
+    """Where references in arguments are looked up; `None` for the current storage."""
+    sandbox: SandboxWorkers | None = None
+    """Where source text runs that the application does not vouch for; `None` for nowhere."""
