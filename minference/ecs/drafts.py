@@ -201,7 +201,8 @@ def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: f
 
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:
     """The members of a collection, and how they came from the previous ones; `kept`: those are all there, none with a new version."""
-    objects, versions, length = old if old is not None else ([], [], 0)
+    # Lists of what is loaded empty are shared, and those of others are extended in place.
+    objects, versions, length = old if old is not None and old[2] else ([], [], 0)
     continues = len(objects) == length and (kept or begins_with(current, objects, length))
     if continues and (kept or [current_version(child, ledger) for child in objects] == versions):
         added = [_known(child, ledger) for child in current[length:]]

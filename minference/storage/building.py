@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from minference.ecs.cold import FrozenDict, FrozenList, freeze
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import EntityPlan
 from minference.ecs.shapes import Shape
-from minference.ecs.state import Ledger, State
+from minference.ecs.state import Ledger, State, Version
 from minference.ecs.values import dump_json
 from minference.errors import WrongEntityType
 from minference.storage.base import Record
@@ -189,10 +189,21 @@ def _state(entity: Entity, record: Record, records: dict[int, Record], objects: 
     if plan.references:
         keys = record.references
         state.references = {name: None if (key := keys.get(name)) is None else records[key].version for name in plan.references}
-    if plan.collections:
+    if not plan.collections:
+        return state
+    if any(record.members.values()):
         state.members = {
             name: ([objects[key] for key in members], [records[key].version for key in members], len(members))
             for name, members in record.members.items()
         }
+    else:
+        state.members = _no_members(cls)
+    if record.keys:
         state.keys = {field.name: tuple(record.keys[field.name]) for field in plan.collections if field.shape is dict}
     return state
+
+
+@cache
+def _no_members(cls: type[Entity]) -> Mapping[str, tuple[list[Entity], list[Version], int]]:
+    """What is held in ordered fields that are all empty. One for all objects of a class: an empty list is never extended in place."""
+    return {field.name: ([], [], 0) for field in plan_of(cls).collections}

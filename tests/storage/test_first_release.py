@@ -35,6 +35,10 @@ async def upgraded(old_url: str) -> AsyncIterator[EntityStorage]:
         yield storage
 
 
+ADDED_SINCE = ("resolve_references", "source_text")
+"""Plain fields that the first revision had not."""
+
+
 def _plain(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What an export says of versions, whatever its format says of shapes and tags."""
     lines = [line for line in lines if "versions" in line]
@@ -42,6 +46,7 @@ def _plain(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line.pop("shapes", None)
         for version in line["versions"]:
             version.pop("shape", None)
+            version["values"] = {name: value for name, value in version["values"].items() if name not in ADDED_SINCE}
     return lines
 
 

@@ -13,7 +13,7 @@ from minference.ecs.entity import Entity, kind_to_class
 from minference.ecs.state import Ledger
 from minference.errors import StorageError
 from minference.storage.checks import DatabaseSize, Finding, TableSize
-from minference.storage.sequences import OPEN
+from minference.storage.sequences import EMPTY, OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.driver import Fetch, Rows
@@ -196,7 +196,7 @@ class CheckReader(ArchiveReader):
         findings = wrong_holds(records, await self._select(fetch, HOLDS, keys))
         for record in records.values():
             for name, members in record.members.items():
-                length = record.version.places[name].length
+                length = record.version.places.get(name, EMPTY).length
                 if len(members) != length or (name in record.keys and len(record.keys[name]) != length):
                     text = f"version {record.version.ecs_id} has {len(members)} members in {name!r} instead of {length}"
                     text += f", and {len(record.keys[name])} keys" if name in record.keys else ""

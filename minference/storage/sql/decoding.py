@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,8 @@ class Loaded:
     """Field to where the ordered field is: its sequence and its length."""
     keys: list[dict[str, tuple[str, ...]]]
     """Field to the keys of a keyed field."""
+    nothing: dict[str, tuple[int | None, int]] = field(default_factory=dict)
+    """What `sequences` has for every version none of whose ordered fields ever held anything: the same object, not to be changed."""
 
 
 class Decoder:

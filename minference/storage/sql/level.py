@@ -16,7 +16,7 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.base import Record
-from minference.storage.sequences import EMPTY, Place
+from minference.storage.sequences import Place
 from minference.storage.sql.decoding import Loaded
 from minference.storage.sql.older import StoredRow
 
@@ -52,10 +52,15 @@ class Level:
 
     def add_loaded(self, cls: type[Entity], loaded: Loaded) -> None:
         """Versions in the present shape of their class."""
-        for i, key in enumerate(loaded.ids):
-            record = self._add(key, cls, loaded.values[i], loaded.references[i])
-            record.keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
-            self._want(record, key, loaded.sequences[i])
+        nothing: dict[str, list[int]] = {name: [] for name in loaded.nothing}
+        parts = zip(loaded.ids, loaded.values, loaded.references, loaded.sequences, loaded.keys, strict=True)
+        for key, values, references, places, keys in parts:
+            record = self._add(key, cls, values, references)
+            record.keys = keys
+            if places is loaded.nothing:
+                record.members = nothing
+            else:
+                self._want(record, key, places)
 
     def add_fitted(self, key: int, cls: type[Entity], fit: Fit, values: dict[str, Any], row: StoredRow) -> None:
         """A version in another shape, whose values have been made to fit."""
@@ -78,9 +83,10 @@ class Level:
         for name, place in places.items():
             if place[1]:
                 self.wanted[key, name] = place
-            else:  # as most messages, which carry nothing
+            else:
                 record.members[name] = []
-                record.version.places.setdefault(name, Place(place[0], 0, (), ends_open=False) if place[0] is not None else EMPTY)
+                if place[0] is not None:
+                    record.version.places.setdefault(name, Place(place[0], 0, (), ends_open=False))
 
     def _add(self, key: int, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
         _, ecs_id, lineage_id, parent_id, _, created_at = self.versions[key]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -36,6 +36,7 @@ from minference.storage.sql.decoding import Decoder, Loaded
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
 from minference.storage.sql.types import DialectName, Encoder, Kind, encoder, escape_json, kind_of, unescape_json
 
+C = TypeVar("C")
 Row = tuple[Any, ...]
 Place = tuple[int | None, int]
 """Where an ordered field is: its sequence (`None` if it was never anything but empty) and its length."""
@@ -214,15 +215,9 @@ class Mapping:
             ids,
             self._decoder.values(cells, len(ids), name_of_row, times_are_text=dialect == "sqlite", absent=absent),
             _rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
-            [{} for _ in ids],
-            [{} for _ in ids],
+            *self._ordered(columns, len(ids), absent),
+            self._nothing,
         )
-        for field, (_, _, keys_column) in self.collections.items():
-            for places, place in zip(loaded.sequences, zip(next(columns), next(columns), strict=True), strict=True):
-                places[field] = place if field not in absent else (None, 0)
-            if keys_column is not None:
-                for names, stored in zip(loaded.keys, next(columns), strict=True):
-                    names[field] = load_keys(stored) if field not in absent else ()
         if self.conversion is not None:
             rows_of_model = list(zip(*converted, strict=True)) or [()] * len(ids)
             for number, cells_of_row in enumerate(rows_of_model):
@@ -230,6 +225,28 @@ class Mapping:
         if self._has_loose_fields:
             self._attach_loose(loaded, results[1], results[2], name_of)
         return loaded
+
+    def _ordered(
+        self, columns: Iterator[Sequence[Any]], count: int, absent: Collection[str]
+    ) -> tuple[list[dict[str, Place]], list[dict[str, tuple[str, ...]]]]:
+        """Places and keys of each version, from the columns of ordered fields. Most hold nothing: those share one dict."""
+        places: list[list[Place]] = []
+        keys: dict[str, list[tuple[str, ...]]] = {}
+        for field, (_, _, keys_column) in self.collections.items():
+            stored = list(zip(next(columns), next(columns), strict=True))
+            places.append(stored if field not in absent else [(None, 0)] * count)
+            if keys_column is not None:
+                names = next(columns)
+                keys[field] = [load_keys(each) for each in names] if field not in absent else [()] * count
+        if self._has_loose_fields:  # whose rows will be added to these
+            return [dict(zip(self.collections, row, strict=True)) for row in _across(places, count)], _rows_of(keys, count)
+        blank = tuple(self._nothing.values())
+        found = [self._nothing if row == blank else dict(zip(self.collections, row, strict=True)) for row in _across(places, count)]
+        return found, _rows_of(keys, count) if keys else [_NO_KEYS] * count
+
+    @cached_property
+    def _nothing(self) -> dict[str, Place]:
+        return dict.fromkeys(self.collections, (None, 0))
 
     def _convert(self, dialect: DialectName, ecs_id: UUID, cells: Sequence[Any], absent: Collection[str], values: dict[str, Any]) -> None:
         """Add the values that the model of the table makes of its columns; of fields that are absent, the defaults."""
@@ -346,7 +363,15 @@ class Mapping:
                 names[field] = ()
 
 
-def _rows_of(columns: Dict[str, Sequence[int | None]], count: int) -> list[dict[str, int | None]]:
+_NO_KEYS: dict[str, tuple[str, ...]] = {}
+
+
+def _across(columns: Sequence[Sequence[C]], count: int) -> Iterable[tuple[C, ...]]:
+    """Columns as so many rows."""
+    return zip(*columns, strict=True) if columns else [()] * count
+
+
+def _rows_of(columns: Dict[str, Sequence[C]], count: int) -> list[dict[str, C]]:
     """A dict for each row."""
     if not columns:
         return [{} for _ in range(count)]

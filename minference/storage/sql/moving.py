@@ -10,6 +10,7 @@ from minference.ecs.shapes import shape_of
 from minference.ecs.values import dump_json
 from minference.errors import ConfigurationError, WriteFailed
 from minference.storage.base import Record
+from minference.storage.sequences import EMPTY
 from minference.storage.sql.archive import Ask, SqlArchive
 from minference.storage.sql.dialects import Permanent, Transient, diagnose
 from minference.storage.sql.driver import Driver, Statement, is_driver_error
@@ -97,5 +98,5 @@ def _encode(driver: Driver, key: int, record: Record) -> Iterable[tuple[TableIns
     cls, plan = record.cls, plan_of(record.cls)
     documents = {name: dump_json(cls, name, record.values[name]) for name in plan.mutable}
     places = record.version.places
-    sequences = {field.name: (places[field.name].sequence, places[field.name].length) for field in plan.collections}
+    sequences = {field.name: (places.get(field.name, EMPTY).sequence, places.get(field.name, EMPTY).length) for field in plan.collections}
     return mapping_for(cls).encode(driver.dialect, key, record.values, documents, record.references, sequences, record.keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -78,7 +78,7 @@ class Reader:
             while rows:
                 found = await self._level(fetch, rows)
                 records.update(found)
-                missing = {key for record in found.values() for key in _children(record)} - records.keys()
+                missing = _children(found.values()) - records.keys()
                 rows = await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(missing)) if missing else []
             await self._count_children(fetch, next(iter(records.values())).version)
         return records
@@ -280,9 +280,16 @@ class Reader:
         return found
 
 
-def _children(record: Record) -> list[int]:
-    single = [key for key in record.references.values() if key is not None]
-    return [*single, *(key for members in record.members.values() for key in members)]
+def _children(records: Iterable[Record]) -> set[int]:
+    """The keys of what these hold."""
+    found: set[int | None] = set()
+    for record in records:
+        found.update(record.references.values())
+        for members in record.members.values():
+            if members:
+                found.update(members)
+    found.discard(None)
+    return cast(set[int], found)
 
 
 def _row_of(rows: dict[int, StoredRow], level: Level, revision: Revision, key: int) -> StoredRow:
