@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minference.inference.orchestrator import InferenceOrchestrator
     from minference.inference.outcomes import Completed, Failed
     from minference.storage.open import open_storage
+    from minference.threads.attachments import FileAttachment, ImageAttachment
     from minference.threads.config import LLMConfig, ResponseFormat
     from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall, Usage
     from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput, RawOutput
@@ -35,7 +36,9 @@ _HOMES = {
     "Entity": "ecs.entity",
     "EntityRegistry": "ecs.registry",
     "Failed": "inference.outcomes",
+    "FileAttachment": "threads.attachments",
     "GeneratedJsonObject": "threads.outputs",
+    "ImageAttachment": "threads.attachments",
     "InferenceOrchestrator": "inference.orchestrator",
     "LLMConfig": "threads.config",
     "MessageRole": "threads.messages",
@@ -63,7 +66,9 @@ __all__ = [
     "Entity",
     "EntityRegistry",
     "Failed",
+    "FileAttachment",
     "GeneratedJsonObject",
+    "ImageAttachment",
     "InferenceOrchestrator",
     "LLMConfig",
     "MessageRole",

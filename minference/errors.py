@@ -3,6 +3,7 @@
 MinferenceError
 ├── ConfigurationError          the caller's settings: fix them and call again
 │   ├── UnknownClient
+│   ├── UnsupportedAttachment
 │   ├── MissingKey
 │   ├── UnknownThread
 │   └── MissingExtra
@@ -19,11 +20,14 @@ MinferenceError
 │   ├── TableMismatch
 │   ├── IncompleteRow
 │   ├── NoSuchField
+│   ├── BlobNotLoaded
+│   ├── UnusableAttachment
 │   └── NoStorage
 ├── StorageError                what the database says
 │   ├── VersionNotFound
 │   ├── NothingYet
 │   ├── TimeWithoutZone
+│   ├── BlobNotFound
 │   ├── TagNotFound
 │   ├── TagTaken
 │   ├── InvalidTagName
@@ -98,6 +102,14 @@ class UnknownClient(ConfigurationError):
         close = get_close_matches(name, known, 1)
         meant = f"did you mean {close[0]!r}? The clients are" if close else "use one of"
         super().__init__(f"no client is called {name!r}: {meant} {', '.join(known)}, or add a profile to providers.toml")
+
+
+class UnsupportedAttachment(ConfigurationError):
+    """A message carries what its client cannot send; nothing was sent."""
+
+    def __init__(self, client: str, name: str, media_type: str, reason: str) -> None:
+        self.client, self.name, self.media_type, self.reason = client, name, media_type, reason
+        super().__init__(f"client {client!r} cannot send {name!r} ({media_type}): {reason}")
 
 
 class MissingKey(ConfigurationError):
@@ -238,6 +250,25 @@ class UnsavedChanges(EntityError):
         super().__init__(f"the {kind} on version {ecs_id} holds unsaved changes: register it first, or pass the id of the version alone")
 
 
+class BlobNotLoaded(EntityError, LookupError):
+    """The bytes of a blob are not in memory."""
+
+    def __init__(self, sha256: str, size: int) -> None:
+        self.sha256, self.size = sha256, size
+        super().__init__(
+            f"the {size:,} bytes of blob {sha256[:12]}… are not in memory: `await blob.read()` gives them, "
+            "and `await storage.load_blobs(entity)` puts those of a whole thread at hand"
+        )
+
+
+class UnusableAttachment(EntityError, ValueError):
+    """These bytes cannot be attached as what they are said to be."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name!r} cannot be attached: {reason}")
+
+
 class NoStorage(EntityError):
     """An operation needs a current storage and none is open in this context."""
 
@@ -271,6 +302,18 @@ class TimeWithoutZone(StorageError, ValueError):
     def __init__(self, when: datetime) -> None:
         self.when = when
         super().__init__(f"{when.isoformat()} has no time zone: pass an aware time, e.g. datetime.now(UTC) or when.astimezone()")
+
+
+class BlobNotFound(StorageError, LookupError):
+    """The bytes of a blob are not stored here; what needs them was not written."""
+
+    def __init__(self, sha256: str, size: int | None = None) -> None:
+        self.sha256, self.size = sha256, size
+        counted = f" ({size:,} bytes)" if size is not None else ""
+        super().__init__(
+            f"blob {sha256}{counted} is not stored here, and its bytes are not in memory: "
+            "fetch them from where it came from with load_blobs(), or make it anew with Blob.of(data)"
+        )
 
 
 class TagNotFound(StorageError, LookupError):

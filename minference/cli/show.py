@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from minference.cli.output import one_line, table, when
 from minference.ecs.diff import CollectionChanged, EntityDiff
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import VersionInfo, short_id
+from minference.threads.attachments import Attached, ImageLink
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 
@@ -82,6 +84,7 @@ def message_json(message: ChatMessage) -> dict[str, Any]:
         "version": str(message.ecs_id),
         "role": message.role.value,
         "content": message.content,
+        "attachments": [_attachment_json(attached) for attached in message.attachments],
         "tool_calls": [{"id": call.id, "name": call.name, "arguments_json": call.arguments_json} for call in message.tool_calls],
         "tool_call_id": message.tool_call_id,
         "tool_name": message.tool_name,
@@ -92,6 +95,18 @@ def message_json(message: ChatMessage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
     }
+
+
+def _attachment_json(attached: Attached) -> dict[str, Any]:
+    if isinstance(attached, ImageLink):
+        return {"name": attached.name, "url": attached.url}
+    return {"name": attached.name, "media_type": attached.media_type, "size": attached.size, "sha256": attached.sha256}
+
+
+def _attachment_line(attached: Attached) -> str:
+    if isinstance(attached, ImageLink):
+        return f"[{attached.name}: {attached.url}]"
+    return f"[{attached.name}: {attached.media_type}, {decimal(attached.size)}]"
 
 
 def thread_text(thread: ChatThread) -> Text:
@@ -123,6 +138,8 @@ def _message(message: ChatMessage) -> Iterator[Text]:
     yield heading
     if message.reasoning:
         yield Text(printable(message.reasoning), style="dim italic")
+    for attached in message.attachments:
+        yield Text(printable(_attachment_line(attached)), style="blue")
     if message.content:
         yield Text(printable(message.content))
     if message.refusal:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from minference.cli.database import reading, writing
 from minference.cli.find import find_version
 from minference.cli.output import print_json, stderr, stdout
+from minference.ecs.diff_render import printable
+from minference.ecs.lineage import short_id
 from minference.errors import ConfigurationError
 from minference.storage.base import EntityStorage
+from minference.storage.portable import Imported
 from minference.threads.thread import ChatThread
 
 
@@ -51,6 +56,20 @@ async def _import(database: str, file: Path, as_json: bool) -> None:
     async with writing(database) as storage:
         done = await storage.import_from(file)
     if as_json:
-        print_json({"commits": done.commits, "versions": done.versions, "present": done.present})
-    else:
-        stdout().print(f"{done.versions} new versions in {done.commits} commits; {done.present} were there already")
+        print_json(_as_json(done))
+        return
+    counts = f"{done.versions} new versions in {done.commits} commits; {done.present} were there already"
+    also = [f"{count} new {name}" for count, name in ((done.blobs, "attached contents"), (done.tags, "tags")) if count]
+    stdout().print("; ".join([counts, *also]))
+    for kept in done.kept_tags:
+        stderr().print(
+            f"tag {printable(repr(kept.name))} of thread {short_id(kept.lineage_id)} stays on version {kept.here}: "
+            f"the export has it on {kept.there}",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
+def _as_json(done: Imported) -> dict[str, Any]:
+    kept = [{name: str(value) for name, value in asdict(each).items()} for each in done.kept_tags]
+    return {**asdict(done), "kept_tags": kept}

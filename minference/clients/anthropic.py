@@ -10,11 +10,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from minference.clients.anthropic_parts import attachment_blocks
 from minference.clients.anthropic_replies import THINKING, AnswerStream, read_answer
 from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.embedding import embed
 from minference.clients.profiles import NO_KEY, Profile
 from minference.clients.schemas import strict_schema
-from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, system_text
+from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, refuse_attachments, system_text
 from minference.clients.transport import Caller, Sdk, sdk_http_client
 from minference.errors import ConfigurationError, InvalidToolArguments, ProviderError, ProviderUnreachable
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -66,7 +68,7 @@ class AnthropicClient:
         config = thread.llm_config
         self._refuse_impossible(config)
         messages = messages_to_send(thread)
-        request: Request = {"model": config.model, "max_tokens": config.max_tokens, "messages": _merged(map(_message, messages))}
+        request: Request = {"model": config.model, "max_tokens": config.max_tokens, "messages": _merged(map(self._message, messages))}
         if system := system_text(thread):
             request["system"] = [{"type": "text", "text": system}]
         request |= self._parameters(config) | self._tools(thread, messages) | _output_config(thread)
@@ -88,7 +90,7 @@ class AnthropicClient:
         Raises:
             ProviderError: What went wrong, as attributes.
         """
-        return await self._caller.send(_body(request), self._headers(request), timeout)
+        return await self._caller.send(_body(embed(request)), self._headers(request), timeout)
 
     async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
         """Text as it comes, then the whole answer as `send` would give it.
@@ -97,7 +99,7 @@ class AnthropicClient:
             ProviderError: What went wrong, as attributes; retryable if the stream broke off.
         """
         answer, headers = AnswerStream(self.name), dict[str, str]()
-        body = {**_body(request), "stream": True}
+        body = {**_body(embed(request)), "stream": True}
         try:
             async with aclosing(self._caller.events(body, self._headers(request), timeout)) as events:
                 async for event, received in events:
@@ -144,6 +146,20 @@ class AnthropicClient:
                 f"client {self.name!r} cannot reason before a forced tool: use 'structured_output' or 'auto_tools', or reasoner=False"
             )
 
+    def _message(self, message: ChatMessage) -> tuple[str, list[dict[str, Any]]]:
+        """The role and the blocks of one message; a tool result is something that the user says."""
+        match message.role:
+            case MessageRole.user:
+                return "user", [*attachment_blocks(self.name, message.attachments), *_text(message.content)]
+            case MessageRole.tool:
+                shown = attachment_blocks(self.name, message.attachments)
+                content = [*shown, *_text(message.content)] if shown else message.content
+                result = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id or ""), "content": content}
+                return "user", [{**result, "is_error": True} if message.tool_error else result]
+            case role:
+                refuse_attachments(self.name, message, f"messages of the {role.value} carry no attachments: put it into one of the user")
+                return role.value, _assistant_blocks(message) if role is MessageRole.assistant else _text(message.content)
+
     def _tools(self, thread: ChatThread, messages: Sequence[ChatMessage]) -> dict[str, Any]:
         offer = offer_of(thread)
         if _needs_tool_for_output(thread):
@@ -179,18 +195,6 @@ class AnthropicClient:
             if value is not None and (config.model, name) not in self._warned:
                 self._warned.add((config.model, name))
                 log.warning("%s takes no %s, it is not sent", self.name, name, extra={"client": self.name, "model": config.model})
-
-
-def _message(message: ChatMessage) -> tuple[str, list[dict[str, Any]]]:
-    """The role and the blocks of one message; a tool result is something that the user says."""
-    match message.role:
-        case MessageRole.tool:
-            result = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id or ""), "content": message.content}
-            return "user", [{**result, "is_error": True} if message.tool_error else result]
-        case MessageRole.assistant:
-            return "assistant", _assistant_blocks(message)
-        case role:
-            return role.value, _text(message.content)
 
 
 def _assistant_blocks(message: ChatMessage) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from minference.threads.messages import FinishReason, ToolCall
 from minference.threads.thread import ChatThread
 
 Request = dict[str, Any]
-"""The arguments of one provider call, as JSON data."""
+"""The arguments of one provider call, as JSON data; the bytes of attachments are put in last, see `embedding`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Client(Protocol):
 
         Raises:
             ProviderError: What went wrong, as attributes.
+            BlobNotLoaded: The request has attachments whose bytes are neither in it nor in memory.
         """
         ...
 

@@ -17,6 +17,7 @@ from minference.clients.local_dialect import Lowered, lower, raise_answer
 from minference.clients.local_process import CLIENT, Child, Finder, SharedServer, find_model, shared_server
 from minference.clients.openai import OpenAIClient
 from minference.clients.profiles import Profile
+from minference.clients.transcript import messages_to_send, refuse_attachments
 from minference.errors import ConfigurationError, MissingExtra, ProviderError, ProviderTimeout, ProviderUnreachable
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
@@ -74,6 +75,8 @@ class LocalClient:
         if seed is not None and not 0 <= seed <= _LARGEST_SEED:
             raise ConfigurationError(f"client {self.name!r} takes seeds from 0 to {_LARGEST_SEED}, not {seed}")
         self._require_model(thread.llm_config.model)
+        for message in messages_to_send(thread):
+            refuse_attachments(self.name, message, "the model on this machine reads the text of messages alone: put it there")
         request = self._dialect.to_request(thread)
         if "tools" not in request or "tool_choice" in request:
             return request

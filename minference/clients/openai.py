@@ -9,10 +9,12 @@ from typing import Any
 from pydantic_core import from_json
 
 from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.embedding import embed
+from minference.clients.openai_parts import user_content
 from minference.clients.openai_replies import CompletionStream, read_completion
 from minference.clients.profiles import NO_KEY, Profile
 from minference.clients.schemas import strict_schema
-from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, system_text
+from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, refuse_attachments, system_text
 from minference.clients.transport import Caller, Sdk, sdk_http_client
 from minference.errors import ConfigurationError, ProviderError, ProviderUnreachable
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -72,7 +74,7 @@ class OpenAIClient:
         Raises:
             ProviderError: What went wrong, as attributes.
         """
-        return await self._caller.send(request, dict(self.profile.headers), timeout)
+        return await self._caller.send(embed(request), dict(self.profile.headers), timeout)
 
     async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
         """Text as it comes, then the whole answer as `send` would give it.
@@ -80,7 +82,7 @@ class OpenAIClient:
         Raises:
             ProviderError: What went wrong, as attributes; retryable if the stream broke off.
         """
-        body = {**request, "stream": True}
+        body = {**embed(request), "stream": True}
         if self.profile.stream_usage:
             body.setdefault("stream_options", {"include_usage": True})
         answer, headers = CompletionStream(self.name), dict[str, str]()
@@ -122,6 +124,9 @@ class OpenAIClient:
         return messages
 
     def _message(self, message: ChatMessage) -> dict[str, Any]:
+        if message.role is MessageRole.user:
+            return {"role": "user", "content": user_content(message, self.profile)}
+        refuse_attachments(self.name, message, f"only messages of the user carry attachments, and this one is of the {message.role.value}")
         match message.role:
             case MessageRole.tool:
                 content = f"Error: {message.content}" if message.tool_error else message.content

@@ -53,6 +53,10 @@ class Profile(BaseModel):
     """Whether the provider's reasoning blocks are sent back to it."""
     stream_usage: bool = True
     """Whether usage must be asked for when streaming."""
+    images: bool = True
+    """Whether messages can carry images."""
+    pdfs: bool = True
+    """Whether messages can carry PDFs."""
     headers: Mapping[str, str] = Field(default_factory=dict)
     """Sent with every request."""
 

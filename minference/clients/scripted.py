@@ -27,6 +27,7 @@ Answering = Callable[[ChatThread], Said | Awaitable[Said]]
 
 RENDERED = ("model", "messages", "system", "tools", "forced_tool")
 _SHOWN = {"role", "content", "tool_calls", "tool_call_id", "tool_name", "tool_error"}
+_SHOWN_OF_ATTACHMENTS = {"name", "media_type", "content", "url", "detail"}
 
 
 class _Usage(Part):
@@ -77,13 +78,13 @@ class ScriptedClient:
         """Return: a script needs no key."""
 
     def to_request(self, thread: ChatThread) -> Request:
-        """The thread as the model sees it, as JSON data. Pure.
+        """The thread as the model sees it, as JSON data; attachments without their bytes. Pure.
 
         Raises:
             ConfigurationError: The response format needs a tool that the thread does not have.
         """
         config, offer = thread.llm_config, offer_of(thread)
-        messages = [message.model_dump(mode="json", include=_SHOWN) for message in messages_to_send(thread)]
+        messages = [_message(message) for message in messages_to_send(thread)]
         request: Request = {"model": config.model, "max_tokens": config.max_tokens, "system": system_text(thread), "messages": messages}
         if offer.tools:
             request["tools"] = [_tool(tool) for tool in offer.tools]
@@ -140,6 +141,13 @@ class ScriptedClient:
         if not self._script:
             raise ConfigurationError(f"the script of client {self.name!r} has ended after {len(self.requests) - 1} replies: add more")
         return self._script.popleft()
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    shown = message.model_dump(mode="json", include=_SHOWN)
+    if message.attachments:
+        shown["attachments"] = [each.model_dump(mode="json", include=_SHOWN_OF_ATTACHMENTS) for each in message.attachments]
+    return shown
 
 
 def _tool(tool: CallableTool | StructuredTool) -> dict[str, Any]:

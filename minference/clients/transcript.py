@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from minference.clients.base import Request
-from minference.errors import ConfigurationError
+from minference.errors import ConfigurationError, UnsupportedAttachment
+from minference.threads.attachments import Attached, ImageLink
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
@@ -117,9 +118,28 @@ def _with_postfill(thread: ChatThread, messages: list[ChatMessage]) -> list[Chat
     """The messages with the postfill on the user's last one, as a copy: the thread never sees it."""
     for position in range(len(messages) - 1, -1, -1):
         if messages[position].role is MessageRole.user:
-            asked = ChatMessage(role=MessageRole.user, content=messages[position].content + thread.postfill)
+            last = messages[position]
+            asked = ChatMessage(role=MessageRole.user, content=last.content + thread.postfill, attachments=last.attachments)
             return [*messages[:position], asked, *messages[position + 1 :]]
     return messages
+
+
+def attachments_to_send(thread: ChatThread) -> list[Attached]:
+    """What the messages for the next reply carry."""
+    if not any(message.attachments for message in thread.history):
+        return []
+    return [attached for message in messages_to_send(thread) for attached in message.attachments]
+
+
+def refuse_attachments(client: str, message: ChatMessage, reason: str) -> None:
+    """Return if the message carries nothing.
+
+    Raises:
+        UnsupportedAttachment: It does.
+    """
+    for attached in message.attachments:
+        what = "a link to an image" if isinstance(attached, ImageLink) else attached.media_type
+        raise UnsupportedAttachment(client, attached.name, what, reason)
 
 
 def merge_extra(request: Request, config: LLMConfig, client: str, rendered: Sequence[str]) -> Request:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from minference.ecs.blob_fields import blobs_in
+from minference.ecs.blobs import Blob
 from minference.ecs.changes import (
     Findings,
     begins_with,
@@ -59,6 +61,8 @@ class Draft:
     references: Mapping[str, Version | None]
     edits: Mapping[str, SequenceEdit]
     keys: Mapping[str, tuple[str, ...]]
+    blobs: tuple[Blob, ...]
+    """What the values refer to."""
     undo: Callable[[], None]
     """Put the live object back on the version before, still holding its changes."""
 
@@ -181,7 +185,8 @@ def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: f
     state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
     previous = old.version if old is not None else None
     undo = _undo(entity, was, state, ledger)
-    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, undo)
+    blobs = tuple(blobs_in(type(entity), data))
+    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, blobs, undo)
 
 
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:
@@ -240,5 +245,5 @@ def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:
             continue
         below.join(watch)
         plan = plan_of(type(entity))
-        if plan.mutable or plan.collections:
+        if plan.mutable or any(field.shape is not tuple for field in plan.collections):
             watch.inspect.append(entity)

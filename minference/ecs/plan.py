@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from minference.ecs.blobs import Blob
 from minference.errors import UnsupportedConfig, UnsupportedField
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 IDENTITY_FIELDS = ("ecs_id", "lineage_id", "parent_id", "created_at", "live_id")
 
-_IMMUTABLE = (str, int, float, bool, bytes, UUID, datetime, date, time, timedelta, Decimal, type(None), Enum)
+_IMMUTABLE = (str, int, float, bool, bytes, UUID, datetime, date, time, timedelta, Decimal, type(None), Enum, Blob)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from minference.ecs.blobs import Blob
 from minference.ecs.diff import diff_entities
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree, StorageStatus, VersionInfo
@@ -62,6 +63,14 @@ class CurrentStorage(Protocol):
 
     async def status(self) -> StorageStatus:
         """How much is stored, by kind."""
+        ...
+
+    async def read_blobs(self, blobs: Iterable[Blob]) -> dict[str, bytes]:
+        """The bytes of blobs by their SHA-256."""
+        ...
+
+    async def missing_blobs(self, blobs: Iterable[Blob]) -> list[Blob]:
+        """Those whose bytes are nowhere."""
         ...
 
 

@@ -59,7 +59,7 @@ def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
     text = data if isinstance(data, str) else data.decode()
     if has_surrogates(text):
         return load_plain(cls, field, parse(text))
-    return _adapter(cls, field).validate_json(text, strict=False, by_alias=False, by_name=True)
+    return adapter_of(cls, field).validate_json(text, strict=False, by_alias=False, by_name=True)
 
 
 def load_plain(cls: type[Entity], field: str, value: object) -> Any:
@@ -68,7 +68,7 @@ def load_plain(cls: type[Entity], field: str, value: object) -> Any:
     Raises:
         ValidationError: The value does not fit the annotation.
     """
-    return _adapter(cls, field).validate_python(value, strict=False, by_alias=False, by_name=True)
+    return adapter_of(cls, field).validate_python(value, strict=False, by_alias=False, by_name=True)
 
 
 def has_surrogates(document: str) -> bool:
@@ -96,7 +96,8 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
 
 
 @cache
-def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
+def adapter_of(cls: type[Entity], field: str) -> TypeAdapter[Any]:
+    """What validates and dumps the stored form of one field."""
     annotation = stored_type(cls, field)
     try:
         return TypeAdapter(annotation, config=stored_config(cls))
@@ -108,7 +109,7 @@ def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
 
 @cache
 def _dumper(cls: type[Entity], field: str) -> Callable[[object], bytes]:
-    serializer = _adapter(cls, field).serializer
+    serializer = adapter_of(cls, field).serializer
 
     def dump(value: object) -> bytes:
         try:

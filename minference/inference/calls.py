@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from minference.clients.base import Reply, Response, TextDelta
+from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.embedding import embed
 from minference.ecs.identity import utc_now
+from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
@@ -41,6 +43,8 @@ class Line:
     renderer: Renderer
     limiter: RateLimiter
     retrier: Retrier
+    storage: CurrentStorage
+    """Where the bytes of attachments are."""
     drain_seconds: float
     """How long a reply that is on its way may still come after a cancellation."""
 
@@ -135,7 +139,8 @@ class ModelCall:
     async def _send(self, sent: _Sent) -> Answer:
         prepared = sent.prepared
         try:
-            done = await finish(prepared.client.send(prepared.request, timeout=prepared.config.timeout), self._line.drain_seconds)
+            request = await self._whole(sent)
+            done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
             return self._understand(sent, done.result, interrupted=done.interrupted)
         except ProviderError as error:
             self._refused(sent, error)
@@ -145,8 +150,9 @@ class ModelCall:
 
     async def _begin(self, sent: _Sent) -> _Stream:
         prepared = sent.prepared
-        items = prepared.client.stream(prepared.request, timeout=prepared.config.timeout)
+        items: AsyncIterator[TextDelta | Response] | None = None
         try:
+            items = prepared.client.stream(await self._whole(sent), timeout=prepared.config.timeout)
             first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
@@ -155,7 +161,17 @@ class ModelCall:
             if isinstance(error, ProviderError):
                 self._refused(sent, error)
             sent.reservation.settle()
-            await _close(items)
+            if items is not None:
+                await _close(items)
+            raise
+
+    async def _whole(self, sent: _Sent) -> Request:
+        """The request with the bytes of its attachments, which it has for the time of one attempt."""
+        request, blobs = sent.prepared.request, sent.prepared.blobs
+        try:
+            return embed(request, await self._line.storage.read_blobs(blobs)) if blobs else request
+        except BaseException:
+            sent.reservation.settle(0, 0)  # it never left
             raise
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:

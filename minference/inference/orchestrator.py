@@ -87,7 +87,7 @@ class InferenceOrchestrator:
     async def __aenter__(self) -> Self:
         storage = self._storage if self._storage is not None else current_storage()
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, self._drain_seconds)
+        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency)
         return self
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from minference.clients.base import Client, Request
+from minference.clients.embedding import canonical
+from minference.clients.transcript import attachments_to_send
+from minference.ecs.blobs import Blob
 from minference.inference.limits import RateLimiter
-from minference.inference.tokens import TokenRatios
+from minference.inference.tokens import TokenRatios, attachment_tokens
+from minference.threads.attachments import ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
 
@@ -45,8 +48,13 @@ class Prepared:
     client: Client
     config: LLMConfig
     request: Request
+    """Without the bytes of attachments."""
     body: bytes
-    """The request as canonical JSON: for its digest and its size."""
+    """The request as canonical JSON, in which attachments stand by their hash: for its digest and its size."""
+    blobs: tuple[Blob, ...]
+    """The bytes that are put into the request when it is sent."""
+    has_attachments: bool
+    """Whether there is more to it than its text."""
     input_tokens: int
     """Estimated."""
 
@@ -86,16 +94,19 @@ class Renderer:
         return self._render(thread.model_copy(update={"llm_config": config}), config)
 
     def learn(self, prepared: Prepared, input_tokens: int) -> None:
-        """Remember how many tokens the request had."""
-        self._ratios.learn(*prepared.model, prepared.body, input_tokens)
+        """Remember how many tokens the request had. One with attachments says too little of how text becomes tokens."""
+        if not prepared.has_attachments:
+            self._ratios.learn(*prepared.model, prepared.body, input_tokens)
 
     def _render(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         client = self._clients.get(config.client)
         request = client.to_request(thread)
-        body = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        tokens = self._ratios.estimate(config.client, config.model, body)
+        body = canonical(request)
+        attached = attachments_to_send(thread)
+        tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
         self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
-        return Prepared(client, config, request, body, tokens)
+        blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
+        return Prepared(client, config, request, body, blobs, bool(attached), tokens)
 
 
 def configs_of(thread: ChatThread) -> list[LLMConfig]:

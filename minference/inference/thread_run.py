@@ -10,11 +10,20 @@ from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
 from minference.ecs.registry import CurrentStorage
-from minference.errors import MinferenceError, NoStructuredOutput, NothingToAnswer, ProviderError, ToolInterrupted, TurnsExhausted
+from minference.errors import (
+    BlobNotFound,
+    MinferenceError,
+    NoStructuredOutput,
+    NothingToAnswer,
+    ProviderError,
+    ToolInterrupted,
+    TurnsExhausted,
+)
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
+from minference.inference.requests import Prepared
 from minference.inference.structured import Invalid, Valid, Verdict, feedback, judge
 from minference.inference.tool_runs import run_tool_calls
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
@@ -116,6 +125,7 @@ class ThreadRun:
         """One reply; of a structured output, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
+            await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked
             answer: Answer | None = None
@@ -132,6 +142,11 @@ class ThreadRun:
                 return
             if not verdict.worth_asking_again or left == 0:
                 raise NoStructuredOutput(verdict.name, verdict.reason)
+
+    async def _require_bytes(self, prepared: Prepared) -> None:
+        """Make sure that what the request needs can be had when it is sent."""
+        if prepared.blobs and (missing := await self._setup.storage.missing_blobs(prepared.blobs)):
+            raise BlobNotFound(missing[0].sha256, missing[0].size)
 
     async def _save_question(self) -> Saved | None:
         """Move the new message into the history, and save what the request is made from."""

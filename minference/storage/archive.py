@@ -1,4 +1,4 @@
-"""What a backend offers to export, import and checks: versions without what hangs on them, and how they hang together."""
+"""What a backend offers to export, import and checks: versions without what hangs on them, how they hang together, and bytes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ class Outlined:
 
 
 @dataclass(frozen=True, slots=True)
+class Tagged:
+    """A version that has a name."""
+
+    name: str
+    key: int
+    lineage_id: UUID
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """How versions hang together, without their content."""
 
@@ -33,6 +43,8 @@ class Outline:
     edges: list[tuple[int, int]]
     """Who holds whom, by key. Of ordered fields only members that a version added: the others are its parent's."""
     commits: dict[int, CommitInfo]
+    tags: list[Tagged]
+    """In any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +72,16 @@ class Archive(Protocol):
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """The id of a commit of this moment, author and note."""
+        ...
+
+    async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
+        """Those of these hashes whose bytes are stored."""
+        ...
+
+    async def read_blobs(self, hashes: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of each of these hashes.
+
+        Raises:
+            BlobNotFound: One is not stored.
+        """
         ...

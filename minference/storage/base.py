@@ -16,6 +16,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
+from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
@@ -79,6 +80,11 @@ class Unit:
     """Whether it was saved elsewhere before, so that branches are nothing new."""
     joins: int | None = None
     """The stored commit that it belongs to, if there is one."""
+
+    @property
+    def bulk(self) -> int:
+        """Bytes of the blobs that it holds."""
+        return sum(blob.size for draft in self.drafts for blob in draft.blobs)
 
 
 class Pending:
@@ -158,6 +164,7 @@ class Backend(Protocol):
 
         Raises:
             StaleVersion: A unit with `on_conflict="raise"` would branch.
+            BlobNotFound: A version refers to bytes that are neither stored nor in memory.
             StorageError: They could not be written. In every case, nothing of any unit was written.
         """
         ...
@@ -186,8 +193,11 @@ class Backend(Protocol):
         """Versions whose own or lineage id starts with these hexadecimal digits; a few, enough to see whether they are unique."""
         ...
 
-    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool, at: datetime) -> UUID:
         """Give a stored version a name within its lineage, if it is free or `move`; the version that has the name then.
+
+        Args:
+            at: When it was given the name.
 
         Raises:
             WriteFailed: It could not be written.
@@ -215,7 +225,7 @@ class Backend(Protocol):
         ...
 
     def archive(self) -> Archive:
-        """Versions without what hangs on them, for export and import. Usable while the backend is open."""
+        """Versions without what hangs on them, and the bytes of blobs. Usable while the backend is open."""
         ...
 
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
@@ -235,7 +245,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Portable, Checks, Search, Queries, Protocol):
+class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -267,6 +277,7 @@ class EntityStorage(Lineages, Portable, Checks, Search, Queries, Protocol):
 
         Raises:
             StaleVersion: `on_conflict="raise"`, and another writer was first.
+            BlobNotFound: The bytes of a blob are neither stored here nor in memory.
             WriteFailed: The database refused.
         """
         ...

@@ -124,7 +124,8 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
             _answer(entity, name, [objects[key]])
     for field in plan.collections:
         members = [objects[key] for key in record.members[field.name]]
-        _answer(entity, field.name, members)
+        if members:
+            _answer(entity, field.name, members)
         data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
     if cold:
         for name in plan.mutable:

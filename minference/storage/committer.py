@@ -14,6 +14,8 @@ _log = logging.getLogger("minference.storage")
 
 MAX_BATCH = 512
 """Units in one transaction."""
+MAX_BULK = 64 * 2**20
+"""Bytes of blobs in one transaction of several units: other processes wait for its end."""
 
 
 class Committer:
@@ -80,9 +82,17 @@ class Committer:
                 await self._wake.wait()
             if not self._queue:
                 return
-            self._writing = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            self._take_some()
             await self._write_all(self._writing)
             self._writing = []
+
+    def _take_some(self) -> None:
+        bulk = 0
+        while self._queue and len(self._writing) < MAX_BATCH:
+            bulk += self._queue[0].bulk
+            if self._writing and bulk > MAX_BULK:
+                return
+            self._writing.append(self._queue.popleft())
 
     async def _write_all(self, units: list[Unit]) -> None:
         error = await self._try(units)

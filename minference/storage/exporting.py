@@ -9,12 +9,13 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_in
 from minference.ecs.entity import plan_of
 from minference.ecs.lineage import CommitInfo
 from minference.errors import ReadFailed
-from minference.storage.archive import Archive, Outline
+from minference.storage.archive import Archive, Outline, Tagged
 from minference.storage.base import Record
-from minference.storage.lines import HEADER, write_commit, write_version
+from minference.storage.lines import HEADER, write_blob, write_commit, write_tag, write_version
 
 VERSIONS_AT_ONCE = 256
 """Versions that are read together; a commit is never split."""
@@ -26,13 +27,15 @@ Group = tuple[CommitInfo, list[int]]
 
 
 async def export_lines(archive: Archive, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
-    """The lines. In memory are the keys and ids of all versions, and the content of a few hundred at a time."""
+    """The lines. In memory are the keys and ids of all versions, the content of a few hundred at a time, and one blob."""
     yield HEADER
     outline = await archive.outline(lineages)
     exporter = _Exporter(archive, outline)
     for groups in _portions(ordered(outline)):
-        for line in await exporter.lines(groups):
+        async for line in exporter.lines(groups):
             yield line
+    async for line in exporter.tags(outline.tags):
+        yield line
 
 
 def ordered(outline: Outline) -> list[Group]:
@@ -114,22 +117,40 @@ class _Exporter:
         self._outline = outline
         self._ids: dict[int, UUID] = {}
         self._lists: OrderedDict[int, dict[str, list[int]]] = OrderedDict()
+        self._told: set[str] = set()
+        """The hashes of blobs whose bytes are on a line."""
 
-    async def lines(self, groups: Sequence[Group]) -> list[str]:
-        """A line for each group."""
+    async def lines(self, groups: Sequence[Group]) -> AsyncIterator[str]:
+        """A line for each group, after those of the blobs that are new in it."""
         records = await self._archive.records([key for _, keys in groups for key in keys])
         await self._prepare(records)
-        lines = [write_commit(commit, [self._version(key, records[key]) for key in keys]) for commit, keys in groups]
+        for commit, keys in groups:
+            for sha256 in self._new_blobs([records[key] for key in keys]):
+                yield write_blob(sha256, (await self._archive.read_blobs([sha256]))[sha256])
+            yield write_commit(commit, [self._version(key, records[key]) for key in keys])
         while len(self._lists) > LISTS_KEPT:
             self._lists.popitem(last=False)
-        return lines
+
+    async def tags(self, tags: Sequence[Tagged]) -> AsyncIterator[str]:
+        """A line for each name."""
+        known = {each.version.id: each.version.ecs_id for each in await self._archive.known(keys=[tag.key for tag in tags])} if tags else {}
+        for tag in sorted(tags, key=lambda tag: (tag.lineage_id, tag.name)):
+            yield write_tag(tag.name, known[tag.key], tag.updated_at)
+
+    def _new_blobs(self, records: Sequence[Record]) -> list[str]:
+        """Hashes in the order in which the records name them."""
+        named = dict.fromkeys(blob.sha256 for record in records for blob in blobs_in(record.cls, record.values))
+        new = [sha256 for sha256 in named if sha256 not in self._told]
+        self._told.update(new)
+        return new
 
     async def _prepare(self, records: dict[int, Record]) -> None:
         """Have at hand the ids of all members, and the lists of all parents that are not among the records."""
         parents = {parent for key, record in records.items() if plan_of(record.cls).collections and (parent := self._parent(key))}
         absent = [parent for parent in parents if parent not in records and parent not in self._lists]
         for key, record in (await self._archive.records(absent)).items() if absent else ():
-            self._lists[key] = record.members
+            if any(record.members.values()):
+                self._lists[key] = record.members
         for key, record in records.items():
             self._ids[key] = record.version.ecs_id
         missing = {child for record in records.values() for child in record.references.values() if child is not None}
@@ -146,7 +167,7 @@ class _Exporter:
         parent = self._parent(key)
         before = self._lists.get(parent, {}) if parent is not None else {}
         lists = {name: self._edit(before.get(name, []), members) for name, members in record.members.items()}
-        if record.members:
+        if any(record.members.values()):
             self._lists[key] = record.members
             self._lists.move_to_end(key)
         references = {name: self._ids[child] for name, child in record.references.items() if child is not None}

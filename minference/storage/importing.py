@@ -10,18 +10,21 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_in
+from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft, SequenceEdit
 from minference.ecs.entity import Entity, kind_to_class, plan_of
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
 from minference.errors import InvalidExport, UnknownKind, VersionExists
-from minference.storage.archive import Archive
-from minference.storage.base import Commit, Unit
-from minference.storage.lines import CommitLine, ListEdit, VersionLine, read_commit, read_values
-from minference.storage.portable import Imported
+from minference.storage.base import Backend, Commit, Unit
+from minference.storage.lines import BlobLine, CommitLine, ListEdit, TagLine, VersionLine, read_blob, read_line, read_values
+from minference.storage.portable import Imported, KeptTag
 
 PENDING = 128
 """Commits that are on their way to the database while further lines are read."""
+PENDING_BYTES = 32 * 2**20
+"""Bytes of blobs that are on their way with them, unless a single commit has more."""
 VERSIONS_KEPT = 50_000
 LISTS_KEPT = 1_024
 
@@ -36,6 +39,10 @@ class ReadVersion:
     line: VersionLine
     cls: type[Entity]
     values: dict[str, Any]
+    blobs: list[Blob]
+    """What the values refer to."""
+    builds_on_lists: bool
+    """Whether the parent has members in any ordered field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,13 @@ class ReadCommit:
     number: int
     line: CommitLine
     versions: list[ReadVersion]
+    blobs: dict[str, Blob]
+    """Those that came right before it, with their bytes, by SHA-256."""
+
+    @property
+    def bulk(self) -> int:
+        """Bytes that came with it."""
+        return sum(blob.size for blob in self.blobs.values())
 
 
 class LineReader:
@@ -53,19 +67,56 @@ class LineReader:
     def __init__(self) -> None:
         self._seen: dict[UUID, tuple[type[Entity], UUID, dict[str, int]]] = {}
         """Class, lineage, and the lengths of ordered fields."""
+        self._sizes: dict[str, int] = {}
+        """Of every blob so far."""
+        self._arrived: dict[str, Blob] = {}
+        """Blobs that the next commit holds."""
 
-    def read(self, text: str, number: int) -> ReadCommit:
-        """One line after the header.
+    def read(self, text: str, number: int) -> ReadCommit | TagLine | None:
+        """One line after the header; `None` of a blob, which comes with its commit.
 
         Raises:
-            InvalidExport: It is no commit, or builds on what no line before holds.
+            InvalidExport: It is nothing that an export holds, or builds on what no line before holds.
             UnknownKind: The program has not defined the class of one of its versions.
         """
-        line = read_commit(text, number)
+        match read_line(text, number):
+            case BlobLine() as line:
+                self._take(read_blob(line, number), number)
+                return None
+            case TagLine() as line:
+                if line.version not in self._seen:
+                    raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")
+                return line
+            case line:
+                return self._read_commit(line, number)
+
+    def end(self, number: int) -> None:
+        """Make sure that nothing is missing after the last line.
+
+        Raises:
+            InvalidExport: The commit that holds the last blob is.
+        """
+        if self._arrived:
+            raise InvalidExport(number, f"the export ends before the commit that holds blob {next(iter(self._arrived))}")
+
+    def _take(self, blob: Blob, number: int) -> None:
+        if blob.sha256 in self._sizes:
+            raise InvalidExport(number, f"blob {blob.sha256} is there twice")
+        self._sizes[blob.sha256] = blob.size
+        self._arrived[blob.sha256] = blob
+
+    def _read_commit(self, line: CommitLine, number: int) -> ReadCommit:
         versions = [self._read(each, number) for each in line.versions]
         for version in versions:
             self._check_members(version, number)
-        return ReadCommit(number, line, versions)
+            for blob in version.blobs:
+                if self._sizes.get(blob.sha256) != blob.size:
+                    raise InvalidExport(number, f"version {version.line.id} holds {blob!r}, which is on no line before")
+        held = {blob.sha256 for version in versions for blob in version.blobs}
+        if unheld := self._arrived.keys() - held:
+            raise InvalidExport(number, f"no version of it holds blob {min(unheld)}, which comes right before it")
+        arrived, self._arrived = self._arrived, {}
+        return ReadCommit(number, line, versions, arrived)
 
     def _read(self, line: VersionLine, number: int) -> ReadVersion:
         cls = kind_to_class(line.kind)
@@ -82,8 +133,9 @@ class LineReader:
                 raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
             lengths = dict(parent[2])
         values = read_values(line, cls, number)
+        builds_on_lists = any(lengths.values())
         self._seen[line.id] = (cls, line.lineage, self._lengths(line, cls, lengths, number))
-        return ReadVersion(line, cls, values)
+        return ReadVersion(line, cls, values, blobs_in(cls, values), builds_on_lists)
 
     def _lengths(self, line: VersionLine, cls: type[Entity], before: dict[str, int], number: int) -> dict[str, int]:
         plan = plan_of(cls)
@@ -116,18 +168,23 @@ class LineReader:
 class Importer:
     """Writes what was read, in order, a number of commits on their way at once."""
 
-    def __init__(self, archive: Archive, write: Callable[[Unit], None]) -> None:
-        self._archive = archive
+    def __init__(self, backend: Backend, write: Callable[[Unit], None]) -> None:
+        self._backend = backend
+        self._archive = backend.archive()
         self._write = write
         self._known: OrderedDict[UUID, Version] = OrderedDict()
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
         self._pending: deque[tuple[ReadCommit, Unit]] = deque()
-        self._commits = self._versions = self._present = 0
+        self._bulk = 0
+        """Bytes that came with what is pending."""
+        self._tag_lines: list[TagLine] = []
+        self._commits = self._versions = self._present = self._blobs = self._tags = 0
+        self._kept_tags: list[KeptTag] = []
 
     @property
     def result(self) -> Imported:
         """What is durable so far."""
-        return Imported(self._commits, self._versions, self._present)
+        return Imported(self._commits, self._versions, self._present, self._blobs, self._tags, tuple(self._kept_tags))
 
     async def add(self, commit: ReadCommit) -> None:
         """Write those versions of a commit that are not stored."""
@@ -137,19 +194,25 @@ class Importer:
         if not new:
             return
         for each in new:
-            if each.line.parent is not None and plan_of(each.cls).collections:
+            if each.line.parent is not None and each.builds_on_lists:
                 await self._recall(each.line.parent)
+        self._blobs += len(commit.blobs.keys() - await self._archive.stored_blobs(list(commit.blobs))) if commit.blobs else 0
         line, moment = commit.line, commit.line.at.astimezone(UTC)
         joins = await self._archive.commit(moment, line.author, line.note)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each) for each in new]
+        drafts = [self._draft(each, commit.blobs) for each in new]
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
         self._pending.append((commit, unit))
+        self._bulk += commit.bulk
         await self._wait(PENDING)
         self._forget()
+
+    def add_tag(self, line: TagLine) -> None:
+        """Name a version when everything is durable, if no other one of its lineage is called so."""
+        self._tag_lines.append(line)
 
     async def finish(self) -> None:
         """Return when everything is durable.
@@ -158,6 +221,19 @@ class Importer:
             StorageError: Something could not be written. Commits before it were, and importing again adds the rest.
         """
         await self._wait(0)
+        for line in self._tag_lines:
+            await self._tag(line)
+
+    async def _tag(self, line: TagLine) -> None:
+        version = await self._backend.find(line.version)
+        assert version is not None, "its commit is durable"
+        if line.tag in (tags := await self._backend.tags(version.lineage_id)):
+            holder = tags[line.tag].ecs_id
+        else:
+            holder = await self._backend.tag(line.tag, line.version, move=False, at=line.at.astimezone(UTC))
+            self._tags += holder == line.version
+        if holder != line.version:
+            self._kept_tags.append(KeptTag(version.lineage_id, line.tag, holder, line.version))
 
     async def abandon(self) -> None:
         """Wait for what is on its way, whatever becomes of it."""
@@ -168,12 +244,13 @@ class Importer:
         self._pending.clear()
 
     async def _wait(self, still: int) -> None:
-        """Wait for the oldest commits until no more than `still` are on their way."""
+        """Wait for the oldest commits until no more than `still` are on their way, and no more than `PENDING_BYTES` of blobs."""
         again: list[ReadCommit] = []
-        while len(self._pending) > still:
+        while len(self._pending) > still or (self._pending and self._bulk > PENDING_BYTES):
             commit, unit = self._pending[0]
             await asyncio.wait([unit.done])
             self._pending.popleft()
+            self._bulk -= commit.bulk
             match unit.done.exception():
                 case None:
                     self._commits += 1
@@ -228,7 +305,7 @@ class Importer:
         self._known[parent] = record.version
         self._lists[parent] = {name: ([found[child] for child in children], len(children)) for name, children in record.members.items()}
 
-    def _draft(self, read: ReadVersion) -> Draft:
+    def _draft(self, read: ReadVersion, arrived: dict[str, Blob]) -> Draft:
         line, cls, plan = read.line, read.cls, plan_of(read.cls)
         previous = self._known[line.parent] if line.parent is not None else None
         references = {name: self._known[line.references[name]] if name in line.references else None for name in plan.references}
@@ -237,11 +314,12 @@ class Importer:
         before = self._lists.get(line.parent, {}) if line.parent is not None else {}
         for field in plan.collections:
             lists[field.name], edits[field.name] = self._edit(before.get(field.name, ([], 0)), line.lists.get(field.name))
-        if plan.collections:
+        if any(length for _, length in lists.values()):
             self._lists[line.id] = lists
         keys = {field.name: tuple(line.keys.get(field.name, ())) for field in plan.collections if field.shape is dict}
         json = {name: dump_json(cls, name, read.values[name]) for name in plan.mutable}
-        return Draft(cls.__new__(cls), self._known[line.id], previous, read.values, json, references, edits, keys, _nothing)
+        blobs = tuple(arrived.get(blob.sha256, blob) for blob in read.blobs)
+        return Draft(cls.__new__(cls), self._known[line.id], previous, read.values, json, references, edits, keys, blobs, _nothing)
 
     def _edit(self, old: tuple[list[Version], int], line: ListEdit | None) -> tuple[tuple[list[Version], int], SequenceEdit]:
         versions, length = old

@@ -1,12 +1,14 @@
 r"""The lines of an export: JSON, one line for each commit, each after all that it builds on.
 
     {"format": "minference export", "version": 1}
+    {"blob": "<its SHA-256>", "size": 12345, "data": "<base64>"}   # right before the first commit that holds it
     {"at": ..., "author": ..., "note": ..., "versions": [{"id": ..., "lineage": ..., "parent": ..., "at": ..., "kind": "chat_thread",
         "values": {"name": "sky", ...},                        # every plain value, as JSON of its annotation
         "exact": {"ratio": "NaN"},                             # values that JSON cannot express: what Python's JSON makes of the text
         "references": {"llm_config": "<id of a version>"},     # those that are not null
         "lists": {"history": {"keep": 5, "add": [ids], "tail": 0}},   # how it came from the parent's; not there: unchanged
         "keys": {"named": ["a", "b"]}}]}                       # of keyed fields
+    {"tag": "main", "version": "<id>", "at": ...}              # after all commits
 
 The first `keep` members of the parent's list come first, then those in `add`, then the parent's last `tail`. Halves of
 surrogate pairs stand as `\udXXX`, whole characters as they are.
@@ -14,19 +16,23 @@ surrogate pairs stand as `\udXXX`, whole characters as they are.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
 
+from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.values import dump_json, has_surrogates, load_json, parse
 from minference.errors import InvalidExport
 from minference.storage.base import Record
+from minference.storage.lineages import is_tag_name
 
 FORMAT = "minference export"
 VERSION = 1
@@ -87,6 +93,29 @@ class CommitLine(_Line):
         return value
 
 
+class BlobLine(_Line):
+    """Bytes that the next commit holds."""
+
+    blob: str
+    size: NonNegativeInt
+    data: str
+
+
+class TagLine(_Line):
+    """The name of a version."""
+
+    tag: str
+    version: UUID
+    at: AwareDatetime
+
+    @field_validator("tag")
+    @classmethod
+    def _is_name(cls, tag: str) -> str:
+        if not is_tag_name(tag):
+            raise ValueError("is no name of a version")
+        return tag
+
+
 def dump(value: Any) -> str:
     """A value as JSON that `parse` reads back exactly, `NaN` and infinities aside."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
@@ -94,8 +123,30 @@ def dump(value: Any) -> str:
 
 def write_commit(commit: CommitInfo, versions: Sequence[str]) -> str:
     """The line of one commit from what `write_version` made."""
-    head = f'"at":{dump(commit.created_at.astimezone(UTC).isoformat())},"author":{dump(commit.author)},"note":{dump(commit.note)}'
-    return f'{{{head},"versions":[{",".join(versions)}]}}'
+    head = f'{_COMMIT}{_moment(commit.created_at)},"author":{dump(commit.author)},"note":{dump(commit.note)}'
+    return f'{head},"versions":[{",".join(versions)}]}}'
+
+
+_COMMIT = '{"at":'
+
+
+def is_commit(line: str) -> bool:
+    """Whether a line is one of `write_commit`."""
+    return line.startswith(_COMMIT)
+
+
+def write_blob(sha256: str, content: bytes) -> str:
+    """The line of the bytes of a blob."""
+    return f'{{"blob":"{sha256}","size":{len(content)},"data":"{base64.b64encode(content).decode()}"}}'
+
+
+def write_tag(name: str, version: UUID, at: datetime) -> str:
+    """The line of a name."""
+    return f'{{"tag":{dump(name)},"version":"{version}","at":{_moment(at)}}}'
+
+
+def _moment(time: datetime) -> str:
+    return dump(time.astimezone(UTC).isoformat())
 
 
 def write_version(record: Record, references: Mapping[str, UUID], lists: Mapping[str, tuple[int, Sequence[UUID], int]]) -> str:
@@ -108,7 +159,7 @@ def write_version(record: Record, references: Mapping[str, UUID], lists: Mapping
         "id": dump(str(version.ecs_id)),
         "lineage": dump(str(version.lineage_id)),
         "parent": dump(str(record.parent_id) if record.parent_id is not None else None),
-        "at": dump(version.created_at.astimezone(UTC).isoformat()),
+        "at": _moment(version.created_at),
         "kind": dump(cls.__kind__),
         "values": _object({name: document for name, document in documents.items() if name not in exact}),
     }
@@ -151,16 +202,38 @@ def read_header(line: str) -> None:
         raise InvalidExport(1, f"it has version {found['version']} of the format, and this minference reads {VERSION}: use a newer one")
 
 
-def read_commit(line: str, number: int) -> CommitLine:
-    """What a line says.
+def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine:
+    """What a line after the header says.
 
     Raises:
-        InvalidExport: It is no commit.
+        InvalidExport: It is nothing that an export holds.
     """
+    data = _load(line, number)
     try:
-        return CommitLine.model_validate(_load(line, number))
+        match data:
+            case {"blob": _}:
+                return BlobLine.model_validate(data)
+            case {"tag": _}:
+                return TagLine.model_validate(data)
+            case _:
+                return CommitLine.model_validate(data)
     except ValidationError as error:
         raise InvalidExport(number, _first_problem(error)) from error
+
+
+def read_blob(line: BlobLine, number: int) -> Blob:
+    """The bytes of a line.
+
+    Raises:
+        InvalidExport: They are not those that their hash names.
+    """
+    try:
+        blob = Blob.of(base64.b64decode(line.data, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidExport(number, f"the data of blob {line.blob:.64} is no base64 ({error})") from error
+    if (blob.sha256, blob.size) != (line.blob, line.size):
+        raise InvalidExport(number, f"the data of blob {line.blob:.64} ({line.size} bytes) is that of {blob.sha256} ({blob.size} bytes)")
+    return blob
 
 
 def _load(line: str, number: int) -> Any:

@@ -11,13 +11,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from minference.ecs.blob_fields import blob_fields
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
-from minference.ecs.values import load_json
-from minference.errors import ConfigurationError, StaleVersion, VersionExists, VersionNotFound
-from minference.storage.archive import Archive, Known, Outline, Outlined
+from minference.ecs.values import dump_json, load_json
+from minference.errors import BlobNotFound, ConfigurationError, StaleVersion, VersionExists, VersionNotFound
+from minference.storage.archive import Archive, Known, Outline, Outlined, Tagged
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.search import Hit, snippet, words_of
@@ -35,6 +36,7 @@ class _Row:
     cls: type[Entity]
     values: dict[str, Any]
     json: Mapping[str, bytes]
+    """Values that become new objects each time they are read."""
     references: dict[str, UUID | None]
     places: dict[str, Place]
     keys: Mapping[str, tuple[str, ...]]
@@ -56,7 +58,9 @@ class MemoryBackend:
         self._cells: dict[Run, list[UUID]] = {}
         self._placers: dict[UUID, set[UUID]] = {}
         """By lineage: the versions that put one of its versions into an ordered field."""
-        self._tags: dict[tuple[UUID, str], UUID] = {}
+        self._tags: dict[tuple[UUID, str], tuple[UUID, datetime]] = {}
+        self._blobs: dict[str, bytes] = {}
+        """By SHA-256."""
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -75,7 +79,19 @@ class MemoryBackend:
                 self._check(unit, draft, children)
         if len(made) < sum(len(unit.drafts) for unit in units):
             raise VersionExists(next(iter(made)))
-        return [self._write_unit(unit) for unit in units]
+        arriving = self._arriving(units)
+        commits = [self._write_unit(unit) for unit in units]
+        self._blobs.update(arriving)
+        return commits
+
+    def _arriving(self, units: Sequence[Unit]) -> dict[str, bytes]:
+        """The bytes that are new here."""
+        blobs = [blob for unit in units for draft in unit.drafts for blob in draft.blobs if blob.sha256 not in self._blobs]
+        arriving = {blob.sha256: blob.data for blob in blobs if blob.is_loaded}
+        for blob in blobs:
+            if blob.sha256 not in arriving:
+                raise BlobNotFound(blob.sha256, blob.size)
+        return arriving
 
     def _check(self, unit: Unit, draft: Draft, children: dict[UUID, int]) -> None:
         if draft.version.ecs_id in self._rows:
@@ -115,7 +131,9 @@ class MemoryBackend:
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit)
         values = {name: draft.data[name] for name in plan_of(cls).values}
-        row = _Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
+        # Blobs are read without their bytes, as from any storage.
+        json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
+        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -190,12 +208,12 @@ class MemoryBackend:
         ]
         return found[::-1][:MATCHES]
 
-    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool, at: datetime) -> UUID:
         """See `Backend.tag`."""
         place = (self._rows[ecs_id].info.lineage_id, name)
         if move or place not in self._tags:
-            self._tags[place] = ecs_id
-        return self._tags[place]
+            self._tags[place] = (ecs_id, at)
+        return self._tags[place][0]
 
     async def untag(self, name: str, lineage_id: UUID) -> bool:
         """See `Backend.untag`."""
@@ -203,7 +221,7 @@ class MemoryBackend:
 
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
         """See `Backend.tags`."""
-        return {name: self._rows[ecs_id].info for (lineage, name), ecs_id in sorted(self._tags.items()) if lineage == lineage_id}
+        return {name: self._rows[ecs_id].info for (lineage, name), (ecs_id, _) in sorted(self._tags.items()) if lineage == lineage_id}
 
     async def placements(self, keys: Sequence[int]) -> list[Placement]:
         """See `Backend.placements`."""
@@ -263,7 +281,8 @@ class MemoryBackend:
                 waiting.extend(self._rows[child].info.lineage_id for child in children)
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
-        return Outline({each.key: each for each in versions}, edges, commits)
+        tags = [Tagged(name, self._keys[ecs_id], lineage, at) for (lineage, name), (ecs_id, at) in self._tags.items() if lineage in found]
+        return Outline({each.key: each for each in versions}, edges, commits, tags)
 
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id
@@ -298,6 +317,17 @@ class MemoryBackend:
         """See `Archive.commit`."""
         found = self._commits.get((created_at, author, note))
         return found.id if found is not None else None
+
+    async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
+        """See `Archive.stored_blobs`."""
+        return {each for each in hashes if each in self._blobs}
+
+    async def read_blobs(self, hashes: Sequence[str]) -> dict[str, bytes]:
+        """See `Archive.read_blobs`."""
+        for each in hashes:
+            if each not in self._blobs:
+                raise BlobNotFound(each)
+        return {each: self._blobs[each] for each in hashes}
 
 
 MATCHES = 20

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from pathlib import Path
 
 from minference.errors import InvalidExport
-from minference.storage.archive import Archive
-from minference.storage.base import Unit
-from minference.storage.importing import Importer, LineReader
-from minference.storage.lines import read_header
+from minference.storage.base import Backend, Unit
+from minference.storage.importing import Importer, LineReader, ReadCommit
+from minference.storage.lines import TagLine, is_commit, read_header
 from minference.storage.portable import Imported
 
 
@@ -19,25 +18,31 @@ async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> 
     """See `Portable.export_to`."""
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-    written = 0
+    commits = 0
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             async for line in lines:
                 file.write(f"{line}\n")
-                written += 1
+                commits += is_commit(line)
         unfinished.replace(target)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    return written - 1
+    return commits
 
 
-async def import_lines(archive: Archive, write: Callable[[Unit], None], lines: Iterable[str]) -> Imported:
+async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: Iterable[str]) -> Imported:
     """See `Portable.import_lines`."""
-    reader, importer = LineReader(), Importer(archive, write)
+    reader, importer = LineReader(), Importer(backend, write)
+    number = 1
     try:
         for number, line in _body(lines):
-            await importer.add(reader.read(line, number))
+            match reader.read(line, number):
+                case ReadCommit() as commit:
+                    await importer.add(commit)
+                case TagLine() as tag:
+                    importer.add_tag(tag)
+        reader.end(number)
         await importer.finish()
     except BaseException:
         await importer.abandon()
@@ -52,9 +57,10 @@ async def import_from(add: Callable[[Iterable[str]], Awaitable[Imported]], path:
 
 
 def _check(path: Path) -> None:
-    reader = LineReader()
+    reader, number = LineReader(), 1
     for number, line in _body(_lines_in(path)):
         reader.read(line, number)
+    reader.end(number)
 
 
 def _body(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_below
+from minference.ecs.blobs import Blob
 from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
 from minference.ecs.entity import Entity
@@ -38,6 +40,7 @@ from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
 from minference.storage.exporting import export_lines
+from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
@@ -47,9 +50,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 E = TypeVar("E", bound=Entity)
-
-LONGEST_TAG = 200
-"""Characters in the name of a version."""
 
 
 class VersionedStorage(EntityStorage):
@@ -224,11 +224,11 @@ class VersionedStorage(EntityStorage):
 
     async def tag(self, name: str, version: Entity | UUID, *, move: bool = False) -> VersionInfo:
         """See `Lineages.tag`."""
-        if not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or name != name.strip():
+        if not is_tag_name(name):
             raise InvalidTagName(name)
         await self._settle()
         tagged = await self.info(version_of(version))
-        holder = await self._backend.tag(name, tagged.ecs_id, move=move)
+        holder = await self._backend.tag(name, tagged.ecs_id, move=move, at=utc_now())
         if holder != tagged.ecs_id:
             raise TagTaken(tagged.lineage_id, name, holder)
         return tagged
@@ -250,6 +250,29 @@ class VersionedStorage(EntityStorage):
         if name not in tags:
             raise TagNotFound(lineage_id, name, list(tags))
         return await self.get(cls, tags[name].ecs_id)
+
+    async def read_blobs(self, blobs: Iterable[Blob]) -> dict[str, bytes]:
+        """See `Blobs.read_blobs`."""
+        wanted = list(blobs)
+        await self._settle()
+        found = {blob.sha256: blob.data for blob in wanted if blob.is_loaded}
+        absent = list(dict.fromkeys(blob.sha256 for blob in wanted if blob.sha256 not in found))
+        return found | (await self._backend.archive().read_blobs(absent) if absent else {})
+
+    async def load_blobs(self, *holders: Entity | Blob) -> None:
+        """See `Blobs.load_blobs`."""
+        blobs = [blob for each in holders for blob in ([each] if isinstance(each, Blob) else blobs_below(each)) if not blob.is_loaded]
+        contents = await self.read_blobs(blobs)
+        for blob in blobs:
+            blob.keep(contents[blob.sha256])
+
+    async def missing_blobs(self, blobs: Iterable[Blob]) -> list[Blob]:
+        """See `Blobs.missing_blobs`."""
+        wanted = {blob.sha256: blob for blob in sorted(blobs, key=lambda blob: blob.is_loaded)}
+        absent = {sha256: blob for sha256, blob in wanted.items() if not blob.is_loaded}
+        await self._settle()
+        stored = await self._backend.archive().stored_blobs(list(absent)) if absent else set[str]()
+        return [blob for sha256, blob in absent.items() if sha256 not in stored]
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""
@@ -275,7 +298,7 @@ class VersionedStorage(EntityStorage):
         """See `Portable.import_lines`."""
         _, committer = self._open()
         await self._settle()
-        return await import_lines(self._backend.archive(), committer.add, lines)
+        return await import_lines(self._backend, committer.add, lines)
 
     async def import_from(self, path: str | os.PathLike[str]) -> Imported:
         """See `Portable.import_from`."""

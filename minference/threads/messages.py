@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from minference.ecs.entity import Entity
 from minference.ecs.identity import Moment, utc_now
 from minference.errors import InvalidToolArguments
+from minference.threads.attachments import Attached
 
 
 class MessageRole(StrEnum):
@@ -119,6 +120,8 @@ class ChatMessage(Entity):
     """Who speaks."""
     content: str = ""
     """The text."""
+    attachments: tuple[Attached, ...] = ()
+    """Images and files beside the text, in the order in which the model sees them."""
     timestamp: Moment = Field(default_factory=utc_now)
     """When it was said."""
     author_uuid: UUID | None = None

@@ -33,7 +33,7 @@ class RawOutput(Entity):
     request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The request without messages, system and tools: those are rendered from the thread version."""
     request_sha256: str
-    """Digest of the whole request as canonical JSON."""
+    """Digest of the whole request as canonical JSON, in which the bytes of attachments stand by their hash."""
     raw_result: dict[str, JsonValue]
     """The body of the reply."""
     start_time: Moment

@@ -14,12 +14,14 @@ from minference.storage.sql.schema import reference
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
 from minference.storage.sql.views import View
+from minference.threads.attachments import FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, SystemPrompt, Usage
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput, RawOutput
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 
+A = TypeVar("A", bound=FileAttachment | ImageAttachment | ImageLink, default=FileAttachment | ImageAttachment | ImageLink)
 T = TypeVar("T", bound=CallableTool | StructuredTool, default=CallableTool | StructuredTool)
 
 
@@ -83,6 +85,8 @@ class ChatMessageSQL(EntityTable[ChatMessage]):
 
     role: Mapped[str] = mapped_column(String(20))
     content: Mapped[str] = mapped_column(ExactText)
+    attachments_seq: Mapped[int | None] = mapped_column(Id)
+    attachments_len: Mapped[int] = mapped_column(server_default="0")
     timestamp: Mapped[datetime] = mapped_column(UtcDateTime)
     author_uuid: Mapped[UUID | None] = mapped_column(Uuid)
     parent_message_uuid: Mapped[UUID | None] = mapped_column(Uuid)
@@ -97,6 +101,46 @@ class ChatMessageSQL(EntityTable[ChatMessage]):
     finish_reason: Mapped[str | None] = mapped_column(String(20))
     usage_id: Mapped[int | None] = mapped_column(Id, reference("usage.id"), index=True)
     extra: Mapped[Any | None] = mapped_column(Json)
+
+
+class AttachmentSQL(EntityTable[A]):
+    """What messages carry. Which bytes each version refers to: table `entity_blob`; the bytes: table `blob`."""
+
+    __tablename__ = "attachment"
+    __mapper_args__ = {"polymorphic_on": "attachment_type"}  # noqa: RUF012 - declared so by SQLAlchemy
+
+    attachment_type: Mapped[str] = mapped_column(String(20))
+    """`file`, `image` or `image_link`; columns of the other types are NULL."""
+    name: Mapped[str] = mapped_column(ExactText)
+    extra: Mapped[Any | None] = mapped_column(Json)
+
+
+class FileAttachmentSQL(AttachmentSQL[FileAttachment]):
+    """Files to read."""
+
+    __mapper_args__ = {"polymorphic_identity": "file"}  # noqa: RUF012 - declared so by SQLAlchemy
+
+    media_type: Mapped[str | None] = mapped_column(ExactText, use_existing_column=True)
+    content: Mapped[Any | None] = mapped_column(Json, use_existing_column=True)
+
+
+class ImageAttachmentSQL(AttachmentSQL[ImageAttachment]):
+    """Images to look at."""
+
+    __mapper_args__ = {"polymorphic_identity": "image"}  # noqa: RUF012 - declared so by SQLAlchemy
+
+    media_type: Mapped[str | None] = mapped_column(ExactText, use_existing_column=True)
+    content: Mapped[Any | None] = mapped_column(Json, use_existing_column=True)
+    detail: Mapped[str | None] = mapped_column(String(20), use_existing_column=True)
+
+
+class ImageLinkSQL(AttachmentSQL[ImageLink]):
+    """Images elsewhere."""
+
+    __mapper_args__ = {"polymorphic_identity": "image_link"}  # noqa: RUF012 - declared so by SQLAlchemy
+
+    url: Mapped[str | None] = mapped_column(ExactText)
+    detail: Mapped[str | None] = mapped_column(String(20), use_existing_column=True)
 
 
 class ToolSQL(EntityTable[T]):

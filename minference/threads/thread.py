@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from minference.ecs.entity import Entity
+from minference.threads.attachments import Attached
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
 from minference.threads.tools import CallableTool, StructuredTool
@@ -41,17 +44,24 @@ class ChatThread(Entity):
         """The newest message, if there is one."""
         return self.history[-1] if self.history else None
 
-    def add_user_message(self, content: str | None = None) -> ChatMessage:
+    def add_user_message(self, content: str | None = None, *, attachments: Sequence[Attached] = ()) -> ChatMessage:
         """Append the user's message to the history: `content`, or what `new_message` holds, which is then emptied.
 
+        A message with attachments needs no text.
+
         Raises:
-            ValueError: There is neither.
+            ValueError: There is nothing to say.
         """
         text = content if content is not None else self.new_message
-        if text is None:
-            raise ValueError("there is nothing to say: pass content, or set new_message")
+        if text is None and not attachments:
+            raise ValueError("there is nothing to say: pass content or attachments, or set new_message")
         answered = self.last_message
-        message = ChatMessage(role=MessageRole.user, content=text, parent_message_uuid=answered.lineage_id if answered else None)
+        message = ChatMessage(
+            role=MessageRole.user,
+            content=text or "",
+            attachments=tuple(attachments),
+            parent_message_uuid=answered.lineage_id if answered else None,
+        )
         self.history.append(message)
         if content is None:
             self.new_message = None

@@ -43,6 +43,7 @@ def test_the_built_in_profiles_need_no_file() -> None:
         key_env="VLLM_API_KEY",
         key_required=False,
         prefill="continue_final_message",
+        pdfs=False,
     )
 
 

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Version
-from minference.storage.archive import Known, Outline, Outlined
+from minference.storage.archive import Known, Outline, Outlined, Tagged
 from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
+from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.mapping import among_ids, quoted
 from minference.storage.sql.reader import VERSION_ROWS, VERSIONS, Reader
@@ -32,7 +33,9 @@ CELLS_KEPT = 1_000_000
 
 _OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id FROM entity_version"
 _COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
+_TAGGED = "SELECT name, version_id, lineage_id, updated_at FROM tag WHERE version_id {among}"
 _LINEAGES = TypeAdapter(list[UUID])
+_TAGS = TypeAdapter(list[tuple[str, int, UUID, datetime]])
 _COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
 
 
@@ -88,8 +91,9 @@ class ArchiveReader(Reader):
                 reached = await self._lineages_of(fetch, {child for _, child in found} - versions.keys())
                 rows = await self._of_lineages(fetch, reached - seen)
             commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
+            tags = await self._select(fetch, _TAGGED, versions)
         named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
-        return Outline(versions, edges, named)
+        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)])
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
         ids = list(lineages)
@@ -168,6 +172,16 @@ class ArchiveReader(Reader):
             rows = await fetch(sql, encode_time(created_at) if sqlite else created_at, author, note)
         return rows[0][0] if rows else None
 
+    async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
+        """See `Archive.stored_blobs`."""
+        async with self._driver.reading() as fetch:
+            return await stored_blobs(fetch, self._dialect, hashes)
+
+    async def read_blobs(self, hashes: Sequence[str]) -> dict[str, bytes]:
+        """See `Archive.read_blobs`."""
+        async with self._driver.reading() as fetch:
+            return await read_blobs(fetch, self._dialect, hashes)
+
 
 class SqlArchive:
     """See `Archive`."""
@@ -200,3 +214,11 @@ class SqlArchive:
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""
         return await self._read(lambda reader: reader.commit(created_at, author, note))
+
+    async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
+        """See `Archive.stored_blobs`."""
+        return await self._read(lambda reader: reader.stored_blobs(hashes))
+
+    async def read_blobs(self, hashes: Sequence[str]) -> dict[str, bytes]:
+        """See `Archive.read_blobs`."""
+        return await self._read(lambda reader: reader.read_blobs(hashes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Literal, TypeVar
 from uuid import UUID
 
@@ -117,9 +118,9 @@ class SqlBackend:
             raise StorageClosed(self.url)
         return self._tag_writer
 
-    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool, at: datetime) -> UUID:
         """See `Backend.tag`."""
-        return await self._tagging().tag(name, ecs_id, move=move)
+        return await self._tagging().tag(name, ecs_id, move=move, at=at)
 
     async def untag(self, name: str, lineage_id: UUID) -> bool:
         """See `Backend.untag`."""

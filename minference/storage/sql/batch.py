@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Ledger, Version
-from minference.errors import StaleVersion
+from minference.errors import BlobNotFound, StaleVersion
 from minference.storage.base import Branch, Commit, Unit
 from minference.storage.sequences import EMPTY, OPEN, Place, Run, place_edit
 from minference.storage.sql.driver import Statement
 from minference.storage.sql.mapping import TableInsert, insert_order
 from minference.storage.sql.registered import mapping_for
-from minference.storage.sql.schema import EntityCommit, EntityVersion, RunItem, SequenceSpan
+from minference.storage.sql.schema import EntityBlob, EntityCommit, EntityVersion, RunItem, SequenceSpan, StoredBlob
 from minference.storage.sql.types import DialectName, Encoder, encoder
 
 
-def _insert_into(model: type[Any], *columns: str) -> TableInsert:
-    return TableInsert(model.__table__, columns)
+def _insert_into(model: type[Any], *columns: str, once: bool = False) -> TableInsert:
+    return TableInsert(model.__table__, columns, once)
 
 
 INSERT_COMMIT = _insert_into(EntityCommit, "id", "created_at", "author", "note")
 INSERT_VERSION = _insert_into(EntityVersion, "id", "ecs_id", "lineage_id", "parent_id", "fork_no", "kind_id", "commit_id", "created_at")
 INSERT_ITEM = _insert_into(RunItem, "run_id", "position", "child_id", "owner_id")
 INSERT_SPAN = _insert_into(SequenceSpan, "sequence_id", "position", "run_id", "run_position", "length")
+INSERT_BLOB = _insert_into(StoredBlob, "sha256", "size", "data", "created_at", once=True)
+INSERT_HOLD = _insert_into(EntityBlob, "owner_id", "sha256")
 
 
 class Batch:
@@ -44,6 +48,10 @@ class Batch:
         self._encode_time = _codec(dialect, "created_at")
         self._new: list[Version] = []
         self.commits: list[Commit] = []
+        self.blobs: dict[str, Blob] = {}
+        """What the versions refer to, by SHA-256; with its bytes if any of them has them."""
+        self.taken_as_stored: frozenset[str] = frozenset()
+        """Those of the blobs whose bytes are not among the rows."""
 
     def add(self, unit: Unit) -> None:
         """Lay out one unit.
@@ -96,6 +104,25 @@ class Batch:
         values = draft.data if mapping.conversion is None else {**draft.data, **_identity(draft)}
         for insert, row in mapping.encode(self._dialect, version.id, values, draft.json, references, places, draft.keys):
             self._rows.setdefault(insert, []).append(row)
+
+        for sha256, blob in {blob.sha256: blob for blob in draft.blobs}.items():
+            self._rows.setdefault(INSERT_HOLD, []).append((version.id, sha256))
+            if blob.is_loaded or sha256 not in self.blobs:
+                self.blobs[sha256] = blob
+
+    def add_contents(self, stored: Collection[str], now: datetime) -> None:
+        """Lay out the bytes that are not stored; in the order of their hashes, so that no two writers wait for each other.
+
+        Raises:
+            BlobNotFound: They are not in memory either.
+        """
+        self.taken_as_stored = frozenset(stored)
+        for sha256, blob in sorted(self.blobs.items()):
+            if sha256 in stored:
+                continue
+            if not blob.is_loaded:
+                raise BlobNotFound(sha256, blob.size)
+            self._rows.setdefault(INSERT_BLOB, []).append((sha256, blob.size, blob.data, self._encode_time(now)))
 
     @property
     def first_key(self) -> int:

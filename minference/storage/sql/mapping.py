@@ -45,6 +45,8 @@ class TableInsert:
 
     table: Table
     columns: tuple[str, ...]
+    once: bool = False
+    """Whether a row that is there already is left alone."""
 
     def sql(self, dialect: DialectName) -> str:
         """The statement for the bare driver, for `executemany` with rows in the order of `columns`."""
@@ -54,9 +56,10 @@ class TableInsert:
     def _statements(self) -> dict[DialectName, str]:
         names = ", ".join(map(quoted, self.columns))
         head = f"INSERT INTO {quoted(self.table.name)} ({names}) VALUES "
+        tail = " ON CONFLICT DO NOTHING" if self.once else ""
         return {
-            "sqlite": f"{head}({', '.join('?' for _ in self.columns)})",
-            "postgresql": f"{head}({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))})",
+            "sqlite": f"{head}({', '.join('?' for _ in self.columns)}){tail}",
+            "postgresql": f"{head}({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))}){tail}",
         }
 
 

@@ -16,7 +16,7 @@ from minference.ecs.state import Ledger, Version
 from minference.errors import VersionNotFound
 from minference.storage.base import Placement, Record
 from minference.storage.building import no_garbage_collection
-from minference.storage.sequences import Place, Run, Span, cut
+from minference.storage.sequences import EMPTY, Place, Run, Span, cut
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.mapping import among_ids, id_parameter
@@ -115,7 +115,12 @@ class Reader:
                 for i, key in enumerate(loaded.ids):
                     records[key] = self._record(versions[key], cls, loaded.values[i], loaded.references[i])
                     records[key].keys = {name: tuple(names) for name, names in loaded.keys[i].items()}
-                    wanted.update({(key, name): place for name, place in loaded.sequences[i].items()})
+                    for name, place in loaded.sequences[i].items():
+                        if place == (None, 0):  # as most messages, which carry nothing
+                            records[key].members[name] = []
+                            records[key].version.places.setdefault(name, EMPTY)
+                        else:
+                            wanted[key, name] = place
         await self._attach_members(fetch, records, wanted)
         return {key: records[key] for key in versions}
 

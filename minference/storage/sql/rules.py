@@ -87,4 +87,14 @@ RULES = (
         "SELECT t.name, t.lineage_id, v.ecs_id FROM tag t JOIN entity_version v ON v.id = t.version_id WHERE v.lineage_id <> t.lineage_id",
         "tag {0} of lineage {1} names version {2}, which is of another lineage",
     ),
+    Rule(
+        "blobs in use",
+        "SELECT sha256, size FROM blob b WHERE NOT EXISTS (SELECT 1 FROM entity_blob e WHERE e.sha256 = b.sha256)",
+        "blob {0} ({1} bytes) belongs to no version",
+    ),
+    Rule(
+        "blobs whole",
+        "SELECT sha256, LENGTH(data), size FROM blob WHERE LENGTH(data) <> size",
+        "blob {0} has {1} bytes instead of {2}",
+    ),
 )

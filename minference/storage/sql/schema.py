@@ -6,7 +6,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, MetaData, PrimaryKeyConstraint, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from minference.storage.sql.types import Id, Json, UtcDateTime
@@ -161,6 +173,33 @@ class Tag(Base):
     """The version that has it."""
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     """When it was given."""
+
+
+class StoredBlob(Base):
+    """Bytes, once for all versions that hold them."""
+
+    __tablename__ = "blob"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """In hexadecimal digits."""
+    size: Mapped[int] = mapped_column(BigInteger)
+    """In bytes."""
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    """The bytes."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When they were first stored."""
+
+
+class EntityBlob(Base):
+    """A version whose values refer to bytes. Those that no version refers to are of no use to anybody."""
+
+    __tablename__ = "entity_blob"
+    __table_args__ = (PrimaryKeyConstraint("owner_id", "sha256"), {"sqlite_with_rowid": False})
+
+    owner_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"))
+    """The version."""
+    sha256: Mapped[str] = mapped_column(String(64), reference("blob.sha256"), index=True)
+    """The bytes."""
 
 
 class AnyEntity(Base):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from minference.ecs.identity import utc_now
 from minference.errors import StorageError, WriteFailed
 from minference.storage.sql.dialects import Permanent, Transient, diagnose
 from minference.storage.sql.driver import Driver, Patience, Rows
@@ -33,11 +33,10 @@ class TagWriter:
         self._driver = driver
         self._dialect = driver.dialect
 
-    async def tag(self, name: str, ecs_id: UUID, *, move: bool) -> UUID:
+    async def tag(self, name: str, ecs_id: UUID, *, move: bool, at: datetime) -> UUID:
         """See `Backend.tag`."""
         encode = encoder(Tag.__table__.c["updated_at"].type, self._dialect)
-        now = utc_now() if encode is None else encode(utc_now())
-        rows, _ = await self._write(_SET, name, now, self._uuid(ecs_id), move)
+        rows, _ = await self._write(_SET, name, at if encode is None else encode(at), self._uuid(ecs_id), move)
         [(holder,)] = rows
         return holder if isinstance(holder, UUID) else UUID(hex=holder)
 

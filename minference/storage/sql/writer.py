@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from minference.ecs.identity import utc_now
 from minference.ecs.state import Ledger, Version
 from minference.errors import StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
 from minference.storage.sql.batch import Batch
+from minference.storage.sql.blobs import stored_blobs
 from minference.storage.sql.dialects import Conflict, Permanent, Transient, diagnose
 from minference.storage.sql.driver import Driver, Patience
 from minference.storage.sql.keys import KeyBlock
@@ -56,6 +58,8 @@ class Writer:
                     case Transient() if await patience.wait():
                         # The connection may have broken after the database committed, before it could say so.
                         unsure = batch or unsure
+                    case Permanent() if collisions < MAX_COLLISIONS and batch is not None and await self._lost_blobs(batch):
+                        collisions += 1
                     case Transient(reason) | Permanent(reason):
                         raise WriteFailed(reason) from error
                     case _:
@@ -77,7 +81,18 @@ class Writer:
         batch = Batch(self._driver.dialect, self._kinds.ids, self._keys.take)
         for unit in units:
             batch.add(unit)
+        if batch.blobs:
+            batch.add_contents(await self._stored(batch.blobs), utc_now())
         return batch
+
+    async def _stored(self, hashes: Iterable[str]) -> set[str]:
+        """Which bytes need not travel again."""
+        async with self._driver.reading() as fetch:
+            return await stored_blobs(fetch, self._driver.dialect, list(hashes))
+
+    async def _lost_blobs(self, batch: Batch) -> bool:
+        """Whether bytes that were stored when the rows were laid out have been erased since, so that a foreign key failed."""
+        return bool(batch.taken_as_stored) and not batch.taken_as_stored <= await self._stored(batch.taken_as_stored)
 
     async def _existing(self, units: Sequence[Unit]) -> UUID:
         """The first of the new ids that is stored already."""

@@ -3,16 +3,19 @@
 VERSION_TABLE = "storage_revision"
 """Where the database keeps its revision; not alembic's usual name, so that an application may use alembic beside us."""
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0003")
 """Every revision that this minference knows, oldest first."""
 
 HEAD = REVISIONS[-1]
 
 PACKAGE_TABLES = frozenset(
     {
+        "attachment",
+        "blob",
         "chat_message",
         "chat_thread",
         "entity_any",
+        "entity_blob",
         "entity_commit",
         "entity_kind",
         "entity_link",
