@@ -28,6 +28,7 @@ class Attachment(Entity):
     name: str = Field(min_length=1)
     """As the model is told, e.g. `report.pdf`."""
     media_type: str = Field(pattern=PATTERN)
+    """What the bytes are, e.g. `application/pdf`."""
     content: Blob
     """The bytes: in memory if the attachment is new, else after `await storage.load_blobs(thread)`."""
 
@@ -123,6 +124,7 @@ class ImageAttachment(Attachment):
 
     media_type: ImageType
     detail: Detail = "auto"
+    """How closely the model is to look."""
 
     @classmethod
     def _check(cls, name: str, media_type: str, data: bytes) -> None:
@@ -162,6 +164,7 @@ class ImageLink(Entity):
 
     name: str = "image"
     url: str = Field(pattern=r"^https?://[^\s/]+")
+    """Where it is."""
     detail: Detail = "auto"
 
 

@@ -110,6 +110,7 @@ class AttachmentSQL(EntityTable[A]):
     __mapper_args__ = {"polymorphic_on": "attachment_type"}  # noqa: RUF012 - declared so by SQLAlchemy
 
     attachment_type: Mapped[str] = mapped_column(String(20))
+    """`file`, `image` or `image_link`; columns of the other types are NULL."""
     name: Mapped[str] = mapped_column(ExactText)
     extra: Mapped[Any | None] = mapped_column(Json)
 

@@ -82,7 +82,8 @@ def _of_field(column: Column[Any]) -> str:
         entity: type[Entity] | None = getattr(model, "__entity__", None)
         fields = {column_name: name for name, column_name in getattr(model, "__rename__", {}).items()}
         name = fields.get(column.name, re.sub(r"_id$", "", column.name) if column.foreign_keys else column.name)
-        if entity is not None and (text := declared(sys.modules[entity.__module__])[entity.__name__][1].get(name)):
+        classes = [each for each in entity.__mro__ if issubclass(each, Entity)] if entity is not None else []
+        if text := next((told for each in classes if (told := declared(sys.modules[each.__module__])[each.__name__][1].get(name))), ""):
             return text
     return ""
 

@@ -189,7 +189,9 @@ class StoredBlob(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     """In bytes."""
     data: Mapped[bytes] = mapped_column(LargeBinary)
+    """The bytes."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When they were first stored."""
 
 
 class EntityBlob(Base):
@@ -199,7 +201,9 @@ class EntityBlob(Base):
     __table_args__ = (PrimaryKeyConstraint("owner_id", "sha256"), {"sqlite_with_rowid": False})
 
     owner_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"))
+    """The version."""
     sha256: Mapped[str] = mapped_column(String(64), reference("blob.sha256"), index=True)
+    """The bytes."""
 
 
 class AnyEntity(Base):
