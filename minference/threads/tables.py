@@ -262,8 +262,43 @@ class ThreadMessageView(View):
     """0 for the first message."""
     message_id: Mapped[int] = mapped_column(Id)
     """Key of the message's version, in `chat_message` and `entity_version`."""
+    message_ecs_id: Mapped[UUID] = mapped_column(Uuid)
+    """Name of the message's version."""
+    message_lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """The message, whatever the version."""
+    role: Mapped[str] = mapped_column(String(20))
+    """Who speaks."""
+    content: Mapped[str] = mapped_column(ExactText)
+    """The text."""
+    usage_id: Mapped[int | None] = mapped_column(Id)
+    """Key of what the reply cost in tokens, in `usage`; NULL on everything that no model wrote."""
     added_by: Mapped[int] = mapped_column(Id)
     """Key of the thread's version that put the message there."""
+
+
+class ThreadHeadView(View):
+    """The newest version of every thread."""
+
+    __tablename__ = "thread_heads"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    """Key of the version."""
+    lineage_id: Mapped[UUID] = mapped_column(Uuid)
+    """The thread."""
+    ecs_id: Mapped[UUID] = mapped_column(Uuid)
+    """Name of the version."""
+    name: Mapped[str | None] = mapped_column(ExactText)
+    """For people."""
+    messages: Mapped[int]
+    """How many it holds."""
+    versions: Mapped[int] = mapped_column(BigInteger)
+    """How many the thread has."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it came to be."""
+    author: Mapped[str | None] = mapped_column(Text)
+    """Who saved it."""
+    note: Mapped[str | None] = mapped_column(Text)
+    """Why."""
 
 
 class ThreadUsageView(View):

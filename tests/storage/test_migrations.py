@@ -85,7 +85,7 @@ async def test_foreign_keys_wait_for_the_end_of_the_transaction(engine: AsyncEng
         assert await connection.run_sync(not_deferred) == []
 
 
-@pytest.mark.parametrize("view", ["lineage_versions", "thread_messages", "thread_usage"])
+@pytest.mark.parametrize("view", ["lineage_versions", "thread_heads", "thread_messages", "thread_usage"])
 async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
     async with engine.connect() as connection:
         assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
@@ -99,7 +99,7 @@ async def test_tools_from_before_they_could_be_source_or_resolve_references_load
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
         async with connection.begin():
-            await connection.run_sync(_undo, "0005")
+            await connection.run_sync(_undo, "0006")
     await engine.dispose()
     async with open_storage(sql_url) as storage:
         found = await storage.get(CallableTool, tool.ecs_id)

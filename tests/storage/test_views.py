@@ -14,7 +14,7 @@ from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.views import View
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, Usage
-from minference.threads.tables import ChatMessageSQL, ThreadMessageView, ThreadUsageView
+from minference.threads.tables import ChatMessageSQL, ThreadHeadView, ThreadMessageView, ThreadUsageView
 from minference.threads.thread import ChatThread
 
 
@@ -43,11 +43,13 @@ async def test_the_views_show_every_version_of_a_thread(sql_url: str) -> None:
     engine = open_engine(sql_url)
     messages = await _query(
         engine,
-        "SELECT h.thread_id, h.position, m.content FROM thread_messages h JOIN chat_message m ON m.id = h.message_id ORDER BY 1, 2",
+        "SELECT thread_id, position, content FROM thread_messages ORDER BY 1, 2",
     )
     versions = sorted({row[0] for row in messages})
     shown = ["".join(content for thread_id, _, content in messages if thread_id == version) for version in versions]
     assert shown == ["abc", "abcd", "aBcd", "aB"]
+    heads = await _query(engine, "SELECT id, name, messages, versions, author FROM thread_heads")
+    assert heads == [(versions[-1], None, 2, 4, None)]
     usage = await _query(engine, "SELECT thread_id, model, replies, prompt_tokens, total_tokens FROM thread_usage ORDER BY 1, 2")
     assert [(versions.index(row[0]), *row[1:]) for row in usage] == [
         (0, "m", 1, 10, 11),
@@ -78,7 +80,7 @@ async def test_the_declared_models_can_be_queried(sql_url: str) -> None:
     assert [tuple(row) for row in found] == [("user", "half a character: \ud83d", [])]
 
 
-@pytest.mark.parametrize("view", [LineageVersionView, ThreadMessageView, ThreadUsageView])
+@pytest.mark.parametrize("view", [LineageVersionView, ThreadHeadView, ThreadMessageView, ThreadUsageView])
 async def test_a_view_has_the_columns_that_its_class_declares(sql_url: str, view: type[View]) -> None:
     async with open_storage(sql_url) as storage, storage.sql() as session:
         connection = await session.connection()
