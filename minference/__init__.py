@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minference.ecs.tracer import entity_tracer
     from minference.errors import MinferenceError
     from minference.inference.limits import RequestLimits
+    from minference.inference.mcp import McpServer
     from minference.inference.orchestrator import InferenceOrchestrator
     from minference.inference.outcomes import Completed, Failed
     from minference.storage.open import open_storage
@@ -38,6 +39,7 @@ _HOMES = {
     "GeneratedJsonObject": "threads.outputs",
     "InferenceOrchestrator": "inference.orchestrator",
     "LLMConfig": "threads.config",
+    "McpServer": "inference.mcp",
     "MessageRole": "threads.messages",
     "MinferenceError": "errors",
     "ProcessedOutput": "threads.outputs",
@@ -66,6 +68,7 @@ __all__ = [
     "GeneratedJsonObject",
     "InferenceOrchestrator",
     "LLMConfig",
+    "McpServer",
     "MessageRole",
     "MinferenceError",
     "ProcessedOutput",
