@@ -85,7 +85,7 @@ TOOLS: list[dict[str, Any]] = [
     *({"name": name, "inputSchema": OBJECT} for name in ("environment", "hang", "protocol_error", "leave")),
     {"name": "self", "inputSchema": {"type": "object", "properties": {"self": {"type": "string"}}}},
 ]
-"""Lists of tools by behaviour; the usual one comes in two pages."""
+"""The usual tools; their list comes in pages."""
 LISTS: dict[str, list[dict[str, Any]]] = {
     "bad-schema": [TOOLS[0], {"name": "bad", "inputSchema": {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/a"}}}}],
     "same-names": [{"name": "a.b", "inputSchema": OBJECT}, {"name": "a/b", "inputSchema": OBJECT}],
