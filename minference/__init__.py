@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minference.ecs.tracer import entity_tracer
     from minference.errors import MinferenceError
     from minference.inference.limits import RequestLimits
+    from minference.inference.mcp import McpServer
     from minference.inference.orchestrator import InferenceOrchestrator
     from minference.inference.outcomes import Completed, Failed
     from minference.storage.open import open_storage
@@ -41,6 +42,7 @@ _HOMES = {
     "ImageAttachment": "threads.attachments",
     "InferenceOrchestrator": "inference.orchestrator",
     "LLMConfig": "threads.config",
+    "McpServer": "inference.mcp",
     "MessageRole": "threads.messages",
     "MinferenceError": "errors",
     "ProcessedOutput": "threads.outputs",
@@ -71,6 +73,7 @@ __all__ = [
     "ImageAttachment",
     "InferenceOrchestrator",
     "LLMConfig",
+    "McpServer",
     "MessageRole",
     "MinferenceError",
     "ProcessedOutput",

@@ -76,6 +76,9 @@ MinferenceError
 │   ├── InvalidToolResult
 │   ├── ToolTimedOut
 │   ├── ToolRaised
+│   ├── McpUnavailable
+│   ├── McpToolFailed
+│   ├── McpConnectionLost
 │   └── ToolInterrupted
 └── RunError                    a run as a whole
     ├── OrchestratorClosed
@@ -650,9 +653,9 @@ class UnregisteredTool(ToolError, LookupError):
 class ToolNameTaken(ToolError):
     """Another function is registered under this tool name."""
 
-    def __init__(self, name: str, holder: str) -> None:
+    def __init__(self, name: str, holder: str, remedy: str = "choose another name, or register with replace=True") -> None:
         self.name, self.holder = name, holder
-        super().__init__(f"tool name {name!r} belongs to {holder}: choose another name, or register with replace=True")
+        super().__init__(f"tool name {name!r} belongs to {holder}: {remedy}")
 
 
 class UnusableFunction(ToolError, TypeError):
@@ -753,6 +756,30 @@ class ToolRaised(ToolError):
         except Exception:  # noqa: BLE001 - an exception of somebody else's, whose __str__ may be broken
             text = ""
         super().__init__(f"tool {name!r} raised {type(error).__name__}{': ' if text else ''}{text}")
+
+
+class McpUnavailable(ToolError):
+    """An MCP server does not offer its tools."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        self.server, self.reason = server, reason
+        super().__init__(f"MCP server {server!r} cannot be used: {reason}")
+
+
+class McpToolFailed(ToolError):
+    """A tool of an MCP server did not do what it was asked to; the message is the server's."""
+
+    def __init__(self, name: str, server: str, message: str) -> None:
+        self.name, self.server, self.message = name, server, message
+        super().__init__(f"tool {name!r} failed: {message}")
+
+
+class McpConnectionLost(ToolError):
+    """The connection to an MCP server ended before there was a result."""
+
+    def __init__(self, name: str, server: str) -> None:
+        self.name, self.server = name, server
+        super().__init__(f"tool {name!r} gave no result, because the connection to MCP server {server!r} ended; it may have had an effect")
 
 
 class ToolInterrupted(ToolError):

@@ -48,7 +48,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("minference/storage/sql/",),
     "openai": ("minference/clients/openai",),
     "anthropic": ("minference/clients/anthropic",),
-    "httpx2": ("minference/clients/",),
+    "httpx2": ("minference/clients/", "minference/inference/mcp_connections.py"),
     "aiohttp": ("minference/clients/",),
     "xllamacpp": ("minference/clients/local",),
     "typer": ("minference/cli/",),

@@ -26,6 +26,7 @@ from minference import (
     ImageAttachment,
     InferenceOrchestrator,
     LLMConfig,
+    McpServer,
     MessageRole,
     MinferenceError,
     ProcessedOutput,
@@ -223,10 +224,21 @@ async def traced(url: str) -> list[str | None]:
         return [line.written.author for line in await storage.blame(thread)]
 
 
+async def tools(url: str) -> list[CallableTool]:
+    """Tools of every origin are one class."""
+    source = CallableTool.from_source("def f(a: int): ...", resolve_references=True)
+    assert_type(source.trust(), CallableTool)
+    CallableTool.from_source("def f(a: int): ...", trust="sandbox")  # type: ignore[arg-type]
+    InferenceOrchestrator(source_tools="sandbox")
+    InferenceOrchestrator(source_tools="process")  # type: ignore[arg-type]
+    async with McpServer.http(url, headers={"authorization": "any"}) as web, McpServer.stdio("python", "server.py") as local:
+        return [source, *await web.tools(prefix="web_"), *await local.tools(only=["find"])]
+
+
 def steps() -> str:
     """What a thread waits for is one of few things."""
     step = next_step(threads()[0])
     return type(step).__name__
 
 
-__all__ = ["Misspelt", "attachments", "rows", "runs", "steps", "threads", "traced", "versions"]
+__all__ = ["Misspelt", "attachments", "rows", "runs", "steps", "threads", "tools", "traced", "versions"]

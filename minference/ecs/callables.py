@@ -47,6 +47,13 @@ class CallableRegistry:
             raise UnregisteredTool(name, sorted(_FUNCTIONS)) from None
 
     @staticmethod
+    def remove(name: str, function: Function) -> None:
+        """Calls of the tool `name` no longer run `function`. If another function holds the name, that stays."""
+        with _LOCK:
+            if _FUNCTIONS.get(name) is function:
+                del _FUNCTIONS[name]
+
+    @staticmethod
     def names() -> list[str]:
         """The tool names that have a function, sorted."""
         return sorted(_FUNCTIONS)

@@ -145,7 +145,7 @@ def _explained(name: str, seconds: float, *, is_result: bool = False) -> Iterato
             raise ToolTimedOut(name, seconds) from error
         if is_result:
             raise InvalidToolResult(name, str(cause)) from error
-        raise ToolRaised(name, cause) from error
+        raise ToolRaised(name, cause) from cause
 
 
 def _ignore(_stream: str, _text: str) -> None:

@@ -20,8 +20,6 @@ _LEFT_OUT = object()
 """The default of a keyword that need not be passed and has no value then."""
 _NOT_FOR_PARAMETERS = (ClassVar, Final, Self, type)
 """What an annotation of a parameter cannot mean, or a model cannot pass."""
-
-
 _UNPACK = (Unpack, typing_extensions.Unpack)
 _REQUIRED = (Required, typing_extensions.Required)
 _NOT_REQUIRED = (NotRequired, typing_extensions.NotRequired)

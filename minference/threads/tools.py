@@ -148,7 +148,8 @@ class CallableTool(Entity):
         """
         source = read_source(text, name, with_schemas=input_schema is None)
         if source.signature is not None:
-            input_schema, output_schema = source.signature.input_schema, output_schema or source.signature.output_schema
+            input_schema = source.signature.input_schema
+            output_schema = output_schema if output_schema is not None else source.signature.output_schema
         tool = cls(
             name=source.name,
             docstring=description if description is not None else source.docstring,

@@ -98,3 +98,14 @@ def test_the_same_method_of_the_same_object_can_be_registered_again() -> None:
     CallableRegistry.register("count", counter.count)
     CallableRegistry.register("count", counter.count)
     assert CallableRegistry.get("count") == counter.count
+
+
+def test_a_name_that_was_removed_is_free_again_and_only_its_holder_removes_it() -> None:
+    CallableRegistry.register("sum", add)
+    CallableRegistry.remove("sum", subtract)
+    CallableRegistry.remove("difference", subtract)
+    assert CallableRegistry.get("sum") is add
+    CallableRegistry.remove("sum", add)
+    with pytest.raises(UnregisteredTool):
+        CallableRegistry.get("sum")
+    CallableRegistry.register("sum", subtract)

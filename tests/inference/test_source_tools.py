@@ -197,6 +197,7 @@ async def test_what_the_function_raises_is_a_failure_with_its_cause(sandbox: San
     error = await failure("def tool():\n    raise ValueError('no tea left')", sandbox)
     assert isinstance(error, ToolRaised)
     assert str(error) == "tool 'tool' raised ValueError: no tea left"
+    assert error.__cause__ is error.error
     assert isinstance(error.error, ValueError)
 
 

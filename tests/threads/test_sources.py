@@ -64,6 +64,7 @@ def test_schemas_given_by_hand_need_no_annotations() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 5}}}
     tool = CallableTool.from_source("def f(a): 'Do.'\n", input_schema=schema, output_schema={"type": "null"})
     assert (tool.docstring, tool.input_schema, tool.output_schema) == ("Do.", schema, {"type": "null"})
+    assert CallableTool.from_source("def f(a: int) -> int: ...", output_schema={}).output_schema == {}
     with pytest.raises(ValidationError, match="it says 'array': wrap it into an object"):
         CallableTool.from_source("def f(a): ...", input_schema={"type": "array"})
 
