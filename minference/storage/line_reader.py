@@ -47,7 +47,7 @@ class _Seen:
     """What is remembered of a version for those that are made from it or hold it."""
 
     cls: type[Entity]
-    kind: str
+    shape: Shape
     lineage: UUID
     lengths: dict[str, int]
 
@@ -78,56 +78,53 @@ class LineReader:
     def _read(self, line: VersionLine, number: int) -> ReadVersion:
         if line.id in self._seen:
             raise InvalidExport(number, f"version {line.id} is there twice")
-        before: dict[str, int] = {}
-        if line.parent is not None:
-            parent = self._seen.get(line.parent)
-            if parent is None:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
-            if parent.lineage != line.lineage:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
-            before = parent.lengths
+        parent = self._seen.get(line.parent) if line.parent is not None else None
+        if line.parent is not None and parent is None:
+            raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
+        if parent is not None and parent.lineage != line.lineage:
+            raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
         cls = kind_to_class(line.kind)
+        shape = self._shape(line, cls, parent, number)
+        version = self._made(line, cls, shape, _lists(line, shape, parent), number)
+        lengths = _lengths(version, parent.lengths if parent is not None else {}, number)
+        self._seen[line.id] = _Seen(version.cls, shape, line.lineage, lengths)
+        return version
+
+    def _made(self, line: VersionLine, cls: type[Entity] | None, shape: Shape, lists: dict[str, ListEdit], number: int) -> ReadVersion:
         try:
-            version = _opaque(line, self._shape(line, None, number)) if cls is None else self._fitted(line, cls, number)
-        except InvalidExport:
-            raise
+            return _opaque(line, shape, lists) if cls is None else self._fitted(line, cls, shape, lists)
         except UnknownStoredField as error:
             names = ", ".join(map(repr, error.fields))
-            raise InvalidExport(
-                number, f"version {line.id} holds {names}, and {line.kind} has no such field, nor says what became of it"
-            ) from error
+            reason = f"version {line.id} holds {names}, and {line.kind} has no such field, nor says what became of it"
+            raise InvalidExport(number, reason) from error
         except UnreadableVersion as error:
             where = f", field {error.field!r}" if error.field is not None else ""
             raise InvalidExport(number, f"version {line.id} of {line.kind}{where}: {error.reason}") from error
         except (ValueError, RecursionError) as error:
             raise InvalidExport(number, f"version {line.id} of {line.kind}: {error}") from error
-        self._seen[line.id] = _Seen(version.cls, line.kind, line.lineage, _lengths(version, before, number))
-        return version
 
-    def _shape(self, line: VersionLine, cls: type[Entity] | None, number: int) -> Shape:
+    def _shape(self, line: VersionLine, cls: type[Entity] | None, parent: _Seen | None, number: int) -> Shape:
         if line.shape is None:
-            return _shown_shape(line, cls)
+            return _shown_shape(line, shape_of(cls) if cls is not None else parent.shape if parent is not None else None)
         shape = self._shapes.get(line.shape)
         if shape is None or shape.kind != line.kind:
             raise InvalidExport(number, f"version {line.id} is of shape {line.shape}, and no line before describes that of a {line.kind}")
-        return shape
+        return shape.completed({**line.values, **line.exact}, line.references, line.lists, line.keys)
 
-    def _fitted(self, line: VersionLine, cls: type[Entity], number: int) -> ReadVersion:
+    def _fitted(self, line: VersionLine, cls: type[Entity], shape: Shape, lists: dict[str, ListEdit]) -> ReadVersion:
         """The version as its class has it now."""
-        shape = self._shape(line, cls, number)
         fit = self._fits.get((cls, shape))
         if fit is None:
             fit = self._fits[cls, shape] = Fit(cls, shape)
         fit.refuse(line.id)
         collections = {field.name: field.shape for field in plan_of(cls).collections}
-        keyed = {name for name in shape.of_sort("dict") if name in line.lists}
         [values] = fit.values([(line.id, line.data())])
         return ReadVersion(
             line,
             cls,
             values,
             fit.references(line.id, line.references),
-            fit.collections(line.id, line.lists, keyed),
+            fit.collections(line.id, lists, set(shape.of_sort("dict")) & lists.keys()),
             fit.named(line.id, line.keys, [name for name, held in collections.items() if held is dict]),
             tuple(collections),
         )
@@ -142,7 +139,7 @@ class LineReader:
             if held is None:
                 raise InvalidExport(number, f"version {line.id} holds {child} in {name!r}, which is on no line before")
             if not issubclass(held.cls, types.get(name, Entity)) and not held.cls.__opaque__:
-                raise InvalidExport(number, f"version {line.id} holds a {held.kind} in {name!r}, where none belongs")
+                raise InvalidExport(number, f"version {line.id} holds a {held.shape.kind} in {name!r}, where none belongs")
 
 
 def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> dict[str, int]:
@@ -163,9 +160,15 @@ def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> di
     return lengths
 
 
-def _shown_shape(line: VersionLine, cls: type[Entity] | None) -> Shape:
-    """The shape of a version on a line that names none: that of the class, and what the version holds beside."""
-    fields = {each.name: each for each in shape_of(cls).fields} if cls is not None else {}
+def _lists(line: VersionLine, shape: Shape, parent: _Seen | None) -> dict[str, ListEdit]:
+    """The ordered fields that are not as the parent has them: also those that its shape has not, which begin empty."""
+    new = [] if parent is None else [name for name in shape.of_sort("list", "tuple", "dict") if name not in parent.shape.names]
+    return {name: ListEdit() for name in new} | line.lists
+
+
+def _shown_shape(line: VersionLine, known: Shape | None) -> Shape:
+    """The shape of a version on a line that names none: the one that is known, and what the version holds beside."""
+    fields = {each.name: each for each in known.fields} if known is not None else {}
     held: dict[str, Any] = {**line.values, **line.exact, **line.references, **line.lists, **line.keys}
     for name in held.keys() - fields.keys():
         fields[name] = ShapeField(name, None, "")
@@ -173,21 +176,19 @@ def _shown_shape(line: VersionLine, cls: type[Entity] | None) -> Shape:
     return shape.completed({**line.values, **line.exact}, line.references, line.lists, line.keys)
 
 
-def _opaque(line: VersionLine, shape: Shape) -> ReadVersion:
+def _opaque(line: VersionLine, shape: Shape, lists: dict[str, ListEdit]) -> ReadVersion:
     """The version as it is, since this program does not define its kind."""
-    data = line.data()
-    whole = shape.completed(data, line.references, line.lists, line.keys)
-    collections = whole.of_sort("list", "tuple", "dict")
+    data, collections = line.data(), shape.of_sort("list", "tuple", "dict")
     wanted = {
-        "values": whole.of_sort("value"),
-        "references": whole.of_sort("reference"),
+        "values": shape.of_sort("value"),
+        "references": shape.of_sort("reference"),
         "lists": collections,
-        "keys": whole.of_sort("dict"),
+        "keys": shape.of_sort("dict"),
     }
-    for part, given in (("values", data), ("references", line.references), ("lists", line.lists), ("keys", line.keys)):
+    for part, given in (("values", data), ("references", line.references), ("lists", lists), ("keys", line.keys)):
         if unknown := given.keys() - set(wanted[part]):
             raise ValueError(f"its shape has no such {part} as {', '.join(map(repr, sorted(unknown)))}")
     if missing := set(wanted["values"]) - data.keys():
         raise ValueError(f"it lacks {', '.join(map(repr, sorted(missing)))}")
     references: dict[str, UUID | None] = {name: line.references.get(name) for name in wanted["references"]}
-    return ReadVersion(line, OpaqueEntity, data, references, line.lists, line.keys, collections, whole)
+    return ReadVersion(line, OpaqueEntity, data, references, lists, line.keys, collections, shape)
