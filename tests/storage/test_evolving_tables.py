@@ -95,7 +95,7 @@ async def main(storage, old):
     return said
 """
     program = now.partition("async def main")[0] + main
-    expected = [["a\0", "yes", ["new"], None, [], {}, ["1", "2"]], None, [None, [], "1", "2", "1", 2], []]
+    expected: list[Any] = [["a\0", "yes", ["new"], None, [], {}, ["1", "2"]], None, [None, [], "1", "2", "1", 2], []]
     assert await run_program(program, sql_url, old) == expected
     assert await broken_rules(sql_url) == []
     assert before <= (await rows_of(sql_url)).keys()

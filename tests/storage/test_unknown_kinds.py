@@ -30,7 +30,7 @@ class Secret(Entity, kind="unknown_secret"):
 
     text: str = "hidden"
     ratio: float = float("nan")
-    data: dict[str, JsonValue] = Field(default_factory=lambda: {"b": [1, 2.5, None, True], "a": "\ud83d\0"})
+    data: dict[str, JsonValue]
     nothing: str | None = None
     next: Entity | None = None
     nobody: Entity | None = None
@@ -50,9 +50,9 @@ class Shelf(Entity, kind="unknown_shelf"):
 
 def _shelf() -> Shelf:
     shared, alone = Leaf(text="shared"), Leaf(text="alone")
-    secret = Secret(leaves=[alone, shared, alone], named={"z": shared, "a": alone})
+    secret = Secret(data={"b": [1, 2.5, None, True], "a": "\ud83d\0"}, leaves=[alone, shared, alone], named={"z": shared, "a": alone})
     secret.next = secret
-    return Shelf(name="s", best=secret, items=[secret, Secret(text="other")], shared=shared)
+    return Shelf(name="s", best=secret, items=[secret, Secret(text="other", data={})], shared=shared)
 
 
 async def _exported(storage: EntityStorage, *lineages: UUID) -> list[str]:
@@ -237,11 +237,12 @@ async def test_versions_of_it_are_compared_and_merged_as_wholes(storage: EntityS
 async def test_it_goes_out_and_in_and_is_whole_when_its_class_is_back(storage: EntityStorage, written: Shelf, tmp_path: Path) -> None:
     lines = await _exported(storage)
     async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as other, open_storage("memory:") as third:
-        for target in (other, third):
+        others: list[EntityStorage] = [other, third]
+        for target in others:
             await target.import_lines(lines)
             assert await _exported(target) == lines
         with defined(Secret):
-            for target in (storage, other, third):
+            for target in [storage, *others]:
                 assert contents_of(await target.get(Shelf, written.ecs_id)) == contents_of(written)
                 assert await _exported(target) == lines
             assert await other.check() == []
