@@ -16,6 +16,10 @@ from minference.ecs.registry import EntityRegistry
 from minference.errors import FrozenSnapshot, NoSuchCollection, OpaqueVersion, WrongEntityType
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+from minference.threads.turns import next_step
 from tests.storage.graphs import contents_of
 from tests.storage.programs import defined, undefined
 from tests.storage.tables import rows_of
@@ -266,3 +270,29 @@ async def test_nothing_that_is_stored_changes(sql_url: str) -> None:
         whole = await storage.get(Shelf, shelf.ecs_id)
         assert whole.best is not None
         assert (whole.name, whole.best.text, whole.best.leaves[0].text) == ("renamed", "hidden", "alone")
+
+
+class Whisper(ChatMessage, kind="unknown_whisper"):
+    volume: int = 1
+
+
+async def test_a_thread_with_a_message_of_an_unknown_class_is_whole_and_says_so_where_it_is_used(storage: EntityStorage) -> None:
+    spoken = ChatMessage(role=MessageRole.user, content="loud")
+    thread = ChatThread(
+        llm_config=LLMConfig(client="scripted", model="m"), history=[spoken, Whisper(role=MessageRole.user, content="quiet")]
+    )
+    await storage.register(thread)
+    with undefined("unknown_whisper"):
+        loaded = await storage.get(ChatThread, thread.ecs_id)
+        assert [type(message) for message in loaded.history] == [ChatMessage, OpaqueEntity]
+        with pytest.raises(OpaqueVersion, match=r"kind 'unknown_whisper', .* so it has no 'role': import the module that defines it"):
+            next_step(loaded)
+        loaded.history = [loaded.history[1], loaded.history[0]]
+        loaded.add_user_message("more")
+        assert len((await storage.submit(loaded)).versions) == 2
+    again = await storage.get(ChatThread, loaded.ecs_id)
+    assert [(type(message), message.content) for message in again.history] == [
+        (Whisper, "quiet"),
+        (ChatMessage, "loud"),
+        (ChatMessage, "more"),
+    ]
