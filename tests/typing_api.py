@@ -99,6 +99,25 @@ class VisitSQL(EntityTable[Visit]):
         return Visit(at=self.day)
 
 
+class Recipe(Entity, kind="recipe", version=3, renamed={"titel": "title"}, removed=("legacy",), aliases=("dish",)):
+    """An entity that was another one before."""
+
+    title: str
+    minutes: int = 0
+
+
+@Recipe.upgrade(from_version=1)
+def in_minutes(data: dict[str, Any]) -> dict[str, Any]:
+    """A hook is typed as it was written."""
+    return data | {"minutes": data.pop("hours") * 60}
+
+
+@Recipe.upgrade(from_version=2)  # type: ignore[type-var]
+def of_text(data: str) -> str:
+    """Not from and to the values by name."""
+    return data
+
+
 class Trip(BaseModel):
     """What a model is to fill in."""
 
@@ -138,6 +157,9 @@ async def versions(url: str) -> None:
         assert_type(await storage.get_cold_snapshot(Note, note.ecs_id), Note)
         assert_type(await EntityRegistry.get(note.ecs_id, Note), Note)
         assert_type([version.commit.author for version in await storage.lineage(note.lineage_id)], list[str | None])
+        assert_type((await storage.get_stored(note.ecs_id)).references, dict[str, UUID])
+        assert_type(await storage.move_rows(Note, Recipe), int)
+        assert_type(in_minutes({"hours": 1}), dict[str, Any])
         await storage.register("a note")  # type: ignore[type-var]
         await storage.register(note, on_conflict="overwrite")  # type: ignore[arg-type]
         note.text = 5  # type: ignore[assignment]

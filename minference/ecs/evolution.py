@@ -64,8 +64,8 @@ def declare(
     for argument, names in (("removed", removed), ("aliases", aliases)):
         if isinstance(names, str):
             raise InvalidEvolution(entity, f"{argument}={names!r} would be taken letter by letter: write {argument}=({names!r},)")
-    if version is not None and version < 1:
-        raise InvalidEvolution(entity, f"version={version}: schema versions are counted from 1")
+    if version is not None and (not isinstance(version, int) or version < 1):
+        raise InvalidEvolution(entity, f"version={version!r}: schema versions are counted from 1")
     nearest = list(bases)
     evolution = Evolution(
         version=version if version is not None else nearest[0].version,

@@ -172,9 +172,7 @@ class _Exporter:
     def _version(self, key: int, record: Record) -> str:
         parent = self._parent(key)
         before = self._lists.get(parent, {}) if parent is not None else {}
-        # Of an unknown kind it may be said nowhere else that a field is a list.
-        unsaid: list[int] | None = None if parent is not None and record.opaque is not None else []
-        lists = {name: self._edit(before.get(name, unsaid), members) for name, members in record.members.items()}
+        lists = {name: self._edit(before.get(name, []), members) for name, members in record.members.items()}
         if any(record.members.values()):
             self._lists[key] = record.members
             self._lists.move_to_end(key)
@@ -183,11 +181,10 @@ class _Exporter:
         number = self._shapes.setdefault(shape, len(self._shapes))
         return write_version(record, number, references, {name: edit for name, edit in lists.items() if edit is not None})
 
-    def _edit(self, before: list[int] | None, new: list[int]) -> tuple[int, list[UUID], int] | None:
+    def _edit(self, old: list[int], new: list[int]) -> tuple[int, list[UUID], int] | None:
         """What of the old members stays at the beginning, what is new, and what stays at the end; `None` if all is the same."""
-        if before == new:
+        if old == new:
             return None
-        old = before or []
         head, tail = 0, 0
         if new[: len(old)] == old:
             head = len(old)

@@ -60,7 +60,7 @@ class _Seen:
     """What is remembered of a version for those that are made from it or hold it."""
 
     cls: type[Entity]
-    kind: str
+    shape: Shape
     lineage: UUID
     lengths: dict[str, int]
 
@@ -129,73 +129,71 @@ class LineReader:
     def _read(self, line: VersionLine, number: int) -> ReadVersion:
         if line.id in self._seen:
             raise InvalidExport(number, f"version {line.id} is there twice")
-        before: dict[str, int] = {}
-        if line.parent is not None:
-            parent = self._seen.get(line.parent)
-            if parent is None:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
-            if parent.lineage != line.lineage:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
-            before = parent.lengths
+        parent = self._seen.get(line.parent) if line.parent is not None else None
+        if line.parent is not None and parent is None:
+            raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
+        if parent is not None and parent.lineage != line.lineage:
+            raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
         cls = kind_to_class(line.kind)
-        builds_on = any(before.values())
+        shape = self._shape(line, cls, parent, number)
+        version = self._made(line, cls, shape, _lists(line, shape, parent), parent, number)
+        lengths = _lengths(version, parent.lengths if parent is not None else {}, number)
+        self._seen[line.id] = _Seen(version.cls, shape, line.lineage, lengths)
+        return version
+
+    def _made(
+        self, line: VersionLine, cls: type[Entity] | None, shape: Shape, lists: dict[str, ListEdit], parent: _Seen | None, number: int
+    ) -> ReadVersion:
+        builds_on = parent is not None and any(parent.lengths.values())
         try:
-            version = self._opaque(line, builds_on, number) if cls is None else self._fitted(line, cls, builds_on, number)
-        except InvalidExport:
-            raise
+            return self._opaque(line, shape, lists, builds_on) if cls is None else self._fitted(line, cls, shape, lists, builds_on)
         except UnknownStoredField as error:
             names = ", ".join(map(repr, error.fields))
-            raise InvalidExport(
-                number, f"version {line.id} holds {names}, and {line.kind} has no such field, nor says what became of it"
-            ) from error
+            reason = f"version {line.id} holds {names}, and {line.kind} has no such field, nor says what became of it"
+            raise InvalidExport(number, reason) from error
         except UnreadableVersion as error:
             where = f", field {error.field!r}" if error.field is not None else ""
             raise InvalidExport(number, f"version {line.id} of {line.kind}{where}: {error.reason}") from error
         except (ValueError, RecursionError) as error:
             raise InvalidExport(number, f"version {line.id} of {line.kind}: {error}") from error
-        self._seen[line.id] = _Seen(version.cls, line.kind, line.lineage, _lengths(version, before, number))
-        return version
 
-    def _shape(self, line: VersionLine, cls: type[Entity] | None, number: int) -> Shape:
+    def _shape(self, line: VersionLine, cls: type[Entity] | None, parent: _Seen | None, number: int) -> Shape:
         if line.shape is None:
-            return _shown_shape(line, cls)
+            return _shown_shape(line, shape_of(cls) if cls is not None else parent.shape if parent is not None else None)
         shape = self._shapes.get(line.shape)
         if shape is None or shape.kind != line.kind:
             raise InvalidExport(number, f"version {line.id} is of shape {line.shape}, and no line before describes that of a {line.kind}")
-        return shape
+        return shape.completed({**line.values, **line.exact}, line.references, line.lists, line.keys)
 
-    def _fitted(self, line: VersionLine, cls: type[Entity], builds_on: bool, number: int) -> ReadVersion:
+    def _fitted(self, line: VersionLine, cls: type[Entity], shape: Shape, lists: dict[str, ListEdit], builds_on: bool) -> ReadVersion:
         """The version as its class has it now."""
-        shape = self._shape(line, cls, number)
         fit = self._fits.get((cls, shape))
         if fit is None:
             fit = self._fits[cls, shape] = Fit(cls, shape)
         fit.refuse(line.id)
         collections = {field.name: field.shape for field in plan_of(cls).collections}
-        keyed = {name for name in shape.of_sort("dict") if name in line.lists}
         [values] = fit.values([(line.id, line.data())])
         return ReadVersion(
             line,
             cls,
             values,
             fit.references(line.id, line.references),
-            fit.collections(line.id, line.lists, keyed),
+            fit.collections(line.id, lists, set(shape.of_sort("dict")) & lists.keys()),
             fit.named(line.id, line.keys, [name for name, held in collections.items() if held is dict]),
             tuple(collections),
             blobs_in(cls, values),
             builds_on,
         )
 
-    def _opaque(self, line: VersionLine, builds_on: bool, number: int) -> ReadVersion:
+    def _opaque(self, line: VersionLine, shape: Shape, lists: dict[str, ListEdit], builds_on: bool) -> ReadVersion:
         """The version as it is, since this program does not define its kind."""
-        shape, data = self._shape(line, None, number), line.data()
-        whole = shape.completed(data, line.references, line.lists, line.keys)
-        _refuse_strangers(line, data, whole)
-        references: dict[str, UUID | None] = {name: line.references.get(name) for name in whole.of_sort("reference")}
-        collections = whole.of_sort("list", "tuple", "dict")
+        data = line.data()
+        _refuse_strangers(line, data, shape, lists)
+        references: dict[str, UUID | None] = {name: line.references.get(name) for name in shape.of_sort("reference")}
+        collections = shape.of_sort("list", "tuple", "dict")
         # Nothing says which of the values are blobs; what looks like one and came with its bytes is one.
         blobs = [blob for blob in blobs_in_data(data) if self._sizes.get(blob.sha256) == blob.size]
-        return ReadVersion(line, OpaqueEntity, data, references, line.lists, line.keys, collections, blobs, builds_on, whole)
+        return ReadVersion(line, OpaqueEntity, data, references, lists, line.keys, collections, blobs, builds_on, shape)
 
     def _check_members(self, version: ReadVersion, number: int) -> None:
         line, types = version.line, plan_of(version.cls).types if version.opaque is None else {}
@@ -207,7 +205,7 @@ class LineReader:
             if held is None:
                 raise InvalidExport(number, f"version {line.id} holds {child} in {name!r}, which is on no line before")
             if not issubclass(held.cls, types.get(name, Entity)) and not held.cls.__opaque__:
-                raise InvalidExport(number, f"version {line.id} holds a {held.kind} in {name!r}, where none belongs")
+                raise InvalidExport(number, f"version {line.id} holds a {held.shape.kind} in {name!r}, where none belongs")
 
 
 def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> dict[str, int]:
@@ -228,9 +226,15 @@ def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> di
     return lengths
 
 
-def _shown_shape(line: VersionLine, cls: type[Entity] | None) -> Shape:
-    """The shape of a version on a line that names none: that of the class, and what the version holds beside."""
-    fields = {each.name: each for each in shape_of(cls).fields} if cls is not None else {}
+def _lists(line: VersionLine, shape: Shape, parent: _Seen | None) -> dict[str, ListEdit]:
+    """The ordered fields that are not as the parent has them: also those that its shape has not, which begin empty."""
+    new = [] if parent is None else [name for name in shape.of_sort("list", "tuple", "dict") if name not in parent.shape.names]
+    return {name: ListEdit() for name in new} | line.lists
+
+
+def _shown_shape(line: VersionLine, known: Shape | None) -> Shape:
+    """The shape of a version on a line that names none: the one that is known, and what the version holds beside."""
+    fields = {each.name: each for each in known.fields} if known is not None else {}
     held: dict[str, Any] = {**line.values, **line.exact, **line.references, **line.lists, **line.keys}
     for name in held.keys() - fields.keys():
         fields[name] = ShapeField(name, None, "")
@@ -238,15 +242,15 @@ def _shown_shape(line: VersionLine, cls: type[Entity] | None) -> Shape:
     return shape.completed({**line.values, **line.exact}, line.references, line.lists, line.keys)
 
 
-def _refuse_strangers(line: VersionLine, data: Mapping[str, Any], whole: Shape) -> None:
+def _refuse_strangers(line: VersionLine, data: Mapping[str, Any], shape: Shape, lists: Mapping[str, ListEdit]) -> None:
     """Refuse a version of an unknown kind that holds other fields than its shape names."""
     wanted = {
-        "values": whole.of_sort("value"),
-        "references": whole.of_sort("reference"),
-        "lists": whole.of_sort("list", "tuple", "dict"),
-        "keys": whole.of_sort("dict"),
+        "values": shape.of_sort("value"),
+        "references": shape.of_sort("reference"),
+        "lists": shape.of_sort("list", "tuple", "dict"),
+        "keys": shape.of_sort("dict"),
     }
-    for part, given in (("values", data), ("references", line.references), ("lists", line.lists), ("keys", line.keys)):
+    for part, given in (("values", data), ("references", line.references), ("lists", lists), ("keys", line.keys)):
         if unknown := given.keys() - set(wanted[part]):
             raise ValueError(f"its shape has no such {part} as {', '.join(map(repr, sorted(unknown)))}")
     if missing := set(wanted["values"]) - data.keys():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import Field, JsonValue
+from sqlalchemy import Engine, event
 
 from minference.ecs.entity import Entity
 from minference.errors import InvalidEvolution, NewerSchema, UnknownStoredField, UnreadableVersion
@@ -388,7 +390,8 @@ async def test_versions_of_every_shape_can_be_compared_and_merged(storage: Entit
         ({"removed": "legacy"}, r"would be taken letter by letter: write removed=\('legacy',\)"),
         ({"aliases": "note"}, r"write aliases=\('note',\)"),
         ({"renamed": {"x": "color"}, "removed": ("x",)}, "'x' is both renamed and removed"),
-        ({"version": 0}, "schema versions are counted from 1"),
+        ({"version": 0}, "version=0: schema versions are counted from 1"),
+        ({"version": "2"}, "version='2': schema versions are counted from 1"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_refused_when_the_class_is_defined(arguments: dict[str, Any], problem: str) -> None:
@@ -411,3 +414,51 @@ async def test_old_code_that_meets_a_newer_schema_says_so(storage: EntityStorage
     with pytest.raises(NewerSchema, match="was written in schema version 3, and the class of this program is in 2") as caught:
         await storage.get(Older, new)
     assert (caught.value.kind, caught.value.ecs_id, caught.value.stored, caught.value.known) == (KIND, new, 3, 2)
+
+
+@contextmanager
+def _statements() -> Iterator[list[str]]:
+    """What SQLite executes on connections that are opened inside."""
+    executed: list[str] = []
+
+    def trace(connection: Any, _record: Any) -> None:
+        connection.driver_connection._conn.set_trace_callback(executed.append)
+
+    event.listen(Engine, "connect", trace)
+    try:
+        yield executed
+    finally:
+        event.remove(Engine, "connect", trace)
+
+
+async def test_versions_in_the_present_shape_and_those_that_only_lack_fields_cost_no_statement_more(sqlite_url: str) -> None:
+    class Then(Entity, kind=KIND):
+        title: str
+        pages: list[Page] = Field(default_factory=list)
+
+    with _statements() as executed:
+        async with open_storage(sqlite_url) as storage:
+            old = await _stored(storage, Then(title="a", pages=[Page(), Page()]))
+
+            class Now(Entity, kind=KIND):
+                title: str
+                stars: int = 0
+                pages: list[Page]
+
+            new = await _stored(storage, Now(title="b", pages=[Page(), Page()]))
+            counts = []
+            for ecs_id in (new, new, old):
+                executed.clear()
+                await storage.get(Now, ecs_id)
+                counts.append(len(executed))
+            # Version, its row, links and sequences, spans, cells; versions of the pages, their rows, links and sequences; children.
+            assert counts[1:] == [11, 11], executed
+
+            class Renamed(Entity, kind=KIND, renamed={"title": "heading"}):
+                heading: str
+                pages: list[Page]
+                stars: int = 0
+
+            executed.clear()
+            assert (await storage.get(Renamed, old)).heading == "a"
+            assert len(executed) == 11, executed

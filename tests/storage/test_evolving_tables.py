@@ -95,7 +95,7 @@ async def main(storage, old):
     return said
 """
     program = now.partition("async def main")[0] + main
-    expected: list[object] = [["a\0", "yes", ["new"], None, [], {}, ["1", "2"]], None, [None, [], "1", "2", "1", 2], []]
+    expected: list[Any] = [["a\0", "yes", ["new"], None, [], {}, ["1", "2"]], None, [None, [], "1", "2", "1", 2], []]
     assert await run_program(program, sql_url, old) == expected
     assert await broken_rules(sql_url) == []
     assert before <= (await rows_of(sql_url)).keys()
@@ -256,3 +256,17 @@ async def test_a_column_that_is_gone_is_named_unless_its_field_was_removed(sql_u
     assert "table 'note' has no column 'count' any more, in which field 'count' of note was stored" in answer["message"]
     removed = NOW.replace('removed=("named", "legacy")', 'removed=("named", "count")')
     assert (await run_program(removed, sql_url, *ids))[0][0] == "a\0"
+
+
+async def test_foreign_keys_still_wait_for_the_end_of_the_transaction_when_a_table_was_made_anew(sqlite_url: str) -> None:
+    await run_program(THEN, sqlite_url)
+    now = NOW.partition("async def main")[0] + "async def main(storage):\n    return None\n"
+    await run_program(now, sqlite_url)
+    without_title = now.replace("    title: str\n", "").replace("    title: Mapped[str] = mapped_column(ExactText)\n", "")
+    await run_program(without_title, sqlite_url)
+    engine = open_engine(sqlite_url)
+    async with engine.connect() as connection:
+        [sql] = (await connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'note'")).scalars().all()
+    await engine.dispose()
+    assert "title TEXT," in sql
+    assert sql.count("REFERENCES") == sql.count("DEFERRABLE INITIALLY DEFERRED") == 3

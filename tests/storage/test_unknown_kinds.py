@@ -16,6 +16,10 @@ from minference.ecs.registry import EntityRegistry
 from minference.errors import FrozenSnapshot, NoSuchCollection, OpaqueVersion, WrongEntityType
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+from minference.threads.turns import next_step
 from tests.storage.graphs import contents_of
 from tests.storage.programs import defined, undefined
 from tests.storage.tables import rows_of
@@ -30,7 +34,7 @@ class Secret(Entity, kind="unknown_secret"):
 
     text: str = "hidden"
     ratio: float = float("nan")
-    data: dict[str, JsonValue] = {"b": [1, 2.5, None, True], "a": "\ud83d\0"}  # noqa: RUF012 - pydantic copies it
+    data: dict[str, JsonValue]
     nothing: str | None = None
     next: Entity | None = None
     nobody: Entity | None = None
@@ -50,9 +54,9 @@ class Shelf(Entity, kind="unknown_shelf"):
 
 def _shelf() -> Shelf:
     shared, alone = Leaf(text="shared"), Leaf(text="alone")
-    secret = Secret(leaves=[alone, shared, alone], named={"z": shared, "a": alone})
+    secret = Secret(data={"b": [1, 2.5, None, True], "a": "\ud83d\0"}, leaves=[alone, shared, alone], named={"z": shared, "a": alone})
     secret.next = secret
-    return Shelf(name="s", best=secret, items=[secret, Secret(text="other")], shared=shared)
+    return Shelf(name="s", best=secret, items=[secret, Secret(text="other", data={})], shared=shared)
 
 
 async def _exported(storage: EntityStorage, *lineages: UUID) -> list[str]:
@@ -237,12 +241,12 @@ async def test_versions_of_it_are_compared_and_merged_as_wholes(storage: EntityS
 async def test_it_goes_out_and_in_and_is_whole_when_its_class_is_back(storage: EntityStorage, written: Shelf, tmp_path: Path) -> None:
     lines = await _exported(storage)
     async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as other, open_storage("memory:") as third:
-        targets: list[EntityStorage] = [other, third]
-        for target in targets:
+        others: list[EntityStorage] = [other, third]
+        for target in others:
             await target.import_lines(lines)
             assert await _exported(target) == lines
         with defined(Secret):
-            for target in (storage, *targets):
+            for target in [storage, *others]:
                 assert contents_of(await target.get(Shelf, written.ecs_id)) == contents_of(written)
                 assert await _exported(target) == lines
             assert await other.check() == []
@@ -266,3 +270,29 @@ async def test_nothing_that_is_stored_changes(sql_url: str) -> None:
         whole = await storage.get(Shelf, shelf.ecs_id)
         assert whole.best is not None
         assert (whole.name, whole.best.text, whole.best.leaves[0].text) == ("renamed", "hidden", "alone")
+
+
+class Whisper(ChatMessage, kind="unknown_whisper"):
+    volume: int = 1
+
+
+async def test_a_thread_with_a_message_of_an_unknown_class_is_whole_and_says_so_where_it_is_used(storage: EntityStorage) -> None:
+    spoken = ChatMessage(role=MessageRole.user, content="loud")
+    thread = ChatThread(
+        llm_config=LLMConfig(client="scripted", model="m"), history=[spoken, Whisper(role=MessageRole.user, content="quiet")]
+    )
+    await storage.register(thread)
+    with undefined("unknown_whisper"):
+        loaded = await storage.get(ChatThread, thread.ecs_id)
+        assert [type(message) for message in loaded.history] == [ChatMessage, OpaqueEntity]
+        with pytest.raises(OpaqueVersion, match=r"kind 'unknown_whisper', .* so it has no 'role': import the module that defines it"):
+            next_step(loaded)
+        loaded.history = [loaded.history[1], loaded.history[0]]
+        loaded.add_user_message("more")
+        assert len((await storage.submit(loaded)).versions) == 2
+    again = await storage.get(ChatThread, loaded.ecs_id)
+    assert [(type(message), message.content) for message in again.history] == [
+        (Whisper, "quiet"),
+        (ChatMessage, "loud"),
+        (ChatMessage, "more"),
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Column, Connection, Table, inspect
+from sqlalchemy import Column, Connection, MetaData, Table, inspect
 from sqlalchemy.schema import CreateColumn
 
 from minference.storage.sql.mapping import quoted
@@ -74,6 +74,8 @@ def _compare(work: Work, table: Table, there: Mapping[str, Mapping[str, object]]
 def do(connection: Connection, work: Work) -> None:
     """Do it, but for what is impossible. To be undone if anything fails, and on SQLite with foreign keys off."""
     Base.metadata.create_all(connection, tables=work.create)
+    for table in {table for table, _ in work.loosen}:
+        _loosen(connection, table.name, [name for other, name in work.loosen if other is table])
     for table, column in work.add:
         connection.exec_driver_sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {_definition(connection, column, fillers(table))}")
     for table in {table for table, _ in work.add}:
@@ -81,8 +83,6 @@ def do(connection: Connection, work: Work) -> None:
         for index in table.indexes:
             if added & {column.name for column in index.columns}:
                 index.create(connection, checkfirst=True)
-    for table in {table for table, _ in work.loosen}:
-        _loosen(connection, table.name, [name for other, name in work.loosen if other is table])
 
 
 def _definition(connection: Connection, column: Column[object], empty: Mapping[str, str]) -> str:
@@ -95,10 +95,14 @@ def _definition(connection: Connection, column: Column[object], empty: Mapping[s
     return text
 
 
-def _loosen(connection: Connection, table: str, columns: Iterable[str]) -> None:
+def _loosen(connection: Connection, name: str, columns: Iterable[str]) -> None:
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 
-    with Operations(MigrationContext.configure(connection)).batch_alter_table(table) as batch:
-        for name in columns:
-            batch.alter_column(name, nullable=True)
+    there = Table(name, MetaData(), autoload_with=connection)
+    for key in there.foreign_key_constraints:
+        # SQLite does not tell this of a key that came with an added column, and the table is made anew there.
+        key.deferrable, key.initially = True, "DEFERRED"
+    with Operations(MigrationContext.configure(connection)).batch_alter_table(name, copy_from=there) as batch:
+        for column in columns:
+            batch.alter_column(column, nullable=True)
