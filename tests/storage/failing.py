@@ -17,6 +17,12 @@ SAID_SO = "the test says so"
 """Why."""
 
 
+def expect_told(error: BaseException) -> None:
+    """It failed because the test said so."""
+    assert isinstance(error, WriteFailed)
+    assert SAID_SO in str(error)
+
+
 class Faults:
     """Which transactions fail."""
 

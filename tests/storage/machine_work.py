@@ -13,7 +13,7 @@ from minference.ecs.tracer import entity_tracer
 from minference.errors import WriteFailed
 from minference.storage.base import EntityStorage
 from tests.storage.edits import THING_EDITS, Thing, numbers, pick
-from tests.storage.failing import SAID_SO
+from tests.storage.failing import expect_told
 from tests.storage.graphs import expected_changes
 from tests.storage.machine import contents
 from tests.storage.machine_lineages import LineageMachine
@@ -113,7 +113,7 @@ class WorkMachine(LineageMachine):
         except GaveUpError:
             assert not ends_well
         except WriteFailed as error:
-            assert SAID_SO in str(error)
+            expect_told(error)
         else:
             await self.check_commit(changed, way)
             self.add_all(changed)

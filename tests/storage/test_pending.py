@@ -13,6 +13,7 @@ from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.versioned import VersionedStorage
+from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.storage.edits import Thing
 from tests.storage.failing import DOOMED, SAID_SO, FailingDatabase, FailingMemory, Faults
@@ -121,7 +122,7 @@ EDITS: dict[str, Callable[[ChatThread], object]] = {
     "nothing more": lambda thread: None,
     "what was added is taken back": lambda thread: thread.history.pop(),
     "more is added": lambda thread: say(thread, "d"),
-    "something else is added": lambda thread: (thread.history.pop(), say(thread, "d")),
+    "something else is added": lambda thread: thread.history.__setitem__(-1, ChatMessage(role=MessageRole.user, content="d")),
     "the first is removed": lambda thread: thread.history.pop(0),
     "the order is turned round": lambda thread: thread.history.reverse(),
     "a message is edited": lambda thread: setattr(thread.history[0], "content", "A"),

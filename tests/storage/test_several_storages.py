@@ -160,7 +160,8 @@ async def test_the_current_storage_of_a_task_is_not_that_of_another() -> None:
             infos = await EntityRegistry.list_by_type(Thing)
             return [(await Thing.get(info.ecs_id)).name for info in infos]
 
-    assert await asyncio.gather(save("one"), save("other")) == [["one"], ["other"]]
+    one, other = await asyncio.gather(save("one"), save("other"))
+    assert (one, other) == (["one"], ["other"])
 
 
 async def test_after_an_inner_storage_the_outer_one_is_current_again(storage: EntityStorage) -> None:
