@@ -61,6 +61,8 @@ class Draft:
     keys: dict[str, tuple[str, ...]]
     undo: Callable[[], None]
     """Put the live object back on the version before, still holding its changes."""
+    erased_at: datetime | None = None
+    """Of an imported version: when its content was erased, which it comes without."""
 
 
 class _Before(NamedTuple):

@@ -126,6 +126,8 @@ class State:
     watch: Watch | None = None
     cold: bool = False
     """Whether the object is a cold snapshot, whose setters raise."""
+    erased: bool = False
+    """Whether the object was loaded from a version without its content."""
     identity: dict[str, Any] = field(default_factory=dict)
     """While parked: the identity fields that the object had on this version."""
 

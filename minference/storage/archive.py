@@ -33,6 +33,7 @@ class Outline:
     edges: list[tuple[int, int]]
     """Who holds whom, by key. Of ordered fields only members that a version added: the others are its parent's."""
     commits: dict[int, CommitInfo]
+    lineages: set[UUID]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, 
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser, Erasing
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.recording import RecordingBlock
@@ -120,6 +121,8 @@ class Record:
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    erased_at: datetime | None = None
+    """When its content was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ class Backend(Protocol):
 
         Raises:
             StaleVersion: A unit with `on_conflict="raise"` would branch.
+            ErasedLineage: A unit would give an erased lineage another version.
             StorageError: They could not be written. In every case, nothing of any unit was written.
         """
         ...
@@ -214,6 +218,10 @@ class Backend(Protocol):
         """Versions without what hangs on them, for export and import. Usable while the backend is open."""
         ...
 
+    def eraser(self) -> Eraser:
+        """What erases content. Usable while the backend is open."""
+        ...
+
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Search.search`; the first of the classes is the one that was asked for, the others its subclasses."""
         ...
@@ -227,7 +235,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Portable, Checks, Search, Protocol):
+class EntityStorage(Lineages, Portable, Checks, Search, Erasing, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -259,6 +267,7 @@ class EntityStorage(Lineages, Portable, Checks, Search, Protocol):
 
         Raises:
             StaleVersion: `on_conflict="raise"`, and another writer was first.
+            ErasedLineage: What is to be saved was erased.
             WriteFailed: The database refused.
         """
         ...

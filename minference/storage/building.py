@@ -50,6 +50,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
         for key, record in records.items():
             entity = objects[key]
             state = State(ledger, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
+            state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"

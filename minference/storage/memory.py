@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -15,25 +14,15 @@ from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import load_json
-from minference.errors import ConfigurationError, StaleVersion, VersionExists, VersionNotFound
+from minference.errors import ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Known, Outline, Outlined
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser, Erasure
+from minference.storage.memory_erasing import MemoryEraser
+from minference.storage.memory_rows import Row, Rows
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One stored version."""
-
-    info: VersionInfo
-    cls: type[Entity]
-    values: dict[str, Any]
-    json: dict[str, bytes]
-    references: dict[str, UUID | None]
-    places: dict[str, Place]
-    keys: dict[str, tuple[str, ...]]
 
 
 class MemoryBackend:
@@ -43,9 +32,9 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self._ledger = Ledger(uuid4())
-        self._rows: dict[UUID, _Row] = {}
+        self._rows: dict[UUID, Row] = {}
         self._keys: dict[UUID, int] = {}
-        self._by_key: dict[int, _Row] = {}
+        self._by_key: dict[int, Row] = {}
         self._commits: dict[tuple[datetime, str | None, str | None], CommitInfo] = {}
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
@@ -53,6 +42,7 @@ class MemoryBackend:
         self._placers: dict[UUID, set[UUID]] = {}
         """By lineage: the versions that put one of its versions into an ordered field."""
         self._tags: dict[tuple[UUID, str], UUID] = {}
+        self._erasures: dict[UUID, Erasure] = {}
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -76,6 +66,8 @@ class MemoryBackend:
     def _check(self, unit: Unit, draft: Draft, children: dict[UUID, int]) -> None:
         if draft.version.ecs_id in self._rows:
             raise VersionExists(draft.version.ecs_id)
+        if draft.version.lineage_id in self._erasures and draft.erased_at is None:
+            raise ErasedLineage(draft.version.lineage_id)
         if draft.previous is None:
             return
         base = draft.previous.ecs_id
@@ -109,9 +101,9 @@ class MemoryBackend:
                 run.end = end
         parent = draft.previous.ecs_id if draft.previous else None
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
-        info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit)
+        info = VersionInfo(version.ecs_id, version.lineage_id, parent, cls.__kind__, version.created_at, commit, draft.erased_at)
         values = {name: draft.data[name] for name in plan_of(cls).values}
-        row = _Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
+        row = Row(info, cls, values, draft.json, references, dict(version.places), draft.keys)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -147,13 +139,13 @@ class MemoryBackend:
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
-    def _record(self, row: _Row, members: dict[str, list[UUID]]) -> Record:
+    def _record(self, row: Row, members: dict[str, list[UUID]]) -> Record:
         values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
         keyed = {name: [self._keys[child] for child in children] for name, children in members.items()}
-        return Record(self._version(row), row.info.parent_id, row.cls, values, references, keyed, row.keys)
+        return Record(self._version(row), row.info.parent_id, row.cls, values, references, keyed, row.keys, row.info.erased_at)
 
-    def _version(self, row: _Row) -> Version:
+    def _version(self, row: Row) -> Version:
         info, key = row.info, self._keys[row.info.ecs_id]
         version = self._ledger.versions.get(key)
         if version is None:
@@ -216,6 +208,11 @@ class MemoryBackend:
         """See `Backend.archive`."""
         return self
 
+    def eraser(self) -> Eraser:
+        """See `Backend.eraser`."""
+        rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures)
+        return MemoryEraser(rows)
+
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
@@ -225,7 +222,7 @@ class MemoryBackend:
         words = words_of(text)
         if classes[0].model_fields[field].annotation not in (str, str | None):
             raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
-        found: dict[UUID, _Row] = {}
+        found: dict[UUID, Row] = {}
         for row in self._rows.values():
             if words and row.cls in classes and (held := row.values[field]) and set(words) <= set(words_of(held)):
                 newest = found.setdefault(row.info.lineage_id, row)
@@ -255,14 +252,14 @@ class MemoryBackend:
                 waiting.extend(self._rows[child].info.lineage_id for child in children)
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
-        return Outline({each.key: each for each in versions}, edges, commits)
+        return Outline({each.key: each for each in versions}, edges, commits, found)
 
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id
         fork_no = 0 if parent is None else self._children[parent].index(info.ecs_id)
         return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id)
 
-    def _held(self, row: _Row) -> set[UUID]:
+    def _held(self, row: Row) -> set[UUID]:
         """The versions that one holds, without members that its parent holds in the same field."""
         held = {child for child in row.references.values() if child is not None}
         parent = self._rows[row.info.parent_id] if row.info.parent_id is not None else None
@@ -278,7 +275,7 @@ class MemoryBackend:
         """See `Archive.records`."""
         return {key: self._whole(self._by_key[key]) for key in keys}
 
-    def _whole(self, row: _Row) -> Record:
+    def _whole(self, row: Row) -> Record:
         return self._record(row, {name: self._cells_of(place) for name, place in row.places.items()})
 
     async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff, diff_entities
@@ -36,6 +36,8 @@ from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
+from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
+from minference.storage.erasure import erase, to_the_end
 from minference.storage.exporting import export_lines
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
@@ -71,9 +73,9 @@ class VersionedStorage(EntityStorage):
         use_storage(self._before)
         committer, self._committer = self._open()[1], None
         try:
-            await _finish(committer.close())
+            await to_the_end(committer.close())
         finally:
-            await _finish(self._backend.close())
+            await to_the_end(self._backend.close())
 
     def _open(self) -> tuple[Ledger, Committer]:
         if self._ledger is None or self._committer is None:
@@ -277,6 +279,29 @@ class VersionedStorage(EntityStorage):
         """See `Portable.import_from`."""
         return await import_from(self.import_lines, path)
 
+    async def erase(
+        self, what: Entity | UUID, *, reason: str, author: str | None = None, shared: Shared = "erase", scrub: bool = True
+    ) -> Erased:
+        """See `Erasing.erase`."""
+        await self._settle()
+        lineage_id = what if isinstance(what, UUID) else what.lineage_id
+        return await to_the_end(erase(self._backend.eraser(), lineage_id, reason, author, shared, scrub=scrub))
+
+    async def erasure_scope(self, what: Entity | UUID, *, shared: Shared = "erase") -> ErasureScope:
+        """See `Erasing.erasure_scope`."""
+        await self._settle()
+        return await self._backend.eraser().scope(what if isinstance(what, UUID) else what.lineage_id, shared)
+
+    async def erasures(self, lineage_id: UUID | None = None) -> list[Erasure]:
+        """See `Erasing.erasures`."""
+        self._open()
+        return await self._backend.eraser().erasures(None if lineage_id is None else [lineage_id])
+
+    async def scrub(self) -> tuple[str, ...]:
+        """See `Erasing.scrub`."""
+        await self._settle()
+        return await to_the_end(self._backend.eraser().scrub())
+
     async def check(self) -> list[Finding]:
         """See `Checks.check`."""
         await self._settle()
@@ -300,16 +325,6 @@ class VersionedStorage(EntityStorage):
         waiting = [unit.done for unit in committer.pending()]
         if waiting:
             await asyncio.wait(waiting)
-
-
-async def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end even if this task is cancelled meanwhile; the cancellation follows."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -89,7 +89,7 @@ class ArchiveReader(Reader):
                 rows = await self._of_lineages(fetch, reached - seen)
             commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
         named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
-        return Outline(versions, edges, named)
+        return Outline(versions, edges, named, seen)
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
         ids = list(lineages)
@@ -152,7 +152,7 @@ class ArchiveReader(Reader):
                     f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids])
                 )
         found: list[Known] = []
-        for key, ecs_id, lineage_id, _, kind_id, created_at in VERSION_ROWS.validate_python(rows):
+        for key, ecs_id, lineage_id, _, kind_id, created_at, _ in VERSION_ROWS.validate_python(rows):
             version = self._ledger.versions.get(key)
             if version is None:
                 version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)

@@ -16,6 +16,7 @@ from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -28,10 +29,6 @@ AT_ONCE = 500
 """Versions that are loaded together."""
 
 _BEGIN = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
-_TABLES = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
-    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()",
-}
 
 
 class CheckReader(ArchiveReader):
@@ -40,7 +37,7 @@ class CheckReader(ArchiveReader):
     async def check(self) -> list[Finding]:
         """See `Checks.check`."""
         async with self._one_view() as fetch:
-            tables = {str(row[0]) for row in await fetch(_TABLES[self._dialect])}
+            tables = {str(row[0]) for row in await fetch(TABLES[self._dialect])}
             missing = [name for name in Base.metadata.tables if name not in tables]
             if missing:
                 return [Finding("tables", f"table {name} is missing") for name in missing]
@@ -63,7 +60,7 @@ class CheckReader(ArchiveReader):
     async def size(self) -> DatabaseSize:
         """See `Checks.size`."""
         async with self._one_view() as fetch:
-            names = sorted(str(row[0]) for row in await fetch(_TABLES[self._dialect]) if not str(row[0]).startswith("sqlite_"))
+            names = sorted(str(row[0]) for row in await fetch(TABLES[self._dialect]) if not str(row[0]).startswith("sqlite_"))
             tables = {}
             for name in names:
                 [(rows,)] = await fetch(f"SELECT COUNT(*) FROM {quoted(name)}")

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase
 from minference.storage.modules import table_modules
 from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of
+from minference.storage.sql.guards import set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.schema import Base
 
@@ -121,7 +122,9 @@ async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
                     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
                 revision, _ = await connection.run_sync(_examine, url)
                 if _needs_upgrade(revision, url, "auto"):
+                    await connection.run_sync(take_away_guards)
                     await connection.run_sync(_run_alembic)
+                    await connection.run_sync(set_up_guards)
                     await _refuse_broken_references(connection, url)
                 _, database_id = await connection.run_sync(_examine, url)
         finally:

@@ -22,17 +22,17 @@ from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.mapping import among_ids, id_parameter
 from minference.storage.sql.registered import mapping_for
 
-_VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
-_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
+_VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime, datetime | None]
+_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
 VERSION_ROWS = TypeAdapter(list[_VersionRow])
 _PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
-    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
+    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _INFOS = """
-    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
+    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _PLACERS = """
     SELECT DISTINCT m.lineage_id, o.ecs_id
@@ -120,11 +120,11 @@ class Reader:
         return {key: records[key] for key in versions}
 
     def _record(self, row: _VersionRow, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
-        key, ecs_id, lineage_id, parent_id, _, created_at = row
+        key, ecs_id, lineage_id, parent_id, _, created_at, erased_at = row
         version = self._ledger.versions.get(key)
         if version is None:
             version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-        return Record(version, parent_id, cls, values, references, {})
+        return Record(version, parent_id, cls, values, references, {}, erased_at=erased_at)
 
     async def _attach_members(
         self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
@@ -239,10 +239,10 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
         found: list[VersionInfo] = []
-        for ecs_id, lineage_id, parent_id, kind_id, created_at, commit_id, committed_at, author, note in rows:
+        for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, commit_id, committed_at, author, note in rows:
             kind = await self._kinds.name_of(kind_id)
             commit = CommitInfo(commit_id, committed_at, author, note)
-            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit))
+            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit, erased_at))
         return found
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, MetaData, PrimaryKeyConstraint, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from minference.storage.sql.types import Id, Json, UtcDateTime
+from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
 
 
 class Base(DeclarativeBase):
@@ -135,6 +135,20 @@ class Tag(Base):
     name: Mapped[str] = mapped_column(Text)
     version_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), index=True)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ErasureRow(Base):
+    """The tombstone of a lineage: why its versions have no content, and get no new ones."""
+
+    __tablename__ = "erasure"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    lineage_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(ExactText)
+    author: Mapped[str | None] = mapped_column(ExactText)
+    because_of: Mapped[UUID] = mapped_column(Uuid)
+    """The lineage that was to be erased."""
 
 
 class AnyEntity(Base):
