@@ -138,8 +138,11 @@ class Eraser(Protocol):
         """
         ...
 
-    async def bury(self, erasures: Sequence[Erasure]) -> list[UUID]:
-        """Put up these very tombstones, where there are none, and erase their lineages and nothing else; those that had content."""
+    async def bury(self, erasures: Sequence[Erasure], *, spare: bool = False) -> list[UUID]:
+        """Put up these very tombstones, where there are none, and erase their lineages and nothing else; those that had versions.
+
+        `spare` passes over lineages that have versions.
+        """
         ...
 
     async def erasures(self, lineages: Sequence[UUID] | None) -> list[Erasure]:

@@ -14,7 +14,8 @@ from minference.ecs.lineage import CommitInfo
 from minference.errors import ReadFailed
 from minference.storage.archive import Archive, Outline
 from minference.storage.base import Record
-from minference.storage.lines import HEADER, write_commit, write_version
+from minference.storage.erasing import Eraser
+from minference.storage.lines import HEADER, write_commit, write_erasure, write_version
 
 VERSIONS_AT_ONCE = 256
 """Versions that are read together; a commit is never split."""
@@ -25,10 +26,12 @@ Group = tuple[CommitInfo, list[int]]
 """A commit and the keys of its versions, in the order in which they were saved."""
 
 
-async def export_lines(archive: Archive, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
+async def export_lines(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
     """The lines. In memory are the keys and ids of all versions, and the content of a few hundred at a time."""
     yield HEADER
     outline = await archive.outline(lineages)
+    for erasure in await eraser.erasures(None if lineages is None else list(outline.lineages)):
+        yield write_erasure(erasure)
     exporter = _Exporter(archive, outline)
     for groups in _portions(ordered(outline)):
         for line in await exporter.lines(groups):

@@ -6,18 +6,20 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from minference.ecs.drafts import Draft, SequenceEdit
 from minference.ecs.entity import Entity, kind_to_class, plan_of
+from minference.ecs.erasing import erased, erased_keys
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
-from minference.errors import InvalidExport, UnknownKind, VersionExists
+from minference.errors import ErasedLineage, InvalidExport, UnknownKind, VersionExists
 from minference.storage.archive import Archive
 from minference.storage.base import Commit, Unit
-from minference.storage.lines import CommitLine, ListEdit, VersionLine, read_commit, read_values
+from minference.storage.erasing import Eraser, Erasure
+from minference.storage.lines import CommitLine, ListEdit, VersionLine, read_line, read_values
 from minference.storage.portable import Imported
 
 PENDING = 128
@@ -54,14 +56,16 @@ class LineReader:
         self._seen: dict[UUID, tuple[type[Entity], UUID, dict[str, int]]] = {}
         """Class, lineage, and the lengths of ordered fields."""
 
-    def read(self, text: str, number: int) -> ReadCommit:
+    def read(self, text: str, number: int) -> ReadCommit | Erasure:
         """One line after the header.
 
         Raises:
             InvalidExport: It is no commit, or builds on what no line before holds.
             UnknownKind: The program has not defined the class of one of its versions.
         """
-        line = read_commit(text, number)
+        line = read_line(text, number)
+        if isinstance(line, Erasure):
+            return line
         versions = [self._read(each, number) for each in line.versions]
         for version in versions:
             self._check_members(version, number)
@@ -116,18 +120,29 @@ class LineReader:
 class Importer:
     """Writes what was read, in order, a number of commits on their way at once."""
 
-    def __init__(self, archive: Archive, write: Callable[[Unit], None]) -> None:
+    def __init__(self, archive: Archive, eraser: Eraser, write: Callable[[Unit], None], *, erase: bool) -> None:
         self._archive = archive
+        self._eraser = eraser
+        self._erase = erase
+        """Whether to erase what is here and was erased elsewhere."""
+        self._erased: dict[UUID, datetime] | None = None
+        """Lineages that are erased here, once that is known, and when."""
         self._write = write
         self._known: OrderedDict[UUID, Version] = OrderedDict()
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
         self._pending: deque[tuple[ReadCommit, Unit]] = deque()
-        self._commits = self._versions = self._present = 0
+        self._commits = self._versions = self._present = self._emptied = self._buried = 0
 
     @property
     def result(self) -> Imported:
         """What is durable so far."""
-        return Imported(self._commits, self._versions, self._present)
+        return Imported(self._commits, self._versions, self._present, self._emptied, self._buried)
+
+    async def bury(self, erasures: Sequence[Erasure]) -> None:
+        """Put up tombstones, and erase what is here of their lineages, if that is wanted."""
+        await self._wait(0)
+        self._buried += len(await self._eraser.bury(erasures, spare=not self._erase))
+        self._erased = None
 
     async def add(self, commit: ReadCommit) -> None:
         """Write those versions of a commit that are not stored."""
@@ -139,11 +154,11 @@ class Importer:
         for each in new:
             if each.line.parent is not None and plan_of(each.cls).collections:
                 await self._recall(each.line.parent)
-        line, moment = commit.line, commit.line.at.astimezone(UTC)
+        line, moment, erased_here = commit.line, commit.line.at.astimezone(UTC), await self._erased_here()
         joins = await self._archive.commit(moment, line.author, line.note)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each) for each in new]
+        drafts = [self._draft(each, erased_here.get(each.line.lineage)) for each in new]
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
@@ -178,7 +193,9 @@ class Importer:
                 case None:
                     self._commits += 1
                     self._versions += len(unit.drafts)
-                case VersionExists():  # another process imports the same: see what is missing now
+                    self._emptied += sum(draft.erased_at is not None for draft in unit.drafts)
+                case VersionExists() | ErasedLineage():  # another process imports the same, or erases: see what is to do now
+                    self._erased = None
                     again.append(commit)
                     self._present -= len(commit.versions) - len(unit.drafts)
                     for draft in unit.drafts:
@@ -212,6 +229,11 @@ class Importer:
         for found in await self._archive.known(ids=unknown) if unknown else ():
             self._known[found.version.ecs_id] = found.version
 
+    async def _erased_here(self) -> dict[UUID, datetime]:
+        if self._erased is None:
+            self._erased = {each.lineage_id: each.erased_at for each in await self._eraser.erasures(None)}
+        return self._erased
+
     async def _recall(self, parent: UUID) -> None:
         """Have the ordered fields of a version at hand that others are made from."""
         if parent in self._lists:
@@ -228,8 +250,9 @@ class Importer:
         self._known[parent] = record.version
         self._lists[parent] = {name: ([found[child] for child in children], len(children)) for name, children in record.members.items()}
 
-    def _draft(self, read: ReadVersion) -> Draft:
+    def _draft(self, read: ReadVersion, erased_at: datetime | None) -> Draft:
         line, cls, plan = read.line, read.cls, plan_of(read.cls)
+        values = read.values if erased_at is None else erased(cls, read.values)
         previous = self._known[line.parent] if line.parent is not None else None
         references = {name: self._known[line.references[name]] if name in line.references else None for name in plan.references}
         edits: dict[str, SequenceEdit] = {}
@@ -240,8 +263,9 @@ class Importer:
         if plan.collections:
             self._lists[line.id] = lists
         keys = {field.name: tuple(line.keys.get(field.name, ())) for field in plan.collections if field.shape is dict}
-        json = {name: dump_json(cls, name, read.values[name]) for name in plan.mutable}
-        return Draft(cls.__new__(cls), self._known[line.id], previous, read.values, json, references, edits, keys, _nothing)
+        keys = keys if erased_at is None else erased_keys(keys)
+        json = {name: dump_json(cls, name, values[name]) for name in plan.mutable}
+        return Draft(cls.__new__(cls), self._known[line.id], previous, values, json, references, edits, keys, _nothing, erased_at)
 
     def _edit(self, old: tuple[list[Version], int], line: ListEdit | None) -> tuple[tuple[list[Version], int], SequenceEdit]:
         versions, length = old

@@ -8,6 +8,10 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
         "lists": {"history": {"keep": 5, "add": [ids], "tail": 0}},   # how it came from the parent's; not there: unchanged
         "keys": {"named": ["a", "b"]}}]}                       # of keyed fields
 
+Before the commits come the tombstones of lineages that were erased; their versions follow like all others, without content.
+
+    {"erased": {"lineage": ..., "at": ..., "reason": ..., "author": ..., "because_of": ...}}
+
 The first `keep` members of the parent's list come first, then those in `add`, then the parent's last `tail`. Halves of
 surrogate pairs stand as `\udXXX`, whole characters as they are.
 """
@@ -20,13 +24,14 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.values import dump_json, has_surrogates, load_json, parse
 from minference.errors import InvalidExport
 from minference.storage.base import Record
+from minference.storage.erasing import Erasure
 
 FORMAT = "minference export"
 VERSION = 1
@@ -87,6 +92,29 @@ class CommitLine(_Line):
         return value
 
 
+class Tombstone(_Line):
+    """An erasure."""
+
+    lineage: UUID
+    at: AwareDatetime
+    reason: Any
+    author: Any
+    because_of: UUID
+
+    @field_validator("reason", "author")
+    @classmethod
+    def _is_text(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str) and (value is not None or info.field_name == "reason"):
+            raise ValueError("must be a string")
+        return value
+
+
+class ErasureLine(_Line):
+    """One lineage that was erased."""
+
+    erased: Tombstone
+
+
 def dump(value: Any) -> str:
     """A value as JSON that `parse` reads back exactly, `NaN` and infinities aside."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
@@ -96,6 +124,12 @@ def write_commit(commit: CommitInfo, versions: Sequence[str]) -> str:
     """The line of one commit from what `write_version` made."""
     head = f'"at":{dump(commit.created_at.astimezone(UTC).isoformat())},"author":{dump(commit.author)},"note":{dump(commit.note)}'
     return f'{{{head},"versions":[{",".join(versions)}]}}'
+
+
+def write_erasure(erasure: Erasure) -> str:
+    """The line of one tombstone."""
+    ids = {"lineage": str(erasure.lineage_id), "at": erasure.erased_at.astimezone(UTC).isoformat()}
+    return dump({"erased": {**ids, "reason": erasure.reason, "author": erasure.author, "because_of": str(erasure.because_of)}})
 
 
 def write_version(record: Record, references: Mapping[str, UUID], lists: Mapping[str, tuple[int, Sequence[UUID], int]]) -> str:
@@ -151,14 +185,18 @@ def read_header(line: str) -> None:
         raise InvalidExport(1, f"it has version {found['version']} of the format, and this minference reads {VERSION}: use a newer one")
 
 
-def read_commit(line: str, number: int) -> CommitLine:
+def read_line(line: str, number: int) -> CommitLine | Erasure:
     """What a line says.
 
     Raises:
-        InvalidExport: It is no commit.
+        InvalidExport: It is neither a commit nor a tombstone.
     """
+    found = _load(line, number)
     try:
-        return CommitLine.model_validate(_load(line, number))
+        if not isinstance(found, dict) or "erased" not in found:
+            return CommitLine.model_validate(found)
+        told = ErasureLine.model_validate(found).erased
+        return Erasure(told.lineage, told.at.astimezone(UTC), told.reason, told.author, told.because_of)
     except ValidationError as error:
         raise InvalidExport(number, _first_problem(error)) from error
 

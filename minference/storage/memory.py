@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import count
-from typing import Any
 from uuid import UUID, uuid4
 
 from minference.ecs.drafts import Draft

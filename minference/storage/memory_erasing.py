@@ -43,9 +43,7 @@ class MemoryHoldings:
 
     async def holders(self, lineages: Set[UUID]) -> set[tuple[UUID, UUID]]:
         """See `Holdings.holders`."""
-        return {
-            (child, row.info.lineage_id) for row in self._rows.by_id.values() for _, child in self._children(row) if child in lineages
-        }
+        return {(child, row.info.lineage_id) for row in self._rows.by_id.values() for _, child in self._children(row) if child in lineages}
 
     async def followers(self, lineages: Set[UUID]) -> set[UUID]:
         """See `Holdings.followers`."""
@@ -82,11 +80,14 @@ class MemoryEraser:
         self._bury([replace(erasure, lineage_id=each) for each in scope.lineages])
         return scope
 
-    async def bury(self, erasures: Sequence[Erasure]) -> list[UUID]:
+    async def bury(self, erasures: Sequence[Erasure], *, spare: bool = False) -> list[UUID]:
         """See `Eraser.bury`."""
-        new = list({each.lineage_id: each for each in erasures if each.lineage_id not in self._rows.erasures}.values())
-        self._bury(new)
-        return [each.lineage_id for each in new if each.lineage_id in self._rows.lineages]
+        new = {each.lineage_id: each for each in erasures if each.lineage_id not in self._rows.erasures}
+        stored = [each for each in new if each in self._rows.lineages]
+        if spare:
+            new, stored = {each: new[each] for each in new if each not in stored}, []
+        self._bury(list(new.values()))
+        return stored
 
     def _bury(self, erasures: Sequence[Erasure]) -> None:
         shells = [_shell(row, each) for each in erasures for row in self._rows.of(each.lineage_id)]
@@ -111,4 +112,3 @@ def _shell(row: Row, erasure: Erasure) -> Row:
     documents = {name: dump_json(row.cls, name, left[name]) for name in plan.mutable}
     info = replace(row.info, erased_at=erasure.erased_at)
     return replace(row, info=info, values={name: left[name] for name in plan.values}, json=documents, keys=erased_keys(row.keys))
-

@@ -19,6 +19,10 @@ class Imported:
     """New versions."""
     present: int
     """Versions that were there before."""
+    emptied: int = 0
+    """New versions that came without their content, because their lineage is erased here."""
+    erased: int = 0
+    """Lineages that were here and were erased, because the export says that they were erased where it comes from."""
 
 
 class Portable(Protocol):
@@ -28,8 +32,9 @@ class Portable(Protocol):
         """Lineages with every version, and all that any of their versions holds, as lines of JSON; everything by default.
 
         A header, then one line for each commit, after all that it builds on; the same content gives the same lines, whatever
-        the backend. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values. Tags are not
-        exported. What is saved meanwhile is not in it. Content is read a few hundred versions at a time.
+        the backend. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values; of what was erased
+        the tombstones come first. Tags are not exported. What is saved meanwhile is not in it. Content is read a few hundred
+        versions at a time.
 
         Raises:
             VersionNotFound: One of the ids is that of no lineage.
@@ -41,10 +46,12 @@ class Portable(Protocol):
         """Write `export_lines` to a file, all or nothing, and return the number of commits in it."""
         ...
 
-    async def import_lines(self, lines: Iterable[str]) -> Imported:
+    async def import_lines(self, lines: Iterable[str], *, erase: bool = True) -> Imported:
         """Add what an export holds and the storage has not; what it has is left alone, so importing again changes nothing.
 
-        Each commit is written whole or not at all. If a line is refused, the commits before it stay.
+        What is erased stays erased: of a lineage that is erased here, new versions come without their content. What was erased
+        where the export comes from is erased here as well, unless `erase` is false; `scrub` afterwards if that was much.
+        Each commit is written whole or not at all. If a line is refused, what comes before it stays.
 
         Raises:
             InvalidExport: A line is not what an export holds; the message says which, and why.
@@ -53,7 +60,7 @@ class Portable(Protocol):
         """
         ...
 
-    async def import_from(self, path: str | os.PathLike[str]) -> Imported:
+    async def import_from(self, path: str | os.PathLike[str], *, erase: bool = True) -> Imported:
         """`import_lines` from a file whose lines are all checked before the first one is written.
 
         Raises:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from minference.errors import InvalidExport
 from minference.storage.archive import Archive
 from minference.storage.base import Unit
-from minference.storage.importing import Importer, LineReader
+from minference.storage.erasing import Eraser, Erasure
+from minference.storage.importing import Importer, LineReader, ReadCommit
 from minference.storage.lines import read_header
 from minference.storage.portable import Imported
 
@@ -32,12 +34,18 @@ async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> 
     return written - 1
 
 
-async def import_lines(archive: Archive, write: Callable[[Unit], None], lines: Iterable[str]) -> Imported:
+async def import_lines(archive: Archive, eraser: Eraser, write: Callable[[Unit], None], lines: Iterable[str], *, erase: bool) -> Imported:
     """See `Portable.import_lines`."""
-    reader, importer = LineReader(), Importer(archive, write)
+    reader, importer = LineReader(), Importer(archive, eraser, write, erase=erase)
     try:
-        for number, line in _body(lines):
-            await importer.add(reader.read(line, number))
+        read = (reader.read(line, number) for number, line in _body(lines))
+        for buries, found in groupby(read, lambda each: isinstance(each, Erasure)):
+            if buries:
+                await importer.bury([each for each in found if isinstance(each, Erasure)])
+            else:
+                for each in found:
+                    assert isinstance(each, ReadCommit), "a line is one or the other"
+                    await importer.add(each)
         await importer.finish()
     except BaseException:
         await importer.abandon()

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Self, TypeVar
 from uuid import UUID
 
@@ -262,22 +263,22 @@ class VersionedStorage(EntityStorage):
         for each in wanted or ():
             if not await self._backend.lineage(each):
                 raise VersionNotFound(each, "it is the id of no lineage")
-        async for line in export_lines(self._backend.archive(), wanted):
+        async for line in export_lines(self._backend.archive(), self._backend.eraser(), wanted):
             yield line
 
     async def export_to(self, path: str | os.PathLike[str], lineages: Iterable[UUID] | None = None) -> int:
         """See `Portable.export_to`."""
         return await export_to(self.export_lines(lineages), path)
 
-    async def import_lines(self, lines: Iterable[str]) -> Imported:
+    async def import_lines(self, lines: Iterable[str], *, erase: bool = True) -> Imported:
         """See `Portable.import_lines`."""
         _, committer = self._open()
         await self._settle()
-        return await import_lines(self._backend.archive(), committer.add, lines)
+        return await import_lines(self._backend.archive(), self._backend.eraser(), committer.add, lines, erase=erase)
 
-    async def import_from(self, path: str | os.PathLike[str]) -> Imported:
+    async def import_from(self, path: str | os.PathLike[str], *, erase: bool = True) -> Imported:
         """See `Portable.import_from`."""
-        return await import_from(self.import_lines, path)
+        return await import_from(partial(self.import_lines, erase=erase), path)
 
     async def erase(
         self, what: Entity | UUID, *, reason: str, author: str | None = None, shared: Shared = "erase", scrub: bool = True

@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import Column, Table
 
 from minference.ecs.entity import Entity, kind_to_class
+from minference.ecs.erasing import erased_keys, is_erased
 from minference.ecs.state import Ledger
 from minference.errors import StorageError
+from minference.storage.base import Record
 from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
@@ -22,6 +24,7 @@ from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.rules import RULES
 from minference.storage.sql.schema import Base
+from minference.storage.sql.searching import indexes_of
 
 MOST = 50
 """Findings of one rule that are told one by one."""
@@ -55,6 +58,7 @@ class CheckReader(ArchiveReader):
                 findings += found
                 rowless |= lost
             findings += await self._sequences(fetch, classes.values())
+            findings += await self._indexes(fetch, classes.values(), tables)
             return findings + await self._loading(fetch, classes, rowless)
 
     async def size(self) -> DatabaseSize:
@@ -165,6 +169,15 @@ class CheckReader(ArchiveReader):
                 lengths[key] = max(longest, lengths.get(key, 0))
         return lengths
 
+    async def _indexes(self, fetch: Fetch, classes: Iterable[type[Entity]], tables: set[str]) -> list[Finding]:
+        """Words of what is erased."""
+        found = [names for mapping in map(mapping_for, classes) for names in indexes_of(mapping, self._dialect, tables).values()]
+        findings: list[Finding] = []
+        for index, indexed in sorted({(names["index"], names["indexed"]) for names in found}):
+            sql = f"SELECT v.ecs_id FROM {indexed} d JOIN entity_version v ON v.id = d.id WHERE v.erased_at IS NOT NULL"
+            findings += _told("erased versions are not indexed", f"version {{0}} is erased and in the index {index}", await fetch(sql))
+        return findings
+
     async def _loading(self, fetch: Fetch, classes: dict[int, type[Entity]], rowless: set[int]) -> list[Finding]:
         """Versions that cannot be read back."""
         among = ", ".join(map(str, classes)) or "NULL"
@@ -186,6 +199,8 @@ class CheckReader(ArchiveReader):
             return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
         findings: list[Finding] = []
         for record in records.values():
+            if record.erased_at is not None and not _is_empty(record):
+                findings.append(Finding("erased versions are empty", f"version {record.version.ecs_id} is erased and holds content"))
             for name, members in record.members.items():
                 length = record.version.places[name].length
                 if len(members) != length or (name in record.keys and len(record.keys[name]) != length):
@@ -194,6 +209,10 @@ class CheckReader(ArchiveReader):
                     findings.append(Finding("loading", text))
         self.runs.shrink()
         return findings
+
+
+def _is_empty(record: Record) -> bool:
+    return is_erased(record.cls, record.values) and record.keys == erased_keys(record.keys)
 
 
 def _by_mapping(classes: dict[int, type[Entity]]) -> dict[Mapping, list[int]]:

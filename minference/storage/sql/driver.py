@@ -133,7 +133,7 @@ class SqliteDriver:
                 yield _SqliteTransaction(connection)
                 await _visit(connection, lambda: connection._conn.execute("COMMIT"))
             except BaseException:
-                await _visit(connection, lambda: connection._conn.rollback())
+                await _visit(connection, connection._conn.rollback)
                 raise
 
     @asynccontextmanager

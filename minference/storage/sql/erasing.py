@@ -69,15 +69,16 @@ class SqlEraser:
 
         return await self._write(work)
 
-    async def bury(self, erasures: Sequence[Erasure]) -> list[UUID]:
+    async def bury(self, erasures: Sequence[Erasure], *, spare: bool = False) -> list[UUID]:
         """See `Eraser.bury`."""
 
         async def work(transaction: Transaction) -> list[UUID]:
-            known = {each.lineage_id for each in await self._erasures(transaction.fetch, None)}
-            new = list({each.lineage_id: each for each in erasures if each.lineage_id not in known}.values())
+            known = {each.lineage_id for each in await self._erasures(transaction.fetch, [each.lineage_id for each in erasures])}
+            new = {each.lineage_id: each for each in erasures if each.lineage_id not in known}
             holdings = SqlHoldings(transaction.fetch, self._dialect)
-            await self._bury(transaction, holdings, new)
-            return [each.lineage_id for each in new if await holdings.versions([each.lineage_id])]
+            stored = {version.lineage_id for version in await holdings.versions(new)}
+            await self._bury(transaction, holdings, [each for each in new.values() if not spare or each.lineage_id not in stored])
+            return [] if spare else sorted(stored)
 
         return await self._write(work)
 

@@ -87,4 +87,16 @@ RULES = (
         "SELECT t.name, t.lineage_id, v.ecs_id FROM tag t JOIN entity_version v ON v.id = t.version_id WHERE v.lineage_id <> t.lineage_id",
         "tag {0} of lineage {1} names version {2}, which is of another lineage",
     ),
+    Rule(
+        "erased versions have a tombstone",
+        """SELECT v.ecs_id, v.lineage_id FROM entity_version v WHERE v.erased_at IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM erasure e WHERE e.lineage_id = v.lineage_id)""",
+        "version {0} is erased, and lineage {1} has no tombstone that says why",
+    ),
+    Rule(
+        "erased lineages are erased whole",
+        """SELECT v.ecs_id, v.lineage_id FROM erasure e JOIN entity_version v ON v.lineage_id = e.lineage_id
+           WHERE v.erased_at IS NULL""",
+        "version {0} is not erased, and its lineage {1} is",
+    ),
 )
