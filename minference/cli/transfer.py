@@ -22,11 +22,11 @@ def export_threads(database: str, threads: list[str], output: Path | None) -> No
     asyncio.run(_export(database, threads, output))
 
 
-def import_threads(database: str, file: Path, as_json: bool) -> None:
+def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     """Add what an export holds, and say what was new."""
     if not file.is_file():
         raise ConfigurationError(f"there is no file {str(file)!r}: name one that `minference threads export -o` wrote")
-    asyncio.run(_import(database, file, as_json))
+    asyncio.run(_import(database, file, as_json, erase=erase))
 
 
 async def _export(database: str, threads: list[str], output: Path | None) -> None:
@@ -47,10 +47,18 @@ async def _lineages(storage: EntityStorage, threads: list[str]) -> list[UUID]:
     return list(dict.fromkeys([(await find_version(storage, text)).lineage_id for text in threads]))
 
 
-async def _import(database: str, file: Path, as_json: bool) -> None:
+async def _import(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     async with writing(database) as storage:
-        done = await storage.import_from(file)
+        done = await storage.import_from(file, erase=erase)
+        remains = await storage.scrub() if done.erased else ()
+    for sentence in remains:
+        stderr().print(f"what was erased remains: {sentence}", soft_wrap=True)
     if as_json:
-        print_json({"commits": done.commits, "versions": done.versions, "present": done.present})
-    else:
-        stdout().print(f"{done.versions} new versions in {done.commits} commits; {done.present} were there already")
+        counts = {"commits": done.commits, "versions": done.versions, "present": done.present}
+        print_json(counts | {"emptied": done.emptied, "erased": done.erased, "remains": remains})
+        return
+    stdout().print(f"{done.versions} new versions in {done.commits} commits; {done.present} were there already")
+    if done.emptied:
+        stdout().print(f"{done.emptied} of the new versions came without content: they are erased here")
+    if done.erased:
+        stdout().print(f"{done.erased} objects were erased here, as they were where the export comes from")

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table
 from minference.ecs.entity import Entity, kind_to_class
 from minference.ecs.erasing import erased_keys, is_erased
 from minference.ecs.state import Ledger
-from minference.errors import StorageError
+from minference.errors import NoEmptyValue, StorageError
 from minference.storage.base import Record
 from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import OPEN
@@ -212,7 +212,10 @@ class CheckReader(ArchiveReader):
 
 
 def _is_empty(record: Record) -> bool:
-    return is_erased(record.cls, record.values) and record.keys == erased_keys(record.keys)
+    try:
+        return is_erased(record.cls, record.values) and record.keys == erased_keys(record.keys)
+    except NoEmptyValue:  # nobody can tell any more what it should look like
+        return False
 
 
 def _by_mapping(classes: dict[int, type[Entity]]) -> dict[Mapping, list[int]]:
