@@ -215,7 +215,7 @@ def _excerpt(segments: tuple[Segment, ...]) -> Iterator[Segment]:
 
 
 def _versions(diff: EntityDiff) -> str:
-    if diff.old.ecs_id == diff.new.ecs_id:
+    if diff.old.ecs_id == diff.new.ecs_id and diff.old.erased is diff.new.erased:
         return _version(diff.new)
     return f"{_version(diff.old)} -> {_version(diff.new)}"
 

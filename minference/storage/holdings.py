@@ -22,7 +22,7 @@ class Holdings(Protocol):
         ...
 
     async def holders(self, lineages: Set[UUID]) -> set[tuple[UUID, UUID]]:
-        """(one of these, who holds it)."""
+        """(one of these, who holds it); without those who are erased themselves."""
         ...
 
     async def followers(self, lineages: Set[UUID]) -> set[UUID]:

@@ -146,16 +146,21 @@ class Importer:
 
     async def add(self, commit: ReadCommit) -> None:
         """Write those versions of a commit that are not stored."""
-        await self._find(self._mentioned(commit))
-        new = [each for each in commit.versions if each.line.id not in self._known]
+        line, moment = commit.line, commit.line.at.astimezone(UTC)
+        while True:
+            await self._find(self._mentioned(commit))
+            new = [each for each in commit.versions if each.line.id not in self._known]
+            for each in new:
+                if each.line.parent is not None and plan_of(each.cls).collections:
+                    await self._recall(each.line.parent)
+            joins = await self._archive.commit(moment, line.author, line.note) if new else None
+            erased_here = await self._erased_here() if new else {}
+            if not any(unit.done.done() and unit.done.exception() for _, unit in self._pending):
+                break
+            await self._wait(0)  # nothing may be built on what failed
         self._present += len(commit.versions) - len(new)
         if not new:
             return
-        for each in new:
-            if each.line.parent is not None and plan_of(each.cls).collections:
-                await self._recall(each.line.parent)
-        line, moment, erased_here = commit.line, commit.line.at.astimezone(UTC), await self._erased_here()
-        joins = await self._archive.commit(moment, line.author, line.note)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
         drafts = [self._draft(each, erased_here.get(each.line.lineage)) for each in new]

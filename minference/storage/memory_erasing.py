@@ -43,7 +43,8 @@ class MemoryHoldings:
 
     async def holders(self, lineages: Set[UUID]) -> set[tuple[UUID, UUID]]:
         """See `Holdings.holders`."""
-        return {(child, row.info.lineage_id) for row in self._rows.by_id.values() for _, child in self._children(row) if child in lineages}
+        living = (row for row in self._rows.by_id.values() if row.info.erased_at is None)
+        return {(child, row.info.lineage_id) for row in living for _, child in self._children(row) if child in lineages}
 
     async def followers(self, lineages: Set[UUID]) -> set[UUID]:
         """See `Holdings.followers`."""

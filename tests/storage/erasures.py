@@ -86,8 +86,8 @@ async def everything(storage: EntityStorage, *classes: type[Entity]) -> str:
     shown: list[str] = []
     for cls in classes or (Entity,):
         for head in await storage.list_by_type(cls):
-            for version in await storage.lineage(head.lineage_id):
-                shown.append(repr((await storage.get(Entity, version.ecs_id)).model_dump()))
+            versions = [await storage.get(Entity, version.ecs_id) for version in await storage.lineage(head.lineage_id)]
+            shown.extend(repr(version.model_dump()) for version in versions)
     return "\n".join(shown)
 
 

@@ -37,7 +37,8 @@ _VERSIONS = TypeAdapter(list[tuple[int, UUID, UUID, str, bool]])
 _LINEAGES_OF = "SELECT DISTINCT lineage_id FROM entity_version WHERE id {among}"
 _HOLDERS = """
     SELECT DISTINCT c.lineage_id, o.lineage_id FROM {table} t
-    JOIN entity_version c ON c.id = t.{child} JOIN entity_version o ON o.id = t.{owner} WHERE t.{child} {among}"""
+    JOIN entity_version c ON c.id = t.{child} JOIN entity_version o ON o.id = t.{owner}
+    WHERE t.{child} {among} AND o.erased_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)
