@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from minference.ecs.blob_fields import blob_fields
@@ -19,43 +18,20 @@ from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.state import Ledger, Version
-from minference.ecs.values import dump_json, load_json, parse
-from minference.errors import BlobNotFound, ConfigurationError, StaleVersion, VersionExists, VersionNotFound
+from minference.ecs.values import dump_json, load_json
+from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Outline, Outlined, Tagged
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser, Erasure
+from minference.storage.memory_erasing import MemoryEraser
+from minference.storage.memory_rows import Row, Rows
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, place_edit
 from minference.storage.stored import StoredVersion
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One stored version."""
-
-    info: VersionInfo
-    cls: type[Entity]
-    values: dict[str, Any]
-    json: Mapping[str, bytes]
-    """Values that become new objects each time they are read."""
-    references: dict[str, UUID | None]
-    places: dict[str, Place]
-    keys: Mapping[str, tuple[str, ...]]
-    opaque: Shape | None
-    """If the program did not define the kind when it was imported: its shape."""
-
-    def data(self) -> dict[str, Any]:
-        """The plain values, as JSON data."""
-        documents = {name: dump_json(self.cls, name, value) for name, value in self.values.items()} | dict(self.json)
-        return {name: parse(document.decode()) for name, document in documents.items()}
-
-    @property
-    def shape(self) -> Shape:
-        """The shape in which it was written."""
-        return self.opaque if self.opaque is not None else shape_of(self.cls)
 
 
 class MemoryBackend:
@@ -65,9 +41,9 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self._ledger = Ledger(uuid4())
-        self._rows: dict[UUID, _Row] = {}
+        self._rows: dict[UUID, Row] = {}
         self._keys: dict[UUID, int] = {}
-        self._by_key: dict[int, _Row] = {}
+        self._by_key: dict[int, Row] = {}
         self._commits: dict[tuple[datetime, str | None, str | None], CommitInfo] = {}
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
@@ -77,6 +53,7 @@ class MemoryBackend:
         self._tags: dict[tuple[UUID, str], tuple[UUID, datetime]] = {}
         self._blobs: dict[str, bytes] = {}
         """By SHA-256."""
+        self._erasures: dict[UUID, Erasure] = {}
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -112,6 +89,8 @@ class MemoryBackend:
     def _check(self, unit: Unit, draft: Draft, children: dict[UUID, int]) -> None:
         if draft.version.ecs_id in self._rows:
             raise VersionExists(draft.version.ecs_id)
+        if draft.version.lineage_id in self._erasures and draft.erased_at is None:
+            raise ErasedLineage(draft.version.lineage_id)
         if draft.previous is None:
             return
         base = draft.previous.ecs_id
@@ -146,11 +125,11 @@ class MemoryBackend:
         parent = draft.previous.ecs_id if draft.previous else None
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
         kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
-        info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit)
+        info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
         values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque)
+        row = Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -209,7 +188,7 @@ class MemoryBackend:
         keyed = {field.name: names.get(field.name, ()) for field in fields if field.shape is dict}
         return Record(version, row.info.parent_id, cls, values, there, held, keyed)
 
-    def _version(self, row: _Row) -> Version:
+    def _version(self, row: Row) -> Version:
         info, key = row.info, self._keys[row.info.ecs_id]
         version = self._ledger.versions.get(key)
         if version is None:
@@ -289,6 +268,11 @@ class MemoryBackend:
         """See `Backend.archive`."""
         return self
 
+    def eraser(self) -> Eraser:
+        """See `Backend.eraser`."""
+        rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures)
+        return MemoryEraser(rows)
+
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
@@ -302,7 +286,7 @@ class MemoryBackend:
         words = words_of(text)
         if classes[0].model_fields[field].annotation not in (str, str | None):
             raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
-        found: dict[UUID, _Row] = {}
+        found: dict[UUID, Row] = {}
         for row in self._rows.values():
             if words and kind_to_class(row.info.kind) in classes and (held := row.values.get(field)) and set(words) <= set(words_of(held)):
                 newest = found.setdefault(row.info.lineage_id, row)
@@ -333,14 +317,14 @@ class MemoryBackend:
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
         tags = [Tagged(name, self._keys[ecs_id], lineage, at) for (lineage, name), (ecs_id, at) in self._tags.items() if lineage in found]
-        return Outline({each.key: each for each in versions}, edges, commits, tags)
+        return Outline({each.key: each for each in versions}, edges, commits, tags, found)
 
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id
         fork_no = 0 if parent is None else self._children[parent].index(info.ecs_id)
         return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id)
 
-    def _held(self, row: _Row) -> set[UUID]:
+    def _held(self, row: Row) -> set[UUID]:
         """The versions that one holds, without members that its parent holds in the same field."""
         held = {child for child in row.references.values() if child is not None}
         parent = self._rows[row.info.parent_id] if row.info.parent_id is not None else None

@@ -20,8 +20,8 @@ from minference.storage.sequences import EMPTY, Place
 from minference.storage.sql.decoding import Loaded
 from minference.storage.sql.older import StoredRow
 
-VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
-"""Key, own id, lineage, the parent's id, kind, time."""
+VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime, datetime | None]
+"""Key, own id, lineage, the parent's id, kind, time, when it was erased."""
 VERSION_ROWS = TypeAdapter(list[VersionRow])
 
 
@@ -83,9 +83,9 @@ class Level:
                 record.version.places.setdefault(name, Place(place[0], 0, (), ends_open=False) if place[0] is not None else EMPTY)
 
     def _add(self, key: int, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
-        _, ecs_id, lineage_id, parent_id, _, created_at = self.versions[key]
+        _, ecs_id, lineage_id, parent_id, _, created_at, erased_at = self.versions[key]
         version = self.ledger.versions.get(key)
         if version is None:
             version = self.ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-        record = self.records[key] = Record(version, parent_id, cls, values, references, {})
+        record = self.records[key] = Record(version, parent_id, cls, values, references, {}, erased_at=erased_at)
         return record

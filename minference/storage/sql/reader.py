@@ -25,15 +25,15 @@ from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.registered import mapping_for
 
-_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
+_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
 _PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
-    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
+    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _INFOS = """
-    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
+    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _PLACERS = """
     SELECT DISTINCT m.lineage_id, o.ecs_id
@@ -273,10 +273,10 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
         found: list[VersionInfo] = []
-        for ecs_id, lineage_id, parent_id, kind_id, created_at, commit_id, committed_at, author, note in rows:
+        for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, commit_id, committed_at, author, note in rows:
             kind = await self._kinds.name_of(kind_id)
             commit = CommitInfo(commit_id, committed_at, author, note)
-            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit))
+            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit, erased_at))
         return found
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from minference.ecs.identity import utc_now
 from minference.ecs.state import Ledger, Version
-from minference.errors import StorageError, VersionExists, WriteFailed
+from minference.errors import ErasedLineage, StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
 from minference.storage.sql.batch import Batch
@@ -52,6 +52,8 @@ class Writer:
                         pass
                     case Conflict.version_exists:
                         raise VersionExists(await self._existing(units)) from error
+                    case Conflict.erased:
+                        raise ErasedLineage(await self._erased(units)) from error
                     case Conflict() if collisions < MAX_COLLISIONS:
                         collisions += 1
                         await self._refresh(units)
@@ -104,6 +106,17 @@ class Writer:
                 if await fetch(f"SELECT id FROM entity_version WHERE {condition}", ecs_id if dialect == "postgresql" else ecs_id.hex):
                     return ecs_id
         return ids[0]
+
+    async def _erased(self, units: Sequence[Unit]) -> UUID:
+        """The first lineage to which they would add a version although it is erased."""
+        lineages = [draft.version.lineage_id for unit in units for draft in unit.drafts if draft.erased_at is None]
+        parameter, postgresql = ("$1", True) if self._driver.dialect == "postgresql" else ("?", False)
+        async with self._driver.reading() as fetch:
+            for lineage_id in lineages:
+                sql = f"SELECT 1 FROM erasure WHERE lineage_id = {parameter}"
+                if await fetch(sql, lineage_id if postgresql else lineage_id.hex):
+                    return lineage_id
+        return lineages[0]
 
     async def _refresh(self, units: Sequence[Unit]) -> None:
         """Look up what other processes made of the versions and runs that the units build on."""
