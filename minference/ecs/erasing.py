@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
+from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import arms
 from minference.ecs.values import adapter_for, dump_json, stored_type, verify_json
@@ -19,14 +20,14 @@ from minference.errors import NoEmptyValue, UnstorableValue
 _PLACEHOLDER = "erased"
 """For texts that must not be empty."""
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
-_ZERO: tuple[Any, ...] = (0, UUID(int=0))
+_ZERO: tuple[Any, ...] = (0, UUID(int=0), Blob.of(b""))
 
 
 def empty_values(cls: type[Entity]) -> dict[str, Any]:
     """A value without content for every plain field, by its annotation: the first of these that fits.
 
-    None, an empty text or container, the field's default, zero (of a number, a time, an id), the first member of an enumeration,
-    the same inside a model or a tuple, the word "erased".
+    None, an empty text or container, the field's default, zero (of a number, a time, an id), no bytes, the first member of an
+    enumeration, the same inside a model or a tuple, the word "erased".
 
     Raises:
         NoEmptyValue: None of them fits.
@@ -66,6 +67,23 @@ def is_erased(cls: type[Entity], values: Mapping[str, Any]) -> bool:
 def erased_keys(keys: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """The keys of keyed fields after an erasure: they may be content as well, so each becomes its place."""
     return {name: tuple(map(str, range(len(each)))) for name, each in keys.items()}
+
+
+def blank_data(data: Any) -> Any:
+    """JSON data of a kind that the program does not define, without content: something empty of the same type."""
+    match data:
+        case bool():
+            return False
+        case str():
+            return ""
+        case int() | float():
+            return 0
+        case list():
+            return []
+        case dict():
+            return {}
+        case _:
+            return None
 
 
 @cache

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from minference.ecs.entity import Entity, plan_of
+from minference.ecs.fitting import Fit
 from minference.ecs.plan import OnErase
+from minference.ecs.shapes import Shape
 from minference.storage.erasing import Shared
 
 Held = dict[OnErase | None, set[UUID]]
 """What some lineages hold, by the mark of the field."""
+
+
+def marks_of(cls: type[Entity] | None, shape: Shape, renamed: Mapping[str, str] | None = None) -> Callable[[str], OnErase | None]:
+    """The mark that a field of versions in this shape has today, by its name in the shape; none where the class is not known."""
+    if cls is None:
+        return lambda _: None
+    fit, marks = Fit(cls, shape, renamed), plan_of(cls).on_erase
+
+    def mark_of(name: str) -> OnErase | None:
+        target = fit.target(name)
+        return None if target is None else marks.get(target)
+
+    return mark_of
+
+
+def following(cls: type[Entity]) -> list[str]:
+    """The fields that are marked `follows`."""
+    return [name for name, mark in plan_of(cls).on_erase.items() if mark is OnErase.follows]
 
 
 class Holdings(Protocol):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_in
 from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft, SequenceEdit
 from minference.ecs.entity import plan_of
@@ -82,10 +84,11 @@ class Importer:
             await self._find(self._mentioned(commit))
             new = [each for each in commit.versions if each.line.id not in self._known]
             for each in new:
-                if each.line.parent is not None and plan_of(each.cls).collections:
+                if each.line.parent is not None and each.builds_on_lists:
                     await self._recall(each.line.parent)
             joins = await self._archive.commit(moment, line.author, line.note) if new else None
             erased_here = await self._erased_here() if new else {}
+            stored = await self._archive.stored_blobs(list(commit.blobs)) if new and commit.blobs else set()
             if not any(unit.done.done() and unit.done.exception() for _, unit in self._pending):
                 break
             await self._wait(0)  # nothing may be built on what failed
@@ -95,6 +98,7 @@ class Importer:
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
         drafts = [self._draft(each, commit.blobs, erased_here.get(each.line.lineage)) for each in new]
+        self._blobs += len({blob.sha256 for draft in drafts for blob in draft.blobs} & commit.blobs.keys() - stored)
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
@@ -216,11 +220,22 @@ class Importer:
             lists[name], edits[name] = self._edit(before.get(name, ([], 0)), read.lists.get(name))
         if any(length for _, length in lists.values()):
             self._lists[line.id] = lists
-        content = _content(read, erased_at)
+        content = _content(read, erase=erased_at is not None)
         blobs = tuple(arrived.get(blob.sha256, blob) for blob in content.blobs)
         version, entity = self._known[line.id], cls.__new__(cls)
         return Draft(
-            entity, version, previous, content.values, content.json, references, edits, content.keys, blobs, _nothing, read.opaque, erased_at
+            entity,
+            version,
+            previous,
+            content.values,
+            content.json,
+            references,
+            edits,
+            content.keys,
+            blobs,
+            _nothing,
+            read.opaque,
+            erased_at,
         )
 
     def _edit(self, old: tuple[list[Version], int], line: ListEdit | None) -> tuple[tuple[list[Version], int], SequenceEdit]:
@@ -248,6 +263,30 @@ def _shrink(cache: OrderedDict[UUID, Any], size: int, pending: set[UUID]) -> Non
     surplus: Sequence[UUID] = [each for each in list(cache)[: max(0, len(cache) - size)] if each not in pending]
     for each in surplus:
         del cache[each]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is written of one version beside what it holds."""
+
+    values: dict[str, Any]
+    json: dict[str, bytes]
+    keys: dict[str, tuple[str, ...]]
+    blobs: list[Blob]
+
+
+def _content(read: ReadVersion, *, erase: bool) -> _Content:
+    """What was read, or what is left of it."""
+    if read.opaque is not None:
+        data = {name: blank_data(value) for name, value in read.values.items()} if erase else read.values
+        keys = {name: read.keys.get(name, ()) for name in read.opaque.of_sort("dict")}
+        json = {name: dump_data(value).encode() for name, value in data.items()}
+        return _Content({}, json, erased_keys(keys) if erase else keys, [] if erase else read.blobs)
+    cls, plan = read.cls, plan_of(read.cls)
+    values = erased(cls, read.values) if erase else read.values
+    keys = {field.name: read.keys.get(field.name, ()) for field in plan.collections if field.shape is dict}
+    json = {name: dump_json(cls, name, values[name]) for name in plan.mutable}
+    return _Content(values, json, erased_keys(keys) if erase else keys, blobs_in(cls, values) if erase else read.blobs)
 
 
 def _nothing() -> None:

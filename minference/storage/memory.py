@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import count
@@ -16,7 +16,6 @@ from minference.ecs.entity import Entity, kind_to_class, plan_of
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.opaque import OpaqueEntity
-from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import dump_json, load_json
 from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
@@ -129,7 +128,8 @@ class MemoryBackend:
         values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        row = Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque)
+        held = frozenset(blob.sha256 for blob in draft.blobs)
+        row = Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -161,19 +161,19 @@ class MemoryBackend:
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
-    def _record(self, row: _Row) -> Record:
+    def _record(self, row: Row) -> Record:
         members = {name: [self._keys[child] for child in self._cells_of(place)] for name, place in row.places.items()}
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
-        version, cls = self._version(row), kind_to_class(row.info.kind)
+        version, cls, erased_at = self._version(row), kind_to_class(row.info.kind), row.info.erased_at
         if cls is None:
             there = {name: key for name, key in references.items() if key is not None}
-            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape)
+            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape, erased_at)
         if cls is row.cls:
             values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
-            return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys)
+            return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys, erased_at=erased_at)
         return self._fitted(row, cls, Fit(cls, row.shape), references, members)
 
-    def _fitted(self, row: _Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], members: dict[str, list[int]]) -> Record:
+    def _fitted(self, row: Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], members: dict[str, list[int]]) -> Record:
         """The record of a version whose class was defined anew since."""
         ecs_id, version = row.info.ecs_id, self._version(row)
         fit.refuse(ecs_id)
@@ -186,7 +186,7 @@ class MemoryBackend:
             version.places.setdefault(name, place)
         held = {field.name: filled.get(field.name, []) for field in fields}
         keyed = {field.name: names.get(field.name, ()) for field in fields if field.shape is dict}
-        return Record(version, row.info.parent_id, cls, values, there, held, keyed)
+        return Record(version, row.info.parent_id, cls, values, there, held, keyed, erased_at=row.info.erased_at)
 
     def _version(self, row: Row) -> Version:
         info, key = row.info, self._keys[row.info.ecs_id]
@@ -270,8 +270,8 @@ class MemoryBackend:
 
     def eraser(self) -> Eraser:
         """See `Backend.eraser`."""
-        rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures)
-        return MemoryEraser(rows)
+        rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures, self._blobs)
+        return MemoryEraser(rows, self._record)
 
     def checks(self) -> Checks:
         """See `Backend.checks`."""

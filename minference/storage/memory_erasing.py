@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from uuid import UUID
 
-from minference.ecs.entity import plan_of
+from minference.ecs.blob_fields import blob_fields, blobs_in
+from minference.ecs.blobs import Blob
+from minference.ecs.entity import kind_to_class, plan_of
 from minference.ecs.erasing import erased, erased_keys
 from minference.ecs.lineage import KindCount
-from minference.ecs.plan import OnErase
-from minference.ecs.values import dump_json, load_json
-from minference.errors import LineageNotFound
+from minference.ecs.values import dump_json
+from minference.errors import LineageNotFound, UnknownKind
+from minference.storage.base import Record
 from minference.storage.erasing import Erasure, ErasureScope, Shared, version_hint
-from minference.storage.holdings import Held, belongings, in_order
+from minference.storage.holdings import Held, belongings, following, in_order, marks_of
 from minference.storage.memory_rows import Row, Rows
+from minference.storage.sequences import EMPTY
+
+RecordOf = Callable[[Row], Record]
+"""A version in the present shape of its class."""
 
 
 class MemoryHoldings:
     """See `Holdings`."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, record: RecordOf) -> None:
         self._rows = rows
+        self._record = record
 
     def _children(self, row: Row) -> Iterable[tuple[str, UUID]]:
+        """What a version holds, by field as that was called when it was written."""
         for name, child in row.references.items():
             if child is not None:
                 yield name, self._rows.by_id[child].info.lineage_id
@@ -36,9 +44,9 @@ class MemoryHoldings:
         """See `Holdings.held`."""
         found: Held = {}
         for row in (row for lineage_id in lineages for row in self._rows.of(lineage_id)):
-            marks = plan_of(row.cls).on_erase
+            mark_of = marks_of(kind_to_class(row.info.kind), row.shape)
             for name, child in self._children(row):
-                found.setdefault(marks.get(name), set()).add(child)
+                found.setdefault(mark_of(name), set()).add(child)
         return found
 
     async def holders(self, lineages: Set[UUID]) -> set[tuple[UUID, UUID]]:
@@ -51,8 +59,10 @@ class MemoryHoldings:
         ids = {*lineages, *(row.info.ecs_id for lineage_id in lineages for row in self._rows.of(lineage_id))}
         found: set[UUID] = set()
         for row in self._rows.by_id.values():
-            marks = plan_of(row.cls).on_erase
-            if any(mark is OnErase.follows and row.values[name] in ids for name, mark in marks.items()):
+            cls = kind_to_class(row.info.kind)
+            fields = [] if cls is None else following(cls)
+            values = row.values if not fields or cls is row.cls else self._record(row).values
+            if any(values[name] in ids for name in fields):
                 found.add(row.info.lineage_id)
         return found
 
@@ -60,15 +70,16 @@ class MemoryHoldings:
 class MemoryEraser:
     """See `Eraser`. Everything is made ready before anything is changed."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, record: RecordOf) -> None:
         self._rows = rows
+        self._record = record
 
     async def scope(self, lineage_id: UUID, shared: Shared) -> ErasureScope:
         """See `Eraser.scope`."""
         if lineage_id not in self._rows.lineages:
             row = self._rows.by_id.get(lineage_id)
             raise LineageNotFound(lineage_id, version_hint(row.info.lineage_id) if row else "")
-        found = await belongings(MemoryHoldings(self._rows), lineage_id, shared)
+        found = await belongings(MemoryHoldings(self._rows, self._record), lineage_id, shared)
         new = in_order(lineage_id, (each for each in found.erased if each not in self._rows.erasures))
         versions = Counter(row.info.kind for each in new for row in self._rows.of(each))
         lineages = Counter(self._rows.of(each)[0].info.kind for each in new)
@@ -91,9 +102,12 @@ class MemoryEraser:
         return stored
 
     def _bury(self, erasures: Sequence[Erasure]) -> None:
-        shells = [_shell(row, each) for each in erasures for row in self._rows.of(each.lineage_id)]
-        for shell in shells:
+        rows = [(row, each) for each in erasures for row in self._rows.of(each.lineage_id) if row.info.erased_at is None]
+        left = [self._shell(row, each) for row, each in rows]
+        for shell, blobs in left:
             self._rows.replace(shell)
+            self._rows.blobs.update((blob.sha256, blob.data) for blob in blobs if blob.sha256 not in self._rows.blobs)
+        self._rows.drop_blobs({sha256 for row, _ in rows for sha256 in row.blobs})
         self._rows.erasures.update((each.lineage_id, each) for each in erasures)
 
     async def erasures(self, lineages: Sequence[UUID] | None) -> list[Erasure]:
@@ -105,11 +119,24 @@ class MemoryEraser:
         """See `Eraser.scrub`. Nothing else keeps what was in memory."""
         return ()
 
-
-def _shell(row: Row, erasure: Erasure) -> Row:
-    """What is left of a version."""
-    plan = plan_of(row.cls)
-    left = erased(row.cls, row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()})
-    documents = {name: dump_json(row.cls, name, left[name]) for name in plan.mutable}
-    info = replace(row.info, erased_at=erasure.erased_at)
-    return replace(row, info=info, values={name: left[name] for name in plan.values}, json=documents, keys=erased_keys(row.keys))
+    def _shell(self, row: Row, erasure: Erasure) -> tuple[Row, list[Blob]]:
+        """What is left of a version, in the present shape of its class, and the bytes to which that refers."""
+        record = self._record(row)
+        if record.opaque is not None:
+            raise UnknownKind(record.kind)
+        cls, plan = record.cls, plan_of(record.cls)
+        left = erased(cls, record.values)
+        blobs = blobs_in(cls, left)
+        as_json = (*plan.mutable, *(name for name in blob_fields(cls) if name not in plan.mutable))
+        shell = Row(
+            replace(row.info, erased_at=erasure.erased_at),
+            cls,
+            {name: left[name] for name in plan.values if name not in as_json},
+            {name: dump_json(cls, name, left[name]) for name in as_json},
+            {name: None if key is None else self._rows.by_key[key].info.ecs_id for name, key in record.references.items()},
+            {field.name: record.version.places.get(field.name, EMPTY) for field in plan.collections},
+            erased_keys(record.keys),
+            None,
+            frozenset(blob.sha256 for blob in blobs),
+        )
+        return shell, blobs

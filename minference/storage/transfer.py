@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 
 from minference.errors import InvalidExport

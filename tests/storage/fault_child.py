@@ -123,6 +123,8 @@ async def attach_in_a_loop(url: str) -> None:
             [attached] = thread.history[0].attachments
             assert isinstance(attached, FileAttachment)
             say([str(thread.ecs_id), attached.sha256])
+
+
 async def erase(url: str, lineage_id: str) -> None:
     """Erase a lineage when told to, and say so between the steps."""
     async with open_storage(url) as storage:

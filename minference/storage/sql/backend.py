@@ -164,9 +164,9 @@ class SqlBackend:
 
     def eraser(self) -> Eraser:
         """See `Backend.eraser`."""
-        if self._driver is None:
+        if self._reader is None:
             raise StorageClosed(self.url)
-        return SqlEraser(self._ask, self._driver)
+        return SqlEraser(self._ask, self._reader)
 
     def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
         """See `Backend.sql`."""

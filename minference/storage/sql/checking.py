@@ -19,8 +19,8 @@ from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.driver import Fetch, Rows
-from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.holdings import TABLES
+from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for

@@ -50,6 +50,11 @@ class Level:
         """Those of which there is no record yet."""
         return [key for key in keys if key not in self.records]
 
+    def place(self, key: int, name: str) -> tuple[int | None, int]:
+        """The sequence and length of an ordered field."""
+        place = self.records[key].version.places.get(name, EMPTY)
+        return self.wanted.get((key, name), (place.sequence, place.length))
+
     def add_loaded(self, cls: type[Entity], loaded: Loaded) -> None:
         """Versions in the present shape of their class."""
         for i, key in enumerate(loaded.ids):

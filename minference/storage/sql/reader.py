@@ -99,6 +99,15 @@ class Reader:
 
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
+        level = await self._bare_level(fetch, rows)
+        await self._attach_members(fetch, level.records, level.wanted)
+        return {key: level.records[key] for key in level.versions}
+
+    async def bare(self, fetch: Fetch, keys: Iterable[int]) -> Level:
+        """Some versions in the present shape of their class, without the members of their ordered fields."""
+        return await self._bare_level(fetch, await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)))
+
+    async def _bare_level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> Level:
         level = Level(self._ledger, {row[0]: row for row in VERSION_ROWS.validate_python(rows)})
         older: dict[int, list[int]] = {}
         for (mapping, absent), keys in (await self._as_now(level, older)).items():
@@ -114,8 +123,7 @@ class Reader:
                 older.setdefault(level.versions[key][4], []).append(key)
         for kind, keys in older.items():
             await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
-        await self._attach_members(fetch, level.records, level.wanted)
-        return {key: level.records[key] for key in level.versions}
+        return level
 
     async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[tuple[Mapping, frozenset[str]], list[int]]:
         """The versions that are as their class is now, by where that is stored and the fields they lack; the others go to `older`."""

@@ -7,7 +7,7 @@ Texts are cut into words here, so that both databases find the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +57,9 @@ _FORGET = {
     "sqlite": "INSERT INTO {index} ({index}, rowid, words) VALUES ('delete', ?, ?)",
     "postgresql": "DELETE FROM {index} WHERE id = $1 AND $2::text IS NOT NULL",
 }
+_INDEXED = """
+    SELECT m.id, m.{column} FROM {table} m
+    WHERE m.id {among} AND m.{column} IS NOT NULL AND EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = m.id)"""
 _MATCHING = {
     "sqlite": "SELECT rowid FROM {index} WHERE {index} MATCH ?",
     "postgresql": "SELECT id FROM {index} WHERE words @@ $1::text::tsquery",
@@ -139,6 +142,12 @@ def indexes_of(mapping: Mapping, dialect: DialectName, tables: Set[str]) -> dict
     return {field: each for field, each in names.items() if each["index"] in tables}
 
 
+def indexes_on(table: str, columns: Iterable[str], dialect: DialectName, tables: Set[str]) -> list[dict[str, Any]]:
+    """The indexes of words in these columns that were ever made, whatever class they were made for."""
+    names = (_index(table, column, dialect) for column in columns)
+    return [each for each in names if each["index"] in tables]
+
+
 def index_names() -> list[str]:
     """The tables of every index that there can be."""
     return [_index(table.name, column.name, "")["index"] for table in Base.metadata.tables.values() for column in table.c]
@@ -156,12 +165,13 @@ async def lock_index(transaction: Transaction, dialect: DialectName, names: dict
         await transaction.execute("LOCK TABLE {index} IN SHARE ROW EXCLUSIVE MODE".format(**names))
 
 
-async def forget(transaction: Transaction, dialect: DialectName, names: dict[str, Any], texts: dict[int, str | None]) -> None:
-    """Take the words of these versions, as they were, out of an index."""
-    sql = f"SELECT id FROM {names['indexed']} WHERE id {among_ids(dialect)}"
-    keys = [row[0] for row in await transaction.fetch(sql, id_parameter(dialect, texts))]
-    if keys:
-        await transaction.execute(_FORGET[dialect].format(**names), [(key, " ".join(words_of(texts[key] or ""))) for key in keys])
+async def forget(transaction: Transaction, dialect: DialectName, names: dict[str, Any], keys: Sequence[int]) -> None:
+    """Take the words of these versions out of an index, while their rows still hold them."""
+    sql = _INDEXED.format(**names, among=among_ids(dialect))
+    rows = await transaction.fetch(sql, id_parameter(dialect, keys))
+    if rows:
+        words = [(key, " ".join(words_of(unescape_text(stored)))) for key, stored in rows]
+        await transaction.execute(_FORGET[dialect].format(**names), words)
 
 
 async def forget_for_good(transaction: Transaction, dialect: DialectName, names: dict[str, Any]) -> None:

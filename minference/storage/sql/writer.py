@@ -50,10 +50,8 @@ class Writer:
                 match diagnose(error):
                     case Conflict.version_exists if unsure is not None and await self._is_written(unsure):
                         pass
-                    case Conflict.version_exists:
-                        raise VersionExists(await self._existing(units)) from error
-                    case Conflict.erased:
-                        raise ErasedLineage(await self._erased(units)) from error
+                    case (Conflict.version_exists | Conflict.erased) as conflict:
+                        raise await self._refusal(conflict, units) from error
                     case Conflict() if collisions < MAX_COLLISIONS:
                         collisions += 1
                         await self._refresh(units)
@@ -95,6 +93,11 @@ class Writer:
     async def _lost_blobs(self, batch: Batch) -> bool:
         """Whether bytes that were stored when the rows were laid out have been erased since, so that a foreign key failed."""
         return bool(batch.taken_as_stored) and not batch.taken_as_stored <= await self._stored(batch.taken_as_stored)
+
+    async def _refusal(self, conflict: Conflict, units: Sequence[Unit]) -> StorageError:
+        if conflict is Conflict.erased:
+            return ErasedLineage(await self._erased(units))
+        return VersionExists(await self._existing(units))
 
     async def _existing(self, units: Sequence[Unit]) -> UUID:
         """The first of the new ids that is stored already."""
