@@ -103,9 +103,9 @@ async def test_what_is_no_content_stays_so_that_the_thread_is_still_a_conversati
     assert [message.erased for message in after.history] == [False, True, False]
     raw = (await storage.get(ProcessedOutput, output.ecs_id)).raw_output
     assert (raw.client, raw.thread_version, raw.start_time) == ("scripted", output.raw_output.thread_version, output.raw_output.start_time)
-    now = await versions()
-    assert [replace(version, erased_at=None) for version in now] == known
-    assert [version.erased_at is not None for version in now] == [False, False, False, True]
+    left = await versions()
+    assert [replace(version, erased_at=None) for version in left] == known
+    assert [version.erased_at is not None for version in left] == [False, False, False, True]
 
 
 async def test_an_entity_that_was_loaded_before_stays_as_it_is_and_cannot_bring_the_content_back(storage: EntityStorage) -> None:
