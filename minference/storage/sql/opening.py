@@ -179,6 +179,7 @@ async def _create_missing(engine: AsyncEngine, url: str, migrate: Migrate) -> No
             if dialect_of(engine) == "postgresql":
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
             await connection.run_sync(Base.metadata.create_all, tables=missing)
+            await connection.run_sync(set_up_guards)
 
 
 async def _use_write_ahead_log(engine: AsyncEngine) -> None:
