@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import typer
-
 from minference.cli.database import reading
 from minference.cli.find import SHORTEST, find_version
 from minference.cli.output import print_json, stderr, stdout, when
@@ -21,8 +19,8 @@ from minference.storage.erasing import Erased, ErasureScope, Shared
 from minference.threads.messages import ChatMessage
 from minference.threads.thread import ChatThread
 
-ERASED, REMAINS = 0, 3
-"""Exit codes: all is gone; the database holds copies that could not be removed now."""
+ERASED, DECLINED, REMAINS = 0, 1, 3
+"""Exit codes: all is gone; whoever was asked did not say yes; the database holds copies that could not be removed now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,11 @@ def erase(database: str, request: ErasureRequest, as_json: bool) -> int:
         raise ConfigurationError("--reason is empty: say why, without naming what is erased")
     if not request.confirmed and not sys.stdin.isatty():
         raise ConfigurationError("erasing cannot be undone and there is no terminal to ask: pass --yes if that is meant")
-    done = asyncio.run(_erase(database, request))
+    target, scope = asyncio.run(_look_up(database, request))
+    if not request.confirmed and not _is_confirmed(scope, "the thread" if request.message is None else "the message"):
+        stderr().print("nothing was erased")
+        return DECLINED
+    done = asyncio.run(_erase(database, target, request))
     for sentence in done.remains:
         stderr().print(f"it remains: {sentence}", soft_wrap=True)
     if as_json:
@@ -56,19 +58,27 @@ def erase(database: str, request: ErasureRequest, as_json: bool) -> int:
     elif done.already:
         stdout().print(f"it was erased already, {when(done.erasure.erased_at)} UTC: {done.erasure.reason}", soft_wrap=True)
     else:
-        stdout().print(f"erased {_in_words(done.scope)}")
+        stdout().print(f"erased {_in_words(done.scope)}", soft_wrap=True)
     return REMAINS if done.remains else ERASED
 
 
-async def _erase(database: str, request: ErasureRequest) -> Erased:
+def _is_confirmed(scope: ErasureScope, what: str) -> bool:
+    """Whether somebody at the terminal wants this. Nothing is open meanwhile: the answer may take its time."""
+    for line in _announced(scope, what):
+        stderr().print(line, soft_wrap=True)
+    print("Erase it for ever? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+async def _look_up(database: str, request: ErasureRequest) -> tuple[UUID, ErasureScope]:
     async with reading(database) as storage:
         found = await find_version(storage, request.thread)
         target = found.lineage_id if request.message is None else await _message(storage, found, request.message)
-        if not request.confirmed:
-            scope = await storage.erasure_scope(target, shared=request.shared)
-            for line in _announced(scope, "the thread" if request.message is None else "the message"):
-                stderr().print(line, soft_wrap=True)
-            await asyncio.to_thread(typer.confirm, "Erase it for ever?", abort=True, err=True)
+        return target, await storage.erasure_scope(target, shared=request.shared)
+
+
+async def _erase(database: str, target: UUID, request: ErasureRequest) -> Erased:
+    async with reading(database) as storage:
         return await storage.erase(target, reason=request.reason, author=request.author, shared=request.shared)
 
 

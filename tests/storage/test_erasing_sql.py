@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from minference.errors import ErasedLineage, UnknownKind
 from minference.storage.open import open_storage
@@ -18,7 +19,7 @@ from minference.storage.sql.driver import Driver, Statement
 from minference.storage.versioned import VersionedStorage
 from minference.threads.messages import ChatMessage
 from tests.storage.erasures import a_full_thread, a_thread, files_with, reply, said, tables_with
-from tests.storage.tables import broken_rules, rows_of
+from tests.storage.tables import broken_rules, damage, rows_of
 from tests.storage.test_erasing import DAY, Diary
 
 SECRET = "Wintermute"
@@ -36,17 +37,6 @@ async def reading_apart(url: str) -> AsyncIterator[Any]:
         await connection.execute(text("SELECT COUNT(*) FROM chat_message"))
         yield connection
         await connection.rollback()
-
-
-async def damage(url: str, *statements: str) -> None:
-    """Change a database behind everybody's back."""
-    engine = open_engine(url)
-    try:
-        async with engine.begin() as connection:
-            for sql in statements:
-                await connection.exec_driver_sql(sql)
-    finally:
-        await engine.dispose()
 
 
 async def test_the_words_of_an_erased_thread_are_in_no_table_and_no_index(sql_url: str) -> None:
@@ -168,20 +158,54 @@ async def test_a_class_that_the_program_does_not_define_stops_the_erasure(sql_ur
         assert (await storage.get(Diary, diary.ecs_id)).title == SECRET
 
 
-async def test_a_direct_insert_of_a_new_version_is_refused_by_the_database(sql_url: str) -> None:
+@pytest.mark.parametrize(
+    "sql",
+    [
+        """INSERT INTO entity_version (id, ecs_id, lineage_id, fork_no, kind_id, commit_id, created_at)
+           SELECT 999999, because_of, e.lineage_id, 7, kind_id, commit_id, created_at
+           FROM entity_version v JOIN erasure e ON e.lineage_id = v.lineage_id LIMIT 1""",
+        "UPDATE chat_message SET content = 'another' WHERE content = 'kept'",
+        "UPDATE entity_any SET data = '{}'",
+        "UPDATE entity_sequence SET keys = '[]'",
+        "UPDATE entity_version SET created_at = (SELECT MIN(created_at) FROM entity_commit)",
+        "UPDATE entity_version SET erased_at = NULL WHERE erased_at IS NOT NULL",
+        "UPDATE run_item SET child_id = owner_id",
+        "UPDATE sequence_span SET length = 1",
+        "UPDATE entity_commit SET note = 'another'",
+        "UPDATE entity_link SET child_id = owner_id",
+        "UPDATE erasure SET reason = 'another'",
+        "DELETE FROM erasure",
+        "DELETE FROM chat_message",
+        "DELETE FROM entity_version",
+        "DELETE FROM run_item",
+    ],
+)
+async def test_the_database_itself_refuses_what_would_change_a_stored_version(sql_url: str, sql: str) -> None:
     async with open_storage(sql_url) as storage:
-        thread = a_thread(SECRET)
-        await storage.register(thread)
-        await storage.erase(thread, reason="asked to")
-        with pytest.raises(Exception, match="erased"):
-            await damage(
-                sql_url,
-                """INSERT INTO entity_version (id, ecs_id, lineage_id, fork_no, kind_id, commit_id, created_at)
-                   SELECT 999999, commit_id || '', lineage_id, 7, kind_id, commit_id, created_at FROM entity_version LIMIT 1"""
-                if sql_url.startswith("sqlite")
-                else """INSERT INTO entity_version (id, ecs_id, lineage_id, fork_no, kind_id, commit_id, created_at)
-                   SELECT 999999, gen_random_uuid(), lineage_id, 7, kind_id, commit_id, created_at FROM entity_version LIMIT 1""",
-            )
+        thread = a_thread(SECRET, "kept")
+        inner = Diary(title="u", pages=1, day=DAY)
+        await storage.register(thread, Diary(title="t", pages=1, day=DAY, named={"a": inner}, cover=inner))
+        await storage.erase(thread.history[0], reason="asked to")
+        before = await rows_of(sql_url)
+        engine = open_engine(sql_url)
+        try:
+            with pytest.raises(IntegrityError, match=r"stored versions never change|erased"):
+                async with engine.begin() as connection:
+                    await connection.exec_driver_sql(sql)
+        finally:
+            await engine.dispose()
+        assert await rows_of(sql_url) == before
+
+
+async def test_a_guard_that_is_missing_is_told(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        engine = open_engine(sql_url)
+        async with engine.begin() as connection:
+            on = "" if sql_url.startswith("sqlite") else " ON chat_message"
+            await connection.exec_driver_sql(f"DROP TRIGGER guard_update_chat_message{on}")
+        await engine.dispose()
+        [finding] = await storage.check()
+        assert (finding.rule, "guard_update_chat_message" in finding.text) == ("guards", True)
 
 
 DAMAGES = [
@@ -226,7 +250,6 @@ async def test_a_database_of_the_revision_before_is_upgraded_and_guarded(sqlite_
         await storage.register(thread)
     await damage(
         sqlite_url,
-        "DROP TRIGGER guard_erased_lineages",
         "DROP TABLE erasure",
         "DROP INDEX ix_processed_output_chat_thread_id",
         "DROP INDEX ix_processed_output_message_uuid",

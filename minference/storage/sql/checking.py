@@ -19,6 +19,7 @@ from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.guards import EXISTING, guard_names
 from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import Mapping, quoted
@@ -46,7 +47,7 @@ class CheckReader(ArchiveReader):
             missing = [name for name in Base.metadata.tables if name not in tables]
             if missing:
                 return [Finding("tables", f"table {name} is missing") for name in missing]
-            findings = await self._file(fetch)
+            findings = await self._file(fetch) + await self._guards(fetch, tables)
             for table in Base.metadata.tables.values():
                 for column in table.columns:
                     findings += await self._references(fetch, table, column)
@@ -96,6 +97,11 @@ class CheckReader(ArchiveReader):
             return []
         rows = [row for row in await fetch("PRAGMA integrity_check") if row[0] != "ok"]
         return _told("the file", "{0}", rows)
+
+    async def _guards(self, fetch: Fetch, tables: set[str]) -> list[Finding]:
+        there = {str(row[0]) for row in await fetch(EXISTING[self._dialect])}
+        rows = [(name,) for name in sorted(guard_names(tables) - there)]
+        return _told("guards", "trigger {0}, which keeps stored versions from changing, is missing", rows)
 
     async def _references(self, fetch: Fetch, table: Table, column: Column[Any]) -> list[Finding]:
         """Rows that refer to what is not there."""

@@ -183,7 +183,9 @@ async def _prepare_declared(engine: AsyncEngine, url: str, migrate: Migrate) -> 
     if migrate == "check":
         raise OutdatedTables(url, [*work.described(), "open it once with migrate='auto'"])
     async with _changing_tables(engine) as connection:
+        await connection.run_sync(take_away_guards)
         await connection.run_sync(lambda sync: do(sync, work_for(sync)))
+        await connection.run_sync(set_up_guards)
         await _refuse_broken_references(connection, url)
 
 
