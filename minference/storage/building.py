@@ -57,6 +57,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
                 state = State(ledger, record.version, entity.__dict__, cold=True)
             else:
                 state = _state(entity, record, records, objects, ledger)
+            state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
     root = objects[next(iter(records))]
     assert isinstance(root, cls), "checked above"

@@ -96,7 +96,7 @@ class ArchiveReader(Reader):
             commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
             tags = await self._select(fetch, _TAGGED, versions)
         named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
-        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)])
+        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)], seen)
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
         ids = list(lineages)
@@ -156,7 +156,7 @@ class ArchiveReader(Reader):
                     f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids])
                 )
         found: list[Version] = []
-        for key, ecs_id, lineage_id, _, _, created_at in VERSION_ROWS.validate_python(rows):
+        for key, ecs_id, lineage_id, _, _, created_at, _ in VERSION_ROWS.validate_python(rows):
             version = self._ledger.versions.get(key)
             if version is None:
                 version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)

@@ -25,15 +25,15 @@ from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.registered import mapping_for
 
-_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
+_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
 _PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
-    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
+    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _INFOS = """
-    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
+    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
 _PLACERS = """
     SELECT DISTINCT m.lineage_id, o.ecs_id
@@ -99,6 +99,15 @@ class Reader:
 
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
+        level = await self._bare_level(fetch, rows)
+        await self._attach_members(fetch, level.records, level.wanted)
+        return {key: level.records[key] for key in level.versions}
+
+    async def bare(self, fetch: Fetch, keys: Iterable[int]) -> Level:
+        """Some versions in the present shape of their class, without the members of their ordered fields."""
+        return await self._bare_level(fetch, await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)))
+
+    async def _bare_level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> Level:
         level = Level(self._ledger, {row[0]: row for row in VERSION_ROWS.validate_python(rows)})
         older: dict[int, list[int]] = {}
         for (mapping, absent), keys in (await self._as_now(level, older)).items():
@@ -114,8 +123,7 @@ class Reader:
                 older.setdefault(level.versions[key][4], []).append(key)
         for kind, keys in older.items():
             await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
-        await self._attach_members(fetch, level.records, level.wanted)
-        return {key: level.records[key] for key in level.versions}
+        return level
 
     async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[tuple[Mapping, frozenset[str]], list[int]]:
         """The versions that are as their class is now, by where that is stored and the fields they lack; the others go to `older`."""
@@ -273,10 +281,10 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
         found: list[VersionInfo] = []
-        for ecs_id, lineage_id, parent_id, kind_id, created_at, commit_id, committed_at, author, note in rows:
+        for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, commit_id, committed_at, author, note in rows:
             kind = await self._kinds.name_of(kind_id)
             commit = CommitInfo(commit_id, committed_at, author, note)
-            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit))
+            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit, erased_at))
         return found
 
 
