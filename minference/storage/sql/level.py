@@ -16,7 +16,7 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.base import Record
-from minference.storage.sequences import Place
+from minference.storage.sequences import EMPTY, Place
 from minference.storage.sql.decoding import Loaded
 from minference.storage.sql.older import StoredRow
 
