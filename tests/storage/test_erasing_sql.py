@@ -254,7 +254,7 @@ async def test_a_database_of_the_revision_before_is_upgraded_and_guarded(sqlite_
         "DROP INDEX ix_processed_output_chat_thread_id",
         "DROP INDEX ix_processed_output_message_uuid",
         "DROP INDEX ix_raw_output_thread_version",
-        "UPDATE storage_revision SET version_num = '0001'",
+        "UPDATE storage_revision SET version_num = '0003'",
     )
     async with open_storage(sqlite_url) as storage:
         await storage.erase(thread.history[0], reason="asked to")
