@@ -99,7 +99,7 @@ async def test_tombstones_shapes_tags_and_blobs_travel_together(storage: EntityS
     thread.add_user_message("And this.", attachments=[ImageAttachment.from_bytes(PNG, "b.png")])
     await storage.register(thread)
     before = [line async for line in storage.export_lines()]
-    await storage.tag(thread, "main")
+    await storage.tag("main", thread)
     await storage.erase(thread.history[0], reason="asked to")
     lines = [line async for line in storage.export_lines()]
     kinds = [next(iter(line[2:].split('"'))) for line in lines[1:]]
