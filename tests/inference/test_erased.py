@@ -132,7 +132,7 @@ async def test_erased_attachments_are_left_out_of_requests(memory: EntityStorage
     first, second = messages_to_send(left)
     assert ([each.name for each in first.attachments if isinstance(each, FileAttachment)], len(first.attachments)) == (["kept.txt"], 1)
     assert (first.content, second.content, second.attachments) == ("Look.", "(erased)", ())
-    for client in (AnthropicClient(), OpenAIClient(load_profiles()["openai"]), ScriptedClient()):
+    for client in (AnthropicClient(load_profiles()["anthropic"]), OpenAIClient(load_profiles()["openai"]), ScriptedClient()):
         request = str(client.to_request(left))
         assert "kept.txt" in request
         assert "a.pdf" not in request

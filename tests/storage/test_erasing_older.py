@@ -178,8 +178,8 @@ class Note(Entity, kind="note", renamed={"body": "text"}):
 class NoteSQL(EntityTable, entity=Note):
     __tablename__ = "note"
     title: Mapped[str] = mapped_column(ExactText)
-    text: Mapped[str | None] = mapped_column(ExactText)
-    stars: Mapped[int | None] = mapped_column(BigInteger)
+    text: Mapped[str] = mapped_column(ExactText, server_default="")
+    stars: Mapped[int] = mapped_column(BigInteger, server_default="3")
     extra: Mapped[Any | None] = mapped_column(Json)
 """
 
