@@ -24,7 +24,7 @@ class Mood(Enum):
 class Note(Entity, kind="note"):
     title: str
     subtitle: str | None = "none"
-    mood: Mood = Mood.wild
+    mood: Mood | None = Mood.wild
     count: int = 7
     ratio: float = 0.5
     flag: bool = True
@@ -39,7 +39,7 @@ class NoteSQL(EntityTable, entity=Note):
     __tablename__ = "note"
     title: Mapped[str] = mapped_column(ExactText)
     subtitle: Mapped[str | None] = mapped_column(ExactText)
-    mood: Mapped[str] = mapped_column(ExactText)
+    mood: Mapped[str | None] = mapped_column(ExactText)
     count: Mapped[int] = mapped_column(BigInteger)
     ratio: Mapped[float] = mapped_column(Double)
     flag: Mapped[bool] = mapped_column(Boolean)

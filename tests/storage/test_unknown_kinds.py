@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from copy import copy
 from pathlib import Path
 from uuid import UUID
 
@@ -169,15 +170,29 @@ async def test_what_hangs_on_it_alone_is_cold_and_what_others_hold_can_be_edited
 
 async def test_it_cannot_be_saved_as_something_of_its_own(storage: EntityStorage) -> None:
     shelf = await _loaded(storage)
-    copied = _opaque(shelf.best).model_copy()
-    with pytest.raises(OpaqueVersion):
-        await storage.register(copied)
     with pytest.raises(OpaqueVersion):
         await storage.register(OpaqueEntity(kind="made_up", data={}))
     async with open_storage("memory:") as other:
         with pytest.raises(OpaqueVersion):
             await other.register(shelf)
         assert (await other.status()).versions == 0
+
+
+async def test_a_copy_of_its_holder_holds_the_same_version(storage: EntityStorage) -> None:
+    shelf = await _loaded(storage)
+    secret = _opaque(shelf.best)
+    copied = shelf.model_copy(deep=True)
+    assert copied.best is secret
+    assert copy(secret) is secret.model_copy(deep=True) is secret
+    with pytest.raises(OpaqueVersion):
+        secret.model_copy(update={"data": {}})
+    assert len((await storage.submit(copied)).versions) == 2  # the shelf, and the leaf that is copied with it
+    again = await storage.get(Shelf, copied.ecs_id)
+    assert (again.lineage_id == shelf.lineage_id, _opaque(again.best).ecs_id) == (False, secret.ecs_id)
+    cold = await storage.get_cold_snapshot(Shelf, shelf.ecs_id)
+    thawed = cold.model_copy(deep=True)
+    thawed.items.clear()
+    assert (thawed.items, len(cold.items)) == ([], 2)
 
 
 async def test_it_is_got_by_its_id(storage: EntityStorage) -> None:
