@@ -267,6 +267,28 @@ async def test_it_goes_out_and_in_and_is_whole_when_its_class_is_back(storage: E
             assert await other.check() == []
 
 
+async def test_a_list_that_was_renamed_and_emptied_is_empty_after_a_journey_through_a_program_that_knows_nothing(
+    storage_url: str,
+) -> None:
+    class Then(Entity, kind="unknown_renamed"):
+        pages: list[Leaf] = Field(default_factory=list)
+
+    async with open_storage(storage_url) as source, open_storage("memory:") as target:
+        old = (await source.register(Then(pages=[Leaf(text="p")]))).ecs_id
+
+        class Now(Entity, kind="unknown_renamed", renamed={"pages": "sheets"}):
+            sheets: list[Leaf]
+
+        now = await source.get(Now, old)
+        now.sheets.clear()
+        await source.register(now)
+        with undefined("unknown_renamed"):
+            lines = await _exported(source)
+        await target.import_lines(lines)
+        found = [await target.get(Now, ecs_id) for ecs_id in (old, now.ecs_id)]
+        assert [[leaf.text for leaf in each.sheets] for each in found] == [["p"], []]
+
+
 async def test_nothing_that_is_stored_changes(sql_url: str) -> None:
     async with open_storage(sql_url) as storage:
         await storage.register(_shelf())
