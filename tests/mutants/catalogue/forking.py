@@ -111,6 +111,15 @@ FORKING = (
         tests=("tests/storage/test_faults.py::test_a_bad_save_fails_alone_with_what_stands_on_it[memory]",),
     ),
     Mutant(
+        name="a-failed-save-leaves-the-watch",
+        promise="After a failed save an edit of any member is found",
+        marks=("I5", "I9"),
+        file="minference/ecs/state.py",
+        old="            old.watch = None\n",
+        new="            pass\n",
+        tests=("tests/storage/test_pending.py::test_after_a_failed_save_an_edit_of_a_member_is_found[memory]",),
+    ),
+    Mutant(
         name="fork-is-another-lineage",
         promise="`fork()` makes the next version in the same lineage and returns the same object",
         file="minference/ecs/entity.py",
