@@ -10,15 +10,15 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
-from minference.ecs.blob_fields import blobs_in
 from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft, SequenceEdit
-from minference.ecs.entity import Entity, kind_to_class, plan_of
+from minference.ecs.entity import plan_of
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
-from minference.errors import InvalidExport, UnknownKind, VersionExists
+from minference.errors import VersionExists
 from minference.storage.base import Backend, Commit, Unit
-from minference.storage.lines import BlobLine, CommitLine, ListEdit, TagLine, VersionLine, read_blob, read_line, read_values
+from minference.storage.line_reader import ReadCommit, ReadVersion
+from minference.storage.lines import ListEdit, TagLine
 from minference.storage.portable import Imported, KeptTag
 
 PENDING = 128
@@ -33,136 +33,30 @@ Lists = dict[str, tuple[list[Version], int]]
 
 
 @dataclass(frozen=True, slots=True)
-class ReadVersion:
-    """One version of a line that was checked."""
+class _Found:
+    """What a storage has of a commit."""
 
-    line: VersionLine
-    cls: type[Entity]
-    values: dict[str, Any]
-    blobs: list[Blob]
-    """What the values refer to."""
-    builds_on_lists: bool
-    """Whether the parent has members in any ordered field."""
+    new: list[ReadVersion]
+    """Versions that it has not."""
+    joins: int | None
+    """Its own commit of the same moment, author and note."""
+    absent: set[str]
+    """Hashes of bytes that came with the commit and are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReadCommit:
-    """A line that was checked."""
+class _Sent:
+    """A commit on its way to the database."""
 
-    number: int
-    line: CommitLine
-    versions: list[ReadVersion]
-    blobs: dict[str, Blob]
-    """Those that came right before it, with their bytes, by SHA-256."""
+    commit: ReadCommit
+    unit: Unit
+    blobs: int
+    """Contents that it brings."""
 
     @property
-    def bulk(self) -> int:
-        """Bytes that came with it."""
-        return sum(blob.size for blob in self.blobs.values())
-
-
-class LineReader:
-    """Reads the lines of an export in order, and refuses what does not follow from the lines before. Needs no database."""
-
-    def __init__(self) -> None:
-        self._seen: dict[UUID, tuple[type[Entity], UUID, dict[str, int]]] = {}
-        """Class, lineage, and the lengths of ordered fields."""
-        self._sizes: dict[str, int] = {}
-        """Of every blob so far."""
-        self._arrived: dict[str, Blob] = {}
-        """Blobs that the next commit holds."""
-
-    def read(self, text: str, number: int) -> ReadCommit | TagLine | None:
-        """One line after the header; `None` of a blob, which comes with its commit.
-
-        Raises:
-            InvalidExport: It is nothing that an export holds, or builds on what no line before holds.
-            UnknownKind: The program has not defined the class of one of its versions.
-        """
-        match read_line(text, number):
-            case BlobLine() as line:
-                self._take(read_blob(line, number), number)
-                return None
-            case TagLine() as line:
-                if line.version not in self._seen:
-                    raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")
-                return line
-            case line:
-                return self._read_commit(line, number)
-
-    def end(self, number: int) -> None:
-        """Make sure that nothing is missing after the last line.
-
-        Raises:
-            InvalidExport: The commit that holds the last blob is.
-        """
-        if self._arrived:
-            raise InvalidExport(number, f"the export ends before the commit that holds blob {next(iter(self._arrived))}")
-
-    def _take(self, blob: Blob, number: int) -> None:
-        if blob.sha256 in self._sizes:
-            raise InvalidExport(number, f"blob {blob.sha256} is there twice")
-        self._sizes[blob.sha256] = blob.size
-        self._arrived[blob.sha256] = blob
-
-    def _read_commit(self, line: CommitLine, number: int) -> ReadCommit:
-        versions = [self._read(each, number) for each in line.versions]
-        for version in versions:
-            self._check_members(version, number)
-            for blob in version.blobs:
-                if self._sizes.get(blob.sha256) != blob.size:
-                    raise InvalidExport(number, f"version {version.line.id} holds {blob!r}, which is on no line before")
-        held = {blob.sha256 for version in versions for blob in version.blobs}
-        if unheld := self._arrived.keys() - held:
-            raise InvalidExport(number, f"no version of it holds blob {min(unheld)}, which comes right before it")
-        arrived, self._arrived = self._arrived, {}
-        return ReadCommit(number, line, versions, arrived)
-
-    def _read(self, line: VersionLine, number: int) -> ReadVersion:
-        cls = kind_to_class(line.kind)
-        if cls is None:
-            raise UnknownKind(line.kind)
-        if line.id in self._seen:
-            raise InvalidExport(number, f"version {line.id} is there twice")
-        lengths: dict[str, int] = {}
-        if line.parent is not None:
-            parent = self._seen.get(line.parent)
-            if parent is None:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
-            if parent[1] != line.lineage:
-                raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
-            lengths = dict(parent[2])
-        values = read_values(line, cls, number)
-        builds_on_lists = any(lengths.values())
-        self._seen[line.id] = (cls, line.lineage, self._lengths(line, cls, lengths, number))
-        return ReadVersion(line, cls, values, blobs_in(cls, values), builds_on_lists)
-
-    def _lengths(self, line: VersionLine, cls: type[Entity], before: dict[str, int], number: int) -> dict[str, int]:
-        plan = plan_of(cls)
-        names = {field.name for field in plan.collections}
-        keyed = {field.name for field in plan.collections if field.shape is dict}
-        for given, allowed in ((line.references, set(plan.references)), (line.lists, names), (line.keys, keyed)):
-            if unknown := given.keys() - allowed:
-                raise InvalidExport(number, f"{line.kind} has no such field as {', '.join(map(repr, sorted(unknown)))}")
-        for name, edit in line.lists.items():
-            if edit.keep + edit.tail > before.get(name, 0):
-                raise InvalidExport(number, f"version {line.id} keeps more of {name!r} than its parent has")
-            before[name] = edit.keep + len(edit.add) + edit.tail
-        for name in keyed:
-            keys = line.keys.get(name, ())
-            if len(keys) != before.get(name, 0) or len(set(keys)) < len(keys) or not all(isinstance(key, str) for key in keys):
-                raise InvalidExport(number, f"version {line.id} needs a key for each member of {name!r}")
-        return before
-
-    def _check_members(self, version: ReadVersion, number: int) -> None:
-        line, plan = version.line, plan_of(version.cls)
-        children = [*line.references.items(), *((name, child) for name, edit in line.lists.items() for child in edit.add)]
-        for name, child in children:
-            held = self._seen.get(child)
-            if held is None:
-                raise InvalidExport(number, f"version {line.id} holds {child} in {name!r}, which is on no line before")
-            if not issubclass(held[0], plan.types[name]):
-                raise InvalidExport(number, f"version {line.id} holds a {held[0].__kind__} in {name!r}, where none belongs")
+    def has_failed(self) -> bool:
+        """Whether it could not be written."""
+        return self.unit.done.done() and self.unit.done.exception() is not None
 
 
 class Importer:
@@ -174,9 +68,11 @@ class Importer:
         self._write = write
         self._known: OrderedDict[UUID, Version] = OrderedDict()
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
-        self._pending: deque[tuple[ReadCommit, Unit]] = deque()
+        self._pending: deque[_Sent] = deque()
         self._bulk = 0
         """Bytes that came with what is pending."""
+        self._left: dict[str, Blob] = {}
+        """Bytes that came with versions which are here already, but not with these bytes: they may have been erased here."""
         self._tag_lines: list[TagLine] = []
         self._commits = self._versions = self._present = self._blobs = self._tags = 0
         self._kept_tags: list[KeptTag] = []
@@ -188,27 +84,38 @@ class Importer:
 
     async def add(self, commit: ReadCommit) -> None:
         """Write those versions of a commit that are not stored."""
-        await self._find(self._mentioned(commit))
-        new = [each for each in commit.versions if each.line.id not in self._known]
+        found = await self._look_up(commit)
+        while any(sent.has_failed for sent in self._pending):
+            # Another process imports the same: what was taken for on its way is not, and nothing may refer to it.
+            await self._wait(0)
+            found = await self._look_up(commit)
+        new, needed = found.new, {blob.sha256 for each in found.new for blob in each.blobs}
         self._present += len(commit.versions) - len(new)
+        self._left.update({sha256: commit.blobs[sha256] for sha256 in found.absent - needed})
         if not new:
             return
-        for each in new:
-            if each.line.parent is not None and each.builds_on_lists:
-                await self._recall(each.line.parent)
-        self._blobs += len(commit.blobs.keys() - await self._archive.stored_blobs(list(commit.blobs))) if commit.blobs else 0
         line, moment = commit.line, commit.line.at.astimezone(UTC)
-        joins = await self._archive.commit(moment, line.author, line.note)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each, commit.blobs) for each in new]
+        drafts = [self._draft(each, self._left | commit.blobs) for each in new]
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
+        unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=found.joins)
         self._write(unit)
-        self._pending.append((commit, unit))
+        self._pending.append(_Sent(commit, unit, len(found.absent & needed)))
         self._bulk += commit.bulk
         await self._wait(PENDING)
         self._forget()
+
+    async def _look_up(self, commit: ReadCommit) -> _Found:
+        """What is here already; everything that the new versions build on is known then."""
+        await self._find(self._mentioned(commit))
+        new = [each for each in commit.versions if each.line.id not in self._known]
+        stored = await self._archive.stored_blobs(list(commit.blobs)) if commit.blobs else set[str]()
+        for each in new:
+            if each.line.parent is not None and each.builds_on_lists:
+                await self._recall(each.line.parent)
+        joins = await self._archive.commit(commit.line.at.astimezone(UTC), commit.line.author, commit.line.note) if new else None
+        return _Found(new, joins, commit.blobs.keys() - stored)
 
     def add_tag(self, line: TagLine) -> None:
         """Name a version when everything is durable, if no other one of its lineage is called so."""
@@ -238,16 +145,17 @@ class Importer:
     async def abandon(self) -> None:
         """Wait for what is on its way, whatever becomes of it."""
         if self._pending:
-            await asyncio.wait([unit.done for _, unit in self._pending])
-        for _, unit in self._pending:
-            unit.done.exception()
+            await asyncio.wait([sent.unit.done for sent in self._pending])
+        for sent in self._pending:
+            sent.unit.done.exception()
         self._pending.clear()
 
     async def _wait(self, still: int) -> None:
         """Wait for the oldest commits until no more than `still` are on their way, and no more than `PENDING_BYTES` of blobs."""
         again: list[ReadCommit] = []
         while len(self._pending) > still or (self._pending and self._bulk > PENDING_BYTES):
-            commit, unit = self._pending[0]
+            sent = self._pending[0]
+            commit, unit = sent.commit, sent.unit
             await asyncio.wait([unit.done])
             self._pending.popleft()
             self._bulk -= commit.bulk
@@ -255,6 +163,7 @@ class Importer:
                 case None:
                     self._commits += 1
                     self._versions += len(unit.drafts)
+                    self._blobs += sent.blobs
                 case VersionExists():  # another process imports the same: see what is missing now
                     again.append(commit)
                     self._present -= len(commit.versions) - len(unit.drafts)
@@ -337,7 +246,7 @@ class Importer:
         """Keep the caches small. What is on its way is not forgotten: it cannot be looked up yet."""
         if len(self._known) <= VERSIONS_KEPT and len(self._lists) <= LISTS_KEPT:
             return
-        pending = {draft.version.ecs_id for _, unit in self._pending for draft in unit.drafts}
+        pending = {draft.version.ecs_id for sent in self._pending for draft in sent.unit.drafts}
         _shrink(self._known, VERSIONS_KEPT, pending)
         _shrink(self._lists, LISTS_KEPT, pending)
 

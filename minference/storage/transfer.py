@@ -9,7 +9,8 @@ from pathlib import Path
 
 from minference.errors import InvalidExport
 from minference.storage.base import Backend, Unit
-from minference.storage.importing import Importer, LineReader, ReadCommit
+from minference.storage.importing import Importer
+from minference.storage.line_reader import LineReader, ReadCommit
 from minference.storage.lines import TagLine, is_commit, read_header
 from minference.storage.portable import Imported
 

@@ -19,7 +19,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
 from minference.errors import InvalidExport, UnknownKind, VersionNotFound, WriteFailed
 from minference.storage.base import EntityStorage
-from minference.storage.importing import LineReader
+from minference.storage.line_reader import LineReader
 from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
 from minference.storage.portable import Imported
