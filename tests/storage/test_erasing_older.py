@@ -48,7 +48,7 @@ async def test_a_version_in_an_older_shape_loses_its_content(storage: EntityStor
     class Now(Entity, kind=KIND, renamed={"colours": "colors", "best": "first", "parts": "pieces"}, removed=["gone"]):
         name: str = ""
         title: str
-        colors: dict[str, JsonValue] = Field(default_factory=lambda: {"default": 1})
+        colors: dict[str, JsonValue] = Field(default_factory=lambda: dict[str, JsonValue](default=1))
         first: Part | None = None
         pieces: list[Part] = Field(default_factory=list)
         named: dict[str, Part] = Field(default_factory=dict)
@@ -117,8 +117,8 @@ async def test_new_versions_of_an_erased_lineage_of_an_unknown_kind_come_without
         text: str
         number: float = 1.5
         flag: bool = True
-        items: list[JsonValue] = Field(default_factory=lambda: [1])
-        data: dict[str, JsonValue] = Field(default_factory=lambda: {"a": 1})
+        items: list[JsonValue] = Field(default_factory=lambda: list[JsonValue]([1]))
+        data: dict[str, JsonValue] = Field(default_factory=lambda: dict[str, JsonValue](a=1))
         nothing: str | None = None
         named: dict[str, Part] = Field(default_factory=dict)
 
