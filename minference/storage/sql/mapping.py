@@ -52,10 +52,12 @@ class TableInsert:
     @cached_property
     def _statements(self) -> dict[DialectName, str]:
         names = ", ".join(map(quoted, self.columns))
-        head = f"INSERT INTO {quoted(self.table.name)} ({names}) VALUES "
+        rest = f"INTO {quoted(self.table.name)} ({names}) VALUES"
+        # Whoever writes undoes the whole transaction. With OR FAIL, SQLite keeps no journal to undo the statement alone, which it
+        # would do where there is a trigger, at the price of the row.
         return {
-            "sqlite": f"{head}({', '.join('?' for _ in self.columns)})",
-            "postgresql": f"{head}({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))})",
+            "sqlite": f"INSERT OR FAIL {rest} ({', '.join('?' for _ in self.columns)})",
+            "postgresql": f"INSERT {rest} ({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))})",
         }
 
 
