@@ -1,7 +1,7 @@
 """Triggers: rules that the database itself keeps, whoever writes to it.
 
 Stored versions never change, but for what an erasure takes out of them; what was erased gets no new versions. Inserting costs
-what it did without them, but for one look into `erasure`. They are no part of the revisions, because one that rebuilds a table
+next to nothing more: one look into `erasure` for each version. They are no part of the revisions, because one that rebuilds a table
 on SQLite would lose them: an upgrade takes all of them away before it begins, and sets them up again when it is done.
 Whoever moves rows from one table into another lets them rest for one transaction.
 """
@@ -82,7 +82,7 @@ class _Guard:
         if self.key is not None:
             conditions.append(f"NOT EXISTS (SELECT 1 FROM entity_version v WHERE v.id = OLD.{self.key} AND v.erased_at IS NOT NULL)")
         when = f"WHEN {' AND '.join(conditions)} " if conditions else ""
-        return f"{self._head} {when}BEGIN SELECT RAISE(ABORT, '{said}'); END"
+        return f"{self._head} {when}BEGIN SELECT RAISE(FAIL, '{said}'); END"
 
     def postgresql(self) -> str:
         argument = f"'{self.key}'" if self.key is not None else ""

@@ -57,11 +57,14 @@ class TableInsert:
     @cached_property
     def _statements(self) -> dict[DialectName, str]:
         names = ", ".join(map(quoted, self.columns))
-        head = f"INSERT INTO {quoted(self.table.name)} ({names}) VALUES "
+        rest = f"INTO {quoted(self.table.name)} ({names}) VALUES"
         tail = " ON CONFLICT DO NOTHING" if self.once else ""
+        # Whoever writes undoes the whole transaction. With OR FAIL, SQLite keeps no journal to undo the statement alone, which it
+        # would do where there is a trigger, at the price of the row.
+        insert = "INSERT" if self.once else "INSERT OR FAIL"
         return {
-            "sqlite": f"{head}({', '.join('?' for _ in self.columns)}){tail}",
-            "postgresql": f"{head}({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))}){tail}",
+            "sqlite": f"{insert} {rest} ({', '.join('?' for _ in self.columns)}){tail}",
+            "postgresql": f"INSERT {rest} ({', '.join(f'${i}' for i in range(1, len(self.columns) + 1))}){tail}",
         }
 
 
