@@ -16,6 +16,7 @@ from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, 
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.state import Ledger, Version
 from minference.storage.checks import Checks
+from minference.storage.glances import Glances
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.recording import RecordingBlock
@@ -23,6 +24,7 @@ from minference.storage.search import Hit, Search
 
 if TYPE_CHECKING:
     from minference.storage.archive import Archive
+    from minference.storage.shallow import Shallow
 
 E = TypeVar("E", bound=Entity)
 
@@ -120,6 +122,8 @@ class Record:
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,10 @@ class Backend(Protocol):
         """How much of each kind is stored."""
         ...
 
+    def shallow(self) -> Shallow:
+        """Versions and lists of them, without more of what they hold than is asked for. Usable while the backend is open."""
+        ...
+
     def archive(self) -> Archive:
         """Versions without what hangs on them, for export and import. Usable while the backend is open."""
         ...
@@ -227,7 +235,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Portable, Checks, Search, Protocol):
+class EntityStorage(Lineages, Glances, Portable, Checks, Search, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -343,5 +351,14 @@ class EntityStorage(Lineages, Portable, Checks, Search, Protocol):
         ...
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
-        """What differs between two versions of one class, whole trees, as a structure that prints readably."""
+        """What differs between two versions of one class, whole trees, as a structure that prints readably.
+
+        Objects are compared as they are, unsaved edits included. Of versions given by their ids (or one by its id, and one by
+        an object without unsaved edits) only what differs is loaded: `old` and `new` of the diff are cold snapshots then,
+        whose collections know their length and those members that are told of, and raise `NotLoaded` for the others.
+
+        Raises:
+            VersionNotFound: One of them is not stored here.
+            DifferentClasses: They are of different classes.
+        """
         ...

@@ -14,7 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from minference.ecs.cold import freeze
 from minference.ecs.entity import Entity, plan_of
-from minference.ecs.plan import EntityPlan
+from minference.ecs.partial import PartialDict, PartialList
+from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.state import Ledger, State
 from minference.ecs.values import dump_json
 from minference.errors import WrongEntityType
@@ -40,6 +41,13 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__)
+    root = build_all(records, ledger, cold=cold)[next(iter(records))]
+    assert isinstance(root, cls), "checked above"
+    return root
+
+
+def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict[int, Entity]:
+    """Live objects for all records, by key. The records give up their values; partial ones are for cold objects only."""
     with no_garbage_collection():
         objects = _bare_objects(records)
         for key, record in records.items():
@@ -51,9 +59,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
             entity = objects[key]
             state = State(ledger, record.version, entity.__dict__, cold=True) if cold else _state(entity, record, records, objects, ledger)
             _SET_STATE(entity, state)
-    root = objects[next(iter(records))]
-    assert isinstance(root, cls), "checked above"
-    return root
+    return objects
 
 
 @contextmanager
@@ -111,12 +117,23 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
     for field in plan.collections:
         members = [objects[key] for key in record.members[field.name]]
         _answer(entity, field.name, members)
-        data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
+        if field.name in record.partial:
+            data[field.name] = _partial(record, field, members)
+        else:
+            value = field.build(members, list(record.keys.get(field.name, ())))
+            data[field.name] = freeze(value) if cold else value
     if cold:
         for name in plan.mutable:
             data[name] = freeze(data[name])
-        for field in plan.collections:
-            data[field.name] = freeze(data[field.name])
+
+
+def _partial(record: Record, field: CollectionField, members: list[Entity]) -> PartialList | PartialDict:
+    loaded = dict(zip(record.partial[field.name], members, strict=True))
+    label = f"{record.cls.__name__} {record.version.ecs_id}"
+    if field.shape is not dict:
+        return PartialList(record.version.places[field.name].length, loaded, label)
+    keys = record.keys[field.name]
+    return PartialDict(keys, {keys[place]: member for place, member in loaded.items()}, label)
 
 
 def _answer(owner: Entity, field: str, children: list[Entity]) -> None:

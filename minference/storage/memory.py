@@ -19,8 +19,10 @@ from minference.errors import ConfigurationError, StaleVersion, VersionExists, V
 from minference.storage.archive import Archive, Known, Outline, Outlined
 from minference.storage.base import Branch, Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
-from minference.storage.sequences import EMPTY, Place, Run, place_edit
+from minference.storage.sequences import EMPTY, Place, Run, Span, place_edit
+from minference.storage.shallow import Shallow
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +132,27 @@ class MemoryBackend:
         """See `Backend.read`."""
         if ecs_id not in self._rows:
             raise VersionNotFound(ecs_id, self._hint(ecs_id))
+        return self.reached([self._keys[ecs_id]])
+
+    def reached(self, keys: Sequence[int]) -> dict[int, Record]:
+        """These versions and everything that they reach, by key, the first of them first."""
         records: dict[int, Record] = {}
-        queue = [ecs_id]
+        queue = list(keys)[::-1]
         while queue:
-            current = queue.pop()
-            key = self._keys[current]
-            if key in records:
-                continue
-            row = self._rows[current]
-            members = {name: self._cells_of(place) for name, place in row.places.items()}
-            records[key] = self._record(row, members)
-            queue.extend(child for child in row.references.values() if child is not None)
-            queue.extend(child for children in members.values() for child in children)
+            key = queue.pop()
+            if key not in records:
+                records[key] = record = self._whole(self._by_key[key])
+                queue.extend(child for child in record.references.values() if child is not None)
+                queue.extend(child for children in record.members.values() for child in children)
         return records
+
+    def record(self, key: int, members: dict[str, list[UUID]]) -> Record:
+        """One version with these members."""
+        return self._record(self._by_key[key], members)
+
+    def cells(self, span: Span) -> list[int]:
+        """The keys of the members in a span."""
+        return [self._keys[child] for child in self._cells[span.run][span.start : span.start + span.length]]
 
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
@@ -211,6 +221,10 @@ class MemoryBackend:
         versions = Counter(row.info.kind for row in self._rows.values())
         lineages = Counter(self._rows[each[0]].info.kind for each in self._lineages.values())
         return {kind: KindCount(versions[kind], lineages[kind]) for kind in versions}
+
+    def shallow(self) -> Shallow:
+        """See `Backend.shallow`."""
+        return MemoryShallow(self)
 
     def archive(self) -> Archive:
         """See `Backend.archive`."""
@@ -290,7 +304,3 @@ class MemoryBackend:
         """See `Archive.commit`."""
         found = self._commits.get((created_at, author, note))
         return found.id if found is not None else None
-
-
-MATCHES = 20
-"""How many versions `matching` returns at most."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from minference.ecs.changes import has_changes
 from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
 from minference.ecs.entity import Entity
@@ -36,7 +37,9 @@ from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
+from minference.storage.differences import differences
 from minference.storage.exporting import export_lines
+from minference.storage.glancing import Glancing, kinds_of, with_subclasses
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
@@ -48,7 +51,7 @@ LONGEST_TAG = 200
 """Characters in the name of a version."""
 
 
-class VersionedStorage(EntityStorage):
+class VersionedStorage(Glancing, EntityStorage):
     """Entities as versions in a backend. Belongs to the event loop that it was opened on."""
 
     def __init__(self, backend: Backend) -> None:
@@ -157,7 +160,8 @@ class VersionedStorage(EntityStorage):
 
     async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.heads`."""
-        return list(LineageTree(await self.lineage(lineage_id)).heads)
+        await self._settle()
+        return await self._backend.shallow().heads(lineage_id)
 
     async def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.ancestors`."""
@@ -167,7 +171,7 @@ class VersionedStorage(EntityStorage):
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
         """See `EntityStorage.list_by_type`."""
         await self._settle()
-        return await self._backend.heads_of_kinds(sorted({each.__kind__ for each in _with_subclasses(cls)}))
+        return await self._backend.heads_of_kinds(kinds_of(cls))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `EntityStorage.matching`."""
@@ -249,9 +253,13 @@ class VersionedStorage(EntityStorage):
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""
-        before = await self.get(Entity, old) if isinstance(old, UUID) else old
-        after = await self.get(Entity, new) if isinstance(new, UUID) else new
-        return diff_entities(before, after)
+        if isinstance(old, Entity) and isinstance(new, Entity):
+            return diff_entities(old, new)
+        ledger = await self._settled()
+        if any(isinstance(each, Entity) and has_changes(each, ledger) for each in (old, new)):
+            before = await self.get(Entity, old) if isinstance(old, UUID) else old
+            return diff_entities(before, await self.get(Entity, new) if isinstance(new, UUID) else new)
+        return (await differences(self._backend, ledger, [(version_of(old), version_of(new))]))[0]
 
     async def export_lines(self, lineages: Iterable[UUID] | None = None) -> AsyncIterator[str]:
         """See `Portable.export_lines`."""
@@ -292,7 +300,11 @@ class VersionedStorage(EntityStorage):
         if field not in cls.model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
-        return await self._backend.search(_with_subclasses(cls), field, text, limit)
+        return await self._backend.search(with_subclasses(cls), field, text, limit)
+
+    async def _settled(self) -> Ledger:
+        await self._settle()
+        return self._open()[0]
 
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""
@@ -322,7 +334,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
     states = [ledger.state_of(root) for root in roots]
     return [state.version.unit for state in states if state is not None and state.version.unit is not None]
-
-
-def _with_subclasses(cls: type[Entity]) -> list[type[Entity]]:
-    return [cls, *(each for direct in cls.__subclasses__() for each in _with_subclasses(direct))]

@@ -14,6 +14,7 @@ from minference.storage.archive import Archive
 from minference.storage.base import Commit, Placement, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.search import Hit
+from minference.storage.shallow import Shallow
 from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
@@ -23,6 +24,7 @@ from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.searching import search
+from minference.storage.sql.shallow import SqlShallow
 from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
 
@@ -130,6 +132,10 @@ class SqlBackend:
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""
         return await self._ask(lambda reader: reader.counts())
+
+    def shallow(self) -> Shallow:
+        """See `Backend.shallow`."""
+        return SqlShallow(self._ask)
 
     def archive(self) -> Archive:
         """See `Backend.archive`."""

@@ -1,0 +1,53 @@
+"""What a backend offers for looking without loading: the primitives of `Glances` and of differences between stored versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import VersionInfo
+from minference.storage.base import Record
+from minference.storage.glances import Called, Newest
+from minference.storage.sequences import Span
+
+
+class Shallow(Protocol):
+    """A part of a backend. Each call is one consistent view; versions never change, so several fit together."""
+
+    async def count(self, kinds: Sequence[str]) -> int:
+        """How many lineages of these kinds there are."""
+        ...
+
+    async def newest(self, kinds: Sequence[str], limit: int) -> list[Newest]:
+        """The lineages of these kinds that were saved last."""
+        ...
+
+    async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
+        """See `Glances.recent`."""
+        ...
+
+    async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
+        """The versions of a lineage that no other was made from, oldest first."""
+        ...
+
+    async def called(self, kinds: Sequence[str], digits: str) -> Called:
+        """See `Glances.called`; a few of each, enough to see whether they are unique."""
+        ...
+
+    async def candidates(self, classes: Sequence[type[Entity]], field: str, value: object) -> list[VersionInfo]:
+        """The newest version of each lineage of these classes that may hold the value now, and of some that do not; newest first."""
+        ...
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """These versions without the members of their ordered fields, whose places they have."""
+        ...
+
+    async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
+        """The keys of the members in each of these spans, in order."""
+        ...
+
+    async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
+        """These versions and everything that they reach."""
+        ...

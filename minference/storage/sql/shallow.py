@@ -1,0 +1,203 @@
+"""Looking without loading: the newest of each lineage, versions by digits of their ids or by a value, rows without members."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from minference.ecs.entity import Entity
+from minference.ecs.lineage import VersionInfo
+from minference.storage.base import Record
+from minference.storage.glances import Called, Newest
+from minference.storage.sequences import Span
+from minference.storage.sql.archive import Ask
+from minference.storage.sql.driver import Fetch
+from minference.storage.sql.mapping import Mapping, ValueColumn, quoted
+from minference.storage.sql.reader import INFOS, MATCHES, NEWEST, ROOTS, Reader
+from minference.storage.sql.registered import mapping_for
+from minference.storage.sql.types import Kind, encoder
+
+T = TypeVar("T")
+
+_COUNTED = TypeAdapter(list[tuple[UUID, int]])
+_LATEST_FIRST = "ORDER BY v.created_at DESC, v.id DESC"
+_CASTS = {Kind.text: "text", Kind.integer: "bigint", Kind.real: "double precision", Kind.boolean: "boolean", Kind.time: "timestamptz"}
+"""What a parameter is on PostgreSQL, which would guess from the first value that it sees."""
+
+
+class ShallowReader(Reader):
+    """See `Shallow`."""
+
+    @property
+    def _names(self) -> str:
+        return "= ANY($1::text[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each(?1))"
+
+    @property
+    def _roots(self) -> str:
+        return ROOTS.format(names=self._names)
+
+    def _list(self, names: Sequence[str]) -> Any:
+        return list(names) if self._dialect == "postgresql" else json.dumps(list(names))
+
+    async def count(self, kinds: Sequence[str]) -> int:
+        """See `Shallow.count`."""
+        async with self._driver.reading() as fetch:
+            [(count,)] = await fetch(f"SELECT COUNT(DISTINCT r.lineage_id) {self._roots}", self._list(kinds))
+        return int(count)
+
+    async def newest(self, kinds: Sequence[str], limit: int) -> list[Newest]:
+        """See `Shallow.newest`."""
+        found = await self._infos(
+            f"{INFOS} WHERE v.id IN (SELECT {NEWEST} {self._roots}) {_LATEST_FIRST} LIMIT {int(limit)}", self._list(kinds)
+        )
+        counts = await self._versions_of([version.lineage_id for version in found])
+        return [Newest(version, counts[version.lineage_id]) for version in found]
+
+    async def _versions_of(self, lineages: Sequence[UUID]) -> dict[UUID, int]:
+        """How many versions each lineage has."""
+        postgresql = self._dialect == "postgresql"
+        among = "= ANY($1::uuid[])" if postgresql else "IN (SELECT value FROM json_each(?))"
+        ids: Any = list(lineages) if postgresql else json.dumps([each.hex for each in lineages])
+        async with self._driver.reading() as fetch:
+            rows = await fetch(f"SELECT lineage_id, COUNT(*) FROM entity_version WHERE lineage_id {among} GROUP BY lineage_id", ids)
+        return dict(_COUNTED.validate_python(rows))
+
+    async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
+        """See `Shallow.recent`."""
+        page = f"LIMIT {int(limit)} OFFSET {int(skip)}"
+        return await self._infos(f"{INFOS} WHERE v.lineage_id = {self._one} {_LATEST_FIRST} {page}", self._uuid(lineage_id))
+
+    async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `Shallow.heads`."""
+        childless = "NOT EXISTS (SELECT 1 FROM entity_version h WHERE h.parent_id = v.id)"
+        where = f"v.lineage_id = {self._one} AND {childless} ORDER BY v.created_at, v.id"
+        return await self._infos(f"{INFOS} WHERE {where}", self._uuid(lineage_id))
+
+    async def called(self, kinds: Sequence[str], digits: str) -> Called:
+        """See `Shallow.called`. There is no index on the ends of ids: this passes over the versions of these kinds once."""
+        lineages = f"v.id IN (SELECT {NEWEST} {self._roots} AND {self._is_called('r.lineage_id')})"
+        versions = f"v.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {self._names}) AND {self._is_called('v.ecs_id')}"
+        return Called(*[await self._called(where, kinds, digits) for where in (lineages, versions)])
+
+    async def _called(self, where: str, kinds: Sequence[str], digits: str) -> tuple[VersionInfo, ...]:
+        return tuple(await self._infos(f"{INFOS} WHERE {where} {_LATEST_FIRST} LIMIT {MATCHES}", self._list(kinds), digits))
+
+    def _is_called(self, column: str) -> str:
+        if self._dialect == "postgresql":
+            column, digits = f"replace({column}::text, '-', '')", "$2::text"
+            return f"(left({column}, length({digits})) = {digits} OR right({column}, length({digits})) = {digits})"
+        return f"(substr({column}, 1, length(?2)) = ?2 OR substr({column}, -length(?2)) = ?2)"
+
+    async def candidates(self, classes: Sequence[type[Entity]], field: str, value: object) -> list[VersionInfo]:
+        """See `Shallow.candidates`."""
+        tables: dict[tuple[str, str], tuple[ValueColumn, list[str]]] = {}
+        rest: list[str] = []
+        for cls in classes:
+            mapping = mapping_for(cls)
+            if (column := _column_of(mapping, field)) is None:
+                rest.append(cls.__kind__)
+            else:
+                tables.setdefault((mapping.table.name, column.column.name), (column, []))[1].append(cls.__kind__)
+        found: dict[UUID, VersionInfo] = {}
+        if rest:
+            found.update((each.lineage_id, each) for each in await self.heads_of_kinds(rest))
+        for (table, _), (column, kinds) in tables.items():
+            found.update((each.lineage_id, each) for each in await self._holding(table, column, kinds, value))
+        return sorted(found.values(), key=lambda each: each.created_at, reverse=True)
+
+    async def _holding(self, table: str, column: ValueColumn, kinds: Sequence[str], value: object) -> list[VersionInfo]:
+        """The newest versions of the lineages that hold the value in some version."""
+        name = f"t.{quoted(column.column.name)}"
+        values: list[Any] = []
+        if value is None:
+            condition = f"{name} IS NULL"
+        else:
+            try:
+                encode = encoder(column.column.type, self._dialect)
+                values.append(value if encode is None else encode(value))
+            except ValueError:  # the column could not hold it
+                return []
+            cast = f"::{_CASTS.get(column.kind, 'uuid')}"
+            condition = f"{name} = $2{cast}" if self._dialect == "postgresql" else f"{name} = ?2"
+        kinds_of = f"r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {self._names})"
+        lineages = (
+            f"SELECT DISTINCT r.lineage_id FROM {quoted(table)} t JOIN entity_version r ON r.id = t.id WHERE {condition} AND {kinds_of}"
+        )
+        return await self._infos(
+            f"{INFOS} WHERE v.id IN (SELECT {NEWEST} FROM ({lineages}) AS r) {_LATEST_FIRST}", self._list(kinds), *values
+        )
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Shallow.records`."""
+        async with self._driver.reading() as fetch:
+            return await self._level(fetch, await self._versions(fetch, keys))
+
+    async def _attach_members(
+        self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
+    ) -> None:
+        for (key, name), place in (await self._places(fetch, wanted)).items():
+            records[key].version.places.setdefault(name, place)
+            for span in place.spans:
+                span.run.end = max(span.run.end, span.start + span.length)
+
+    async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
+        """See `Shallow.cells`."""
+        async with self._driver.reading() as fetch:
+            return await self._cells(fetch, spans)
+
+
+def _column_of(mapping: Mapping, field: str) -> ValueColumn | None:
+    """The column in which equal values are stored equally; documents are not compared by the database."""
+    return next((each for each in mapping.values if each.field == field and each.kind is not Kind.json), None)
+
+
+class SqlShallow:
+    """See `Shallow`."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def _read(self, question: Callable[[ShallowReader], Awaitable[T]]) -> T:
+        found: T = await self._ask(lambda reader: question(ShallowReader(*reader.parts)))
+        return found
+
+    async def count(self, kinds: Sequence[str]) -> int:
+        """See `Shallow.count`."""
+        return await self._read(lambda reader: reader.count(kinds))
+
+    async def newest(self, kinds: Sequence[str], limit: int) -> list[Newest]:
+        """See `Shallow.newest`."""
+        return await self._read(lambda reader: reader.newest(kinds, limit))
+
+    async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
+        """See `Shallow.recent`."""
+        return await self._read(lambda reader: reader.recent(lineage_id, limit, skip))
+
+    async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
+        """See `Shallow.heads`."""
+        return await self._read(lambda reader: reader.heads(lineage_id))
+
+    async def called(self, kinds: Sequence[str], digits: str) -> Called:
+        """See `Shallow.called`."""
+        return await self._read(lambda reader: reader.called(kinds, digits))
+
+    async def candidates(self, classes: Sequence[type[Entity]], field: str, value: object) -> list[VersionInfo]:
+        """See `Shallow.candidates`."""
+        return await self._read(lambda reader: reader.candidates(classes, field, value))
+
+    async def records(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Shallow.records`."""
+        return await self._read(lambda reader: reader.records(keys))
+
+    async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
+        """See `Shallow.cells`."""
+        return await self._read(lambda reader: reader.cells(spans))
+
+    async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Shallow.trees`."""
+        found: dict[int, Record] = await self._ask(lambda reader: reader.trees(keys))
+        return found
