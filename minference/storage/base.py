@@ -126,16 +126,6 @@ class Record:
     """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a member of ordered fields came from."""
-
-    version: VersionInfo
-    """The member."""
-    placed_by: frozenset[UUID]
-    """Versions of whatever holds it that put a version of it, this one or another, into a field."""
-
-
 class Backend(Protocol):
     """Where versions are kept. Each call is one consistent, atomic operation."""
 
@@ -204,10 +194,6 @@ class Backend(Protocol):
 
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
         """The named versions of a lineage, by name in alphabetical order."""
-        ...
-
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
         ...
 
     async def counts(self) -> dict[str, KindCount]:
@@ -334,11 +320,12 @@ class EntityStorage(Lineages, Glances, Portable, Checks, Search, Protocol):
         """Versions whose own or lineage id begins with `prefix` (hexadecimal digits, dashes allowed): the newest few."""
         ...
 
-    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+    async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """For each member of an ordered field, in order: who wrote it as it is there, and who added it first.
 
         Of a thread, its messages. Tells of the saved version; an entity may be modified since. `field` defaults to the first
         collection of the class; of several commits that added a member to branches, only those that this version comes from count.
+        `window` selects members, e.g. `slice(-10, None)` the last ten.
 
         Raises:
             VersionNotFound: The version is not stored.

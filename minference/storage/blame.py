@@ -5,26 +5,21 @@ from __future__ import annotations
 from uuid import UUID
 
 from minference.ecs.entity import plan_of
-from minference.ecs.lineage import Blame, LineageTree
+from minference.ecs.lineage import Blame
 from minference.errors import NoSuchCollection
 from minference.storage.base import Backend
+from minference.storage.differences import known_versions
+from minference.storage.partial import read_windows
 
 
-async def blame(backend: Backend, ecs_id: UUID, field: str | None) -> list[Blame]:
+async def blame(backend: Backend, ecs_id: UUID, field: str | None, window: slice | None) -> list[Blame]:
     """See `EntityStorage.blame`."""
-    records = await backend.read(ecs_id)
-    holder = next(iter(records.values()))
+    holder = (await known_versions(backend.archive(), [ecs_id]))[ecs_id]
     names = [each.name for each in plan_of(holder.cls).collections]
     if not names or field not in (None, *names):
         raise NoSuchCollection(holder.cls.__name__, field, names)
-    members = holder.members[field or names[0]]
-    placements = {each.version.ecs_id: each for each in await backend.placements(members)}
-    versions = LineageTree(await backend.lineage(holder.version.lineage_id))
-    line = [*reversed(versions.ancestors(ecs_id)), versions[ecs_id]]
-    age = {version.ecs_id: number for number, version in enumerate(line)}
-    lines: list[Blame] = []
-    for key in members:
-        placement = placements[records[key].version.ecs_id]
-        first = min(age[placer] for placer in placement.placed_by if placer in age)
-        lines.append(Blame(placement.version, line[first].commit))
-    return lines
+    wanted, shallow = field or names[0], backend.shallow()
+    assert holder.version.id is not None, "what is stored has a key"
+    [record] = (await shallow.records([holder.version.id])).values()
+    await read_windows(shallow, [record], {**dict.fromkeys(names, slice(0)), wanted: window or slice(None)})
+    return await shallow.origins(ecs_id, record.members[wanted])

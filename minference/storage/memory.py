@@ -17,7 +17,7 @@ from minference.ecs.state import Ledger, Version
 from minference.ecs.values import load_json
 from minference.errors import ConfigurationError, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Known, Outline, Outlined
-from minference.storage.base import Branch, Commit, Placement, Record, Unit
+from minference.storage.base import Branch, Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
@@ -211,10 +211,13 @@ class MemoryBackend:
         """See `Backend.tags`."""
         return {name: self._rows[ecs_id].info for (lineage, name), ecs_id in sorted(self._tags.items()) if lineage == lineage_id}
 
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        infos = [self._rows[self._ledger.versions[key].ecs_id].info for key in keys]
-        return [Placement(info, frozenset(self._placers[info.lineage_id])) for info in infos]
+    def placers(self, key: int) -> set[UUID]:
+        """The versions that put some version of the lineage of this one into an ordered field."""
+        return self._placers.get(self._by_key[key].info.lineage_id, set())
+
+    def info(self, key: int) -> VersionInfo:
+        """What is known of a version."""
+        return self._by_key[key].info
 
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import VersionInfo
+from minference.ecs.lineage import Blame, LineageTree, VersionInfo
 from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
@@ -65,6 +65,16 @@ class MemoryShallow:
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """See `Shallow.cells`."""
         return [self._backend.cells(span) for span in spans]
+
+    async def origins(self, ecs_id: UUID, keys: Sequence[int]) -> list[Blame]:
+        """See `Shallow.origins`."""
+        version = await self._backend.find(ecs_id)
+        assert version is not None, "its members were read"
+        tree = LineageTree(await self._backend.lineage(version.lineage_id))
+        line = [*reversed(tree.ancestors(ecs_id)), version]
+        age = {each.ecs_id: number for number, each in enumerate(line)}
+        firsts = [min(age[placer] for placer in self._backend.placers(key) if placer in age) for key in keys]
+        return [Blame(self._backend.info(key), line[first].commit) for key, first in zip(keys, firsts, strict=True)]
 
     async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
         """See `Shallow.trees`."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import VersionInfo
+from minference.ecs.lineage import Blame, VersionInfo
 from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
@@ -46,6 +46,14 @@ class Shallow(Protocol):
 
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """The keys of the members in each of these spans, in order."""
+        ...
+
+    async def origins(self, ecs_id: UUID, keys: Sequence[int]) -> list[Blame]:
+        """For each of these members of a version, in order: itself, and the commit that first put it there.
+
+        That is the commit of the oldest among the version and its ancestors that put a version of the member's lineage
+        into an ordered field.
+        """
         ...
 
     async def trees(self, keys: Sequence[int]) -> dict[int, Record]:

@@ -179,10 +179,10 @@ class VersionedStorage(Glancing, EntityStorage):
         digits = prefix.replace("-", "").lower()
         return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
 
-    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+    async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """See `EntityStorage.blame`."""
         await self._settle()
-        return await blame(self._backend, entity if isinstance(entity, UUID) else entity.ecs_id, field)
+        return await blame(self._backend, version_of(entity), field, window)
 
     async def status(self) -> StorageStatus:
         """See `EntityStorage.status`."""

@@ -31,9 +31,9 @@ CELLS_KEPT = 1_000_000
 """Members of ordered fields that are remembered while versions are read one after the other."""
 
 _OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id FROM entity_version"
-_COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
+COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
 _LINEAGES = TypeAdapter(list[UUID])
-_COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
+COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
 
 
 class RunCache:
@@ -87,8 +87,8 @@ class ArchiveReader(Reader):
                 edges.extend(found)
                 reached = await self._lineages_of(fetch, {child for _, child in found} - versions.keys())
                 rows = await self._of_lineages(fetch, reached - seen)
-            commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
-        named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
+            commits = await self._select(fetch, COMMIT, {version.commit for version in versions.values()})
+        named = {row[0]: CommitInfo(*row) for row in COMMITS.validate_python(commits)}
         return Outline(versions, edges, named)
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:

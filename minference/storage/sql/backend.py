@@ -11,7 +11,7 @@ from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
 from minference.storage.archive import Archive
-from minference.storage.base import Commit, Placement, Record, Unit
+from minference.storage.base import Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.search import Hit
 from minference.storage.shallow import Shallow
@@ -124,10 +124,6 @@ class SqlBackend:
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
         """See `Backend.tags`."""
         return await self._ask(lambda reader: reader.tags(lineage_id))
-
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        return await self._ask(lambda reader: reader.placements(keys))
 
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""

@@ -14,7 +14,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import VersionNotFound
-from minference.storage.base import Placement, Record
+from minference.storage.base import Record
 from minference.storage.building import no_garbage_collection
 from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.sql.driver import Driver, Fetch
@@ -25,7 +25,6 @@ from minference.storage.sql.registered import mapping_for
 _VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
 VERSION_ROWS = TypeAdapter(list[_VersionRow])
-_PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
@@ -38,10 +37,6 @@ NEWEST = "(SELECT n.id FROM entity_version n WHERE n.lineage_id = r.lineage_id O
 """The newest version of the lineage of `r`."""
 ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
 """One row for each lineage of some kinds: each has one version that was made from none."""
-_PLACERS = """
-    SELECT DISTINCT m.lineage_id, o.ecs_id
-    FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
-    JOIN run_item i ON i.child_id = c.id JOIN entity_version o ON o.id = i.owner_id"""
 _COUNTS = """
     SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
     FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
@@ -235,16 +230,6 @@ class Reader:
         infos = await self._infos(f"{INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids({key for _, key, _ in rows}))
         versions = {info.ecs_id: info for info in infos}
         return {name: versions[ecs_id] for name, ecs_id in holders.items()}
-
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        infos = await self._infos(f"{INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys))
-        async with self._driver.reading() as fetch:
-            rows = _PAIRS.validate_python(await fetch(f"{_PLACERS} WHERE m.id {among_ids(self._dialect)}", self._ids(keys)))
-        placers: dict[UUID, set[UUID]] = {}
-        for lineage_id, placer in rows:
-            placers.setdefault(lineage_id, set()).add(placer)
-        return [Placement(info, frozenset(placers[info.lineage_id])) for info in infos]
 
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""

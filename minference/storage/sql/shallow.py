@@ -10,13 +10,13 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import VersionInfo
+from minference.ecs.lineage import Blame, CommitInfo, VersionInfo
 from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
-from minference.storage.sql.archive import Ask
-from minference.storage.sql.driver import Fetch
-from minference.storage.sql.mapping import Mapping, ValueColumn, quoted
+from minference.storage.sql.archive import COMMITS, Ask
+from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.mapping import Mapping, ValueColumn, among_ids, quoted
 from minference.storage.sql.reader import INFOS, MATCHES, NEWEST, ROOTS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import Kind, encoder
@@ -24,6 +24,17 @@ from minference.storage.sql.types import Kind, encoder
 T = TypeVar("T")
 
 _COUNTED = TypeAdapter(list[tuple[UUID, int]])
+_NAMES = TypeAdapter(list[tuple[int, UUID]])
+_SIBLINGS = """
+    SELECT v.id, v.parent_id, v.commit_id, v.ecs_id FROM entity_version v
+    WHERE v.lineage_id = (SELECT w.lineage_id FROM entity_version w WHERE w.ecs_id = {version})"""
+_FIRSTS = """
+    SELECT m.id, r.commit_id, (SELECT i.owner_id FROM run_item i WHERE i.child_id = r.id ORDER BY i.run_id, i.position LIMIT 1)
+    FROM entity_version m JOIN entity_version r ON r.lineage_id = m.lineage_id AND r.parent_id IS NULL"""
+"""Members, the commits of their first versions, and one version that holds that: mostly it was made for who holds it."""
+_PLACERS = """
+    SELECT DISTINCT m.id, i.owner_id FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
+    JOIN run_item i ON i.child_id = c.id"""
 _LATEST_FIRST = "ORDER BY v.created_at DESC, v.id DESC"
 _CASTS = {Kind.text: "text", Kind.integer: "bigint", Kind.real: "double precision", Kind.boolean: "boolean", Kind.time: "timestamptz"}
 """What a parameter is on PostgreSQL, which would guess from the first value that it sees."""
@@ -149,6 +160,49 @@ class ShallowReader(Reader):
         async with self._driver.reading() as fetch:
             return await self._cells(fetch, spans)
 
+    async def origins(self, ecs_id: UUID, keys: Sequence[int]) -> list[Blame]:
+        """See `Shallow.origins`."""
+        if not keys:
+            return []
+        wanted = self._ids(set(keys))
+        among = among_ids(self._dialect)
+        async with self._driver.reading() as fetch:
+            versions = await fetch(_SIBLINGS.format(version=self._one), self._uuid(ecs_id))
+            firsts = await fetch(f"{_FIRSTS} WHERE m.id {among}", wanted)
+            line = _line(versions, self._uuid(ecs_id))
+            added = {key: commit for key, commit, owner in firsts if owner in line and line[owner][1] == commit}
+            if rest := set(keys) - added.keys():
+                added.update(_earliest(await fetch(f"{_PLACERS} WHERE m.id {among}", self._ids(rest)), line))
+            commits = await fetch(
+                f"SELECT id, created_at, author, note FROM entity_commit WHERE id {among}", self._ids(set(added.values()))
+            )
+            names = await fetch(f"SELECT m.id, m.ecs_id FROM entity_version m WHERE m.id {among}", wanted)
+        named = {row[0]: CommitInfo(*row) for row in COMMITS.validate_python(commits)}
+        infos = {info.ecs_id: info for info in await self._infos(f"{INFOS} WHERE v.id {among}", wanted)}
+        ids = dict(_NAMES.validate_python(names))
+        return [Blame(infos[ids[key]], named[added[key]]) for key in keys]
+
+
+def _line(versions: Rows, ecs_id: Any) -> dict[int, tuple[int, int]]:
+    """A version and its ancestors by key: how many versions come after each of them on the way, and its commit."""
+    parents = {row[0]: (row[1], row[2]) for row in versions}
+    key: int | None = next(row[0] for row in versions if row[3] == ecs_id)
+    line: dict[int, tuple[int, int]] = {}
+    while key is not None:
+        parent, commit = parents[key]
+        line[key] = len(line), commit
+        key = parent
+    return line
+
+
+def _earliest(placers: Rows, line: dict[int, tuple[int, int]]) -> dict[int, int]:
+    """For each member (member, version that put it somewhere) the commit of the oldest version of the line among those."""
+    found: dict[int, tuple[int, int]] = {}
+    for key, owner in placers:
+        if owner in line:
+            found[key] = max(found.get(key, line[owner]), line[owner])
+    return {key: commit for key, (_, commit) in found.items()}
+
 
 def _column_of(mapping: Mapping, field: str) -> ValueColumn | None:
     """The column in which equal values are stored equally; documents are not compared by the database."""
@@ -196,6 +250,10 @@ class SqlShallow:
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """See `Shallow.cells`."""
         return await self._read(lambda reader: reader.cells(spans))
+
+    async def origins(self, ecs_id: UUID, keys: Sequence[int]) -> list[Blame]:
+        """See `Shallow.origins`."""
+        return await self._read(lambda reader: reader.origins(ecs_id, keys))
 
     async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
         """See `Shallow.trees`."""
