@@ -60,6 +60,10 @@ class Glances(Protocol):
         """What of this class or a subclass has an id that begins or ends with these hexadecimal digits (dashes allowed): a few."""
         ...
 
+    async def length(self, lineage_id: UUID) -> int:
+        """How many versions a lineage has."""
+        ...
+
     async def recent(self, lineage_id: UUID, limit: int, *, skip: int = 0) -> list[VersionInfo]:
         """The newest versions of a lineage, the newest first, without the first `skip` of them."""
         ...

@@ -45,6 +45,11 @@ class Glancing(Glances):
         await self._settled()
         return await self._backend.shallow().newest(kinds_of(cls), limit)
 
+    async def length(self, lineage_id: UUID) -> int:
+        """See `Glances.length`."""
+        await self._settled()
+        return await self._backend.shallow().length(lineage_id)
+
     async def recent(self, lineage_id: UUID, limit: int, *, skip: int = 0) -> list[VersionInfo]:
         """See `Glances.recent`."""
         await self._settled()

@@ -34,6 +34,10 @@ class MemoryShallow:
         found = (await self._backend.heads_of_kinds(kinds))[:limit]
         return [Newest(version, len(await self._backend.lineage(version.lineage_id))) for version in found]
 
+    async def length(self, lineage_id: UUID) -> int:
+        """See `Shallow.length`."""
+        return len(await self._backend.lineage(lineage_id))
+
     async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
         """See `Shallow.recent`."""
         return (await self._backend.lineage(lineage_id))[::-1][skip : skip + limit]

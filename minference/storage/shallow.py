@@ -24,6 +24,10 @@ class Shallow(Protocol):
         """The lineages of these kinds that were saved last."""
         ...
 
+    async def length(self, lineage_id: UUID) -> int:
+        """See `Glances.length`."""
+        ...
+
     async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
         """See `Glances.recent`."""
         ...

@@ -156,6 +156,7 @@ async def test_the_recent_versions_of_a_lineage_come_page_by_page(storage: Entit
     assert await storage.recent(thread.lineage_id, 2, skip=3) == newest_first[3:5]
     assert await storage.recent(thread.lineage_id, 99) == newest_first
     assert await storage.recent(uuid4(), 5) == []
+    assert (await storage.length(thread.lineage_id), await storage.length(uuid4())) == (5, 0)
 
 
 async def test_heads_are_what_nothing_was_made_from(storage: EntityStorage) -> None:

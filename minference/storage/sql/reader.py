@@ -33,7 +33,7 @@ VERSIONS = """
 INFOS = """
     SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
-NEWEST = "(SELECT n.id FROM entity_version n WHERE n.lineage_id = r.lineage_id ORDER BY n.created_at DESC, n.id DESC LIMIT 1)"
+NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id ORDER BY l.created_at DESC, l.id DESC LIMIT 1)"
 """The newest version of the lineage of `r`."""
 ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
 """One row for each lineage of some kinds: each has one version that was made from none."""

@@ -62,9 +62,10 @@ class ShallowReader(Reader):
 
     async def newest(self, kinds: Sequence[str], limit: int) -> list[Newest]:
         """See `Shallow.newest`."""
-        found = await self._infos(
-            f"{INFOS} WHERE v.id IN (SELECT {NEWEST} {self._roots}) {_LATEST_FIRST} LIMIT {int(limit)}", self._list(kinds)
-        )
+        lineages = f"SELECT DISTINCT r.lineage_id {self._roots}"
+        newest = f"SELECT n.id FROM ({lineages}) AS r JOIN entity_version n ON n.id = {NEWEST}"
+        page = f"{newest} ORDER BY n.created_at DESC, n.id DESC LIMIT {int(limit)}"
+        found = await self._infos(f"{INFOS} WHERE v.id IN ({page}) {_LATEST_FIRST}", self._list(kinds))
         counts = await self._versions_of([version.lineage_id for version in found])
         return [Newest(version, counts[version.lineage_id]) for version in found]
 
@@ -76,6 +77,10 @@ class ShallowReader(Reader):
         async with self._driver.reading() as fetch:
             rows = await fetch(f"SELECT lineage_id, COUNT(*) FROM entity_version WHERE lineage_id {among} GROUP BY lineage_id", ids)
         return dict(_COUNTED.validate_python(rows))
+
+    async def length(self, lineage_id: UUID) -> int:
+        """See `Shallow.length`."""
+        return (await self._versions_of([lineage_id])).get(lineage_id, 0)
 
     async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
         """See `Shallow.recent`."""
@@ -226,6 +231,10 @@ class SqlShallow:
     async def newest(self, kinds: Sequence[str], limit: int) -> list[Newest]:
         """See `Shallow.newest`."""
         return await self._read(lambda reader: reader.newest(kinds, limit))
+
+    async def length(self, lineage_id: UUID) -> int:
+        """See `Shallow.length`."""
+        return await self._read(lambda reader: reader.length(lineage_id))
 
     async def recent(self, lineage_id: UUID, limit: int, skip: int) -> list[VersionInfo]:
         """See `Shallow.recent`."""
