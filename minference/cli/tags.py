@@ -9,8 +9,9 @@ from minference.cli.database import existing
 from minference.cli.find import find_version
 from minference.cli.output import one_line, print_json, stderr, stdout, table, when
 from minference.ecs.lineage import VersionInfo, short_id
-from minference.errors import ConfigurationError, TagNotFound, TagTaken
+from minference.errors import ConfigurationError, InvalidTagName, TagNotFound, TagTaken
 from minference.storage.base import EntityStorage
+from minference.storage.lineages import is_tag_name
 
 
 def tag_thread(database: str, thread: str, name: str, move: bool, as_json: bool) -> None:
@@ -32,8 +33,11 @@ async def check_tag(storage: EntityStorage, lineage_id: UUID, name: str, version
     """Make sure that a name can be given to a version, or (`None`) to one that is yet to be.
 
     Raises:
+        InvalidTagName: It is no name.
         ConfigurationError: It means something else already, or names another version and is not to be moved.
     """
+    if not is_tag_name(name):
+        raise InvalidTagName(name)
     if name == "head" or name.startswith("{") or "@" in name:
         raise ConfigurationError(f"{name!r} cannot be a tag: '@head' and '@{{3}}' say which version by themselves; choose another name")
     holder = (await storage.tags(lineage_id)).get(name)
@@ -45,7 +49,7 @@ async def tag_version(storage: EntityStorage, version: VersionInfo, name: str, *
     """Give a version a name.
 
     Raises:
-        ConfigurationError: As `check_tag`, or it is no name.
+        InvalidTagName, ConfigurationError: As `check_tag`.
     """
     await check_tag(storage, version.lineage_id, name, version.ecs_id, move=move)
     try:

@@ -13,6 +13,14 @@ from minference.ecs.merge_lists import Strategy
 
 E = TypeVar("E", bound=Entity)
 
+LONGEST_TAG = 200
+"""Characters in the name of a version."""
+
+
+def is_tag_name(name: str) -> bool:
+    """Whether a version can be called so."""
+    return 0 < len(name) <= LONGEST_TAG and name.isprintable() and name == name.strip()
+
 
 class Lineages(Protocol):
     """A part of `EntityStorage`. Where a version is asked for, an object stands for the version that it is on."""

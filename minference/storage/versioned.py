@@ -40,15 +40,13 @@ from minference.storage.committer import Committer
 from minference.storage.differences import differences
 from minference.storage.exporting import export_lines
 from minference.storage.glancing import Glancing, kinds_of, with_subclasses
+from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.search import Hit
 from minference.storage.transfer import export_to, import_from, import_lines
 
 E = TypeVar("E", bound=Entity)
-
-LONGEST_TAG = 200
-"""Characters in the name of a version."""
 
 
 class VersionedStorage(Glancing, EntityStorage):
@@ -224,7 +222,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def tag(self, name: str, version: Entity | UUID, *, move: bool = False) -> VersionInfo:
         """See `Lineages.tag`."""
-        if not 0 < len(name) <= LONGEST_TAG or not name.isprintable() or name != name.strip():
+        if not is_tag_name(name):
             raise InvalidTagName(name)
         await self._settle()
         tagged = await self.info(version_of(version))
