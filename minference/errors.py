@@ -10,6 +10,8 @@ MinferenceError
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
+│   ├── MisplacedMark
+│   ├── NoEmptyValue
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
@@ -40,6 +42,8 @@ MinferenceError
 │   ├── WrongEntityType
 │   ├── StaleVersion
 │   ├── VersionExists
+│   ├── ErasedLineage
+│   ├── LineageNotFound
 │   ├── StorageClosed
 │   ├── WrongEventLoop
 │   ├── StillPending
@@ -173,6 +177,22 @@ class UnsupportedField(EntityError, TypeError):
             f"{owner}.{field}: {annotation} {why}: use Entity, Entity | None, a union of entity classes, "
             "list[Entity], tuple[Entity, ...] or dict[str, Entity]"
         )
+
+
+class MisplacedMark(EntityError, TypeError):
+    """A field is marked with what should happen to it at an erasure, and the mark is not for such a field."""
+
+    def __init__(self, owner: str, field: str, annotation: object, mark: str, wanted: str) -> None:
+        self.owner, self.field, self.annotation, self.mark = owner, field, annotation, mark
+        super().__init__(f"{owner}.{field}: {annotation} is marked {mark}, which is for fields of {wanted}: take the mark away")
+
+
+class NoEmptyValue(EntityError, TypeError):
+    """An entity class does not say what becomes of a field when a version is erased; nothing was erased."""
+
+    def __init__(self, owner: str, field: str, reason: str) -> None:
+        self.owner, self.field, self.reason = owner, field, reason
+        super().__init__(f"{owner} cannot be erased: {field!r} {reason}: define the classmethod {owner}.erased_values")
 
 
 class UntraceableFunction(EntityError, TypeError):
@@ -432,6 +452,25 @@ class VersionExists(StorageError):
         super().__init__(
             f"version {ecs_id} is stored already and cannot be written again: load it with get(), or make a copy with a new id"
         )
+
+
+class ErasedLineage(StorageError):
+    """A new version of what was erased is refused, so that its content does not come back; nothing was written."""
+
+    def __init__(self, lineage_id: UUID) -> None:
+        self.lineage_id = lineage_id
+        super().__init__(
+            f"lineage {lineage_id} was erased and takes no new versions; nothing was saved. Load again what holds it, "
+            "or put a new object in its place"
+        )
+
+
+class LineageNotFound(StorageError, LookupError):
+    """No stored lineage has this id."""
+
+    def __init__(self, lineage_id: UUID, hint: str = "") -> None:
+        self.lineage_id = lineage_id
+        super().__init__(f"no lineage {lineage_id} is stored here{': ' + hint if hint else ''}")
 
 
 class StorageClosed(StorageError):

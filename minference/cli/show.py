@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from rich.filesize import decimal
@@ -23,6 +24,15 @@ NAMED = 5
 """Members that one version added which the log tells one by one."""
 
 _ROLES = {MessageRole.user: "bold cyan", MessageRole.assistant: "bold green", MessageRole.tool: "bold magenta", MessageRole.system: "bold"}
+
+
+ERASED = "(erased)"
+"""Stands for content that is gone."""
+
+
+def moment(when: datetime | None) -> str | None:
+    """A time as data."""
+    return when.isoformat() if when is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class ThreadLine:
             "model": self.thread.llm_config.model,
             "versions": self.versions,
             "updated": self.head.created_at.isoformat(),
+            "erased_at": moment(self.head.erased_at),
         }
 
 
@@ -53,7 +64,7 @@ def list_table(lines: Iterable[ThreadLine]) -> Table:
     rows = (
         (
             short_id(line.head.lineage_id),
-            line.thread.name or "",
+            ERASED if line.thread.erased else line.thread.name or "",
             str(len(line.thread.history)),
             f"{line.thread.llm_config.client}/{line.thread.llm_config.model}",
             str(line.versions),
@@ -79,6 +90,7 @@ def thread_json(thread: ChatThread) -> dict[str, Any]:
         "parent": str(thread.parent_id) if thread.parent_id else None,
         "created_at": thread.created_at.isoformat(),
         "name": thread.name,
+        "erased": thread.erased,
         "client": thread.llm_config.client,
         "model": thread.llm_config.model,
         "system": thread.system_prompt.content if thread.system_prompt else None,
@@ -96,6 +108,7 @@ def message_json(message: ChatMessage) -> dict[str, Any]:
         "message": str(message.lineage_id),
         "version": str(message.ecs_id),
         "role": message.role.value,
+        "erased": message.erased,
         "content": message.content,
         "attachments": [_attachment_json(attached) for attached in message.attachments],
         "tool_calls": [{"id": call.id, "name": call.name, "arguments_json": call.arguments_json} for call in message.tool_calls],
@@ -125,13 +138,14 @@ def _attachment_line(attached: Attached) -> str:
 def thread_text(thread: ChatThread) -> Text:
     """One version of a thread for reading."""
     config = thread.llm_config
-    name = f" {thread.name}" if thread.name else ""
+    name = f" {ERASED}" if thread.erased else f" {thread.name}" if thread.name else ""
     parts = [
         Text(printable(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
         Text(printable(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
     ]
     if thread.system_prompt:
-        parts += [Text(), Text("system", style=_ROLES[MessageRole.system]), Text(printable(thread.system_prompt.content))]
+        prompt = ERASED if thread.system_prompt.erased else printable(thread.system_prompt.content)
+        parts += [Text(), Text("system", style=_ROLES[MessageRole.system]), Text(prompt)]
     messages = loaded_messages(thread)
     before = min(messages, default=len(thread.history))
     if before:
@@ -155,6 +169,8 @@ def _message(message: ChatMessage) -> Iterator[Text]:
     if message.finish_reason and message.finish_reason.value not in ("stop", "tool_calls"):
         heading.append(f"  ended by {message.finish_reason.value}", style="yellow")
     yield heading
+    if message.erased:
+        yield Text(ERASED, style="dim")
     if message.reasoning:
         yield Text(printable(message.reasoning), style="dim italic")
     for attached in message.attachments:
@@ -179,6 +195,7 @@ def log_entry(version: VersionInfo, changes: list[str], tags: list[str], *, head
         "note": version.commit.note,
         "head": head,
         "tags": tags,
+        "erased_at": moment(version.erased_at),
         "changes": changes,
     }
 
@@ -192,7 +209,7 @@ def log_table(entries: list[dict[str, Any]]) -> Table:
             entry["time"],
             one_line(entry["author"] or "", 24),
             one_line(entry["note"] or "", 40),
-            one_line("; ".join(entry["changes"]), 90),
+            one_line("; ".join(_told(entry)), 90),
         ]
         for entry in entries
     ]
@@ -201,6 +218,11 @@ def log_table(entries: list[dict[str, Any]]) -> Table:
         for row, entry in zip(rows, entries, strict=True):
             row.insert(1, one_line(", ".join(entry["tags"]), 40))
     return table(headings, rows)
+
+
+def _told(entry: dict[str, Any]) -> list[str]:
+    erased: str | None = entry["erased_at"]
+    return [f"(erased {erased[:10]})", *entry["changes"]] if erased else entry["changes"]
 
 
 def summarise(diff: EntityDiff) -> list[str]:
@@ -225,4 +247,4 @@ def who(entity: object) -> str:
         return type(entity).__name__
     if entity.tool_calls:
         return f"{entity.role.value} calls {', '.join(call.name for call in entity.tool_calls)}"
-    return f"{entity.role.value} {entity.content!r}"
+    return f"{entity.role.value} {ERASED if entity.erased else repr(entity.content)}"

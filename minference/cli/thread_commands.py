@@ -1,4 +1,4 @@
-"""The commands that read threads: `minference threads list`, `show`, `log`, `diff`, `blame`, `search`, `export` and `import`."""
+"""The commands that read threads: `minference threads list`, `show`, `log`, `diff`, `blame`, `search`, `erase`, `export` and `import`."""
 
 from __future__ import annotations
 
@@ -120,6 +120,27 @@ def threads_search(
     search(database, " ".join(text), limit, as_json)
 
 
+@threads.command("erase")
+def threads_erase(
+    thread: ThreadArgument,
+    reason: Annotated[str, typer.Option(help="Why: the tombstone keeps it, so do not name what is erased.")],
+    message: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Only this message: the first or last characters of the id of one of its versions."),
+    ] = None,
+    author: Annotated[str | None, typer.Option(help="Who erases.")] = None,
+    keep_shared: Annotated[bool, typer.Option("--keep-shared", help="Spare messages that other threads hold as well.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the content of a thread, or of one message, out of every version, for ever. Says what that is, and asks."""
+    from minference.cli.erase import ErasureRequest, erase
+
+    request = ErasureRequest(thread, message, reason, author, "keep" if keep_shared else "erase", confirmed=yes)
+    raise typer.Exit(erase(database, request, as_json))
+
+
 @threads.command("export")
 def threads_export(
     which: Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help=f"{THREAD_HELP} All, if none is named.")] = None,
@@ -135,10 +156,11 @@ def threads_export(
 @threads.command("import")
 def threads_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `threads export` wrote.")],
+    no_erase: Annotated[bool, typer.Option("--no-erase", help="Keep what is here although it was erased there.")] = False,
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Add the threads of an export. What the database has already is left alone, so the same again changes nothing."""
+    """Add the threads of an export. What the database has already is left alone, unless the export says that it was erased."""
     from minference.cli.transfer import import_threads
 
-    import_threads(database, file, as_json)
+    import_threads(database, file, as_json, erase=not no_erase)

@@ -27,11 +27,11 @@ def export_threads(database: str, threads: list[str], output: Path | None) -> No
     asyncio.run(_export(database, threads, output))
 
 
-def import_threads(database: str, file: Path, as_json: bool) -> None:
+def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     """Add what an export holds, and say what was new."""
     if not file.is_file():
         raise ConfigurationError(f"there is no file {str(file)!r}: name one that `minference threads export -o` wrote")
-    asyncio.run(_import(database, file, as_json))
+    asyncio.run(_import(database, file, as_json, erase=erase))
 
 
 async def _export(database: str, threads: list[str], output: Path | None) -> None:
@@ -52,15 +52,22 @@ async def _lineages(storage: EntityStorage, threads: list[str]) -> list[UUID]:
     return list(dict.fromkeys([(await find_version(storage, text)).lineage_id for text in threads]))
 
 
-async def _import(database: str, file: Path, as_json: bool) -> None:
+async def _import(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     async with writing(database) as storage:
-        done = await storage.import_from(file)
+        done = await storage.import_from(file, erase=erase)
+        remains = await storage.scrub() if done.erased else ()
+    for sentence in remains:
+        stderr().print(f"what was erased remains: {sentence}", soft_wrap=True)
     if as_json:
-        print_json(_as_json(done))
+        print_json(_as_json(done) | {"remains": remains})
         return
     counts = f"{done.versions} new versions in {done.commits} commits; {done.present} were there already"
     also = [f"{count} new {name}" for count, name in ((done.blobs, "attached contents"), (done.tags, "tags")) if count]
     stdout().print("; ".join([counts, *also]))
+    if done.emptied:
+        stdout().print(f"{done.emptied} of the new versions came without content: they are erased here")
+    if done.erased:
+        stdout().print(f"{done.erased} objects were erased here, as they were where the export comes from")
     for kept in done.kept_tags:
         stderr().print(
             f"tag {printable(repr(kept.name))} of thread {short_id(kept.lineage_id)} stays on version {kept.here}: "

@@ -17,6 +17,7 @@ from minference.threads.tools import StructuredTool, Tool
 
 ASKS_FOR_JSON = (ResponseFormat.json_beg, ResponseFormat.json_object)
 RECEIVED = "Received."
+ERASED = "(erased)"
 NOT_RUN = "This call was not run: the conversation went on without it."
 USE_SCHEMA = "Please follow this JSON schema for your response:"
 
@@ -101,12 +102,13 @@ def system_text(thread: ChatThread) -> str:
 def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
     """The messages for the next reply: the history or its end, `new_message`, and a result for every call.
 
-    Providers refuse a call without a result, so one is made up where a conversation went on without it.
+    Providers refuse a call without a result, so one is made up where a conversation went on without it. They also refuse
+    messages that say nothing, so an erased one says that it was erased.
 
     Raises:
         ConfigurationError: There is no message at all.
     """
-    sent = list(thread.history)
+    sent = [_shown(message) for message in thread.history]
     if thread.new_message is not None:
         sent.append(ChatMessage(role=MessageRole.user, content=thread.new_message))
     if not thread.use_history:
@@ -116,6 +118,13 @@ def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
         raise ConfigurationError("the thread has nothing to answer: set new_message, or call add_user_message()")
     sent = _with_all_results(thread, sent)
     return _with_postfill(thread, sent) if thread.llm_config.response_format in ASKS_FOR_JSON else sent
+
+
+def _shown(message: ChatMessage) -> ChatMessage:
+    if not message.erased or message.tool_calls:
+        return message
+    kept = {name: getattr(message, name) for name in ("role", "tool_call_id", "tool_name", "tool_error")}
+    return ChatMessage(content=ERASED, **kept)
 
 
 def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:

@@ -167,7 +167,8 @@ def _entity_json(entity: Entity | None) -> dict[str, Any] | None:
         return None
     plan = plan_of(type(entity))
     values = {name: _json(entity.__dict__[name]) for name in (*plan.values, *plan.mutable)}
-    return {"kind": type(entity).__kind__, "ecs_id": str(entity.ecs_id), "lineage_id": str(entity.lineage_id), "values": values}
+    erased = {"erased": True} if entity.erased else {}
+    return {"kind": type(entity).__kind__, "ecs_id": str(entity.ecs_id), "lineage_id": str(entity.lineage_id), **erased, "values": values}
 
 
 def _lines(diff: EntityDiff, *, brackets: bool) -> Iterator[list[Segment]]:
@@ -219,9 +220,13 @@ def _excerpt(segments: tuple[Segment, ...]) -> Iterator[Segment]:
 
 
 def _versions(diff: EntityDiff) -> str:
-    if diff.old.ecs_id == diff.new.ecs_id:
-        return short_id(diff.new.ecs_id)
-    return f"{short_id(diff.old.ecs_id)} -> {short_id(diff.new.ecs_id)}"
+    if diff.old.ecs_id == diff.new.ecs_id and diff.old.erased is diff.new.erased:
+        return _version(diff.new)
+    return f"{_version(diff.old)} -> {_version(diff.new)}"
+
+
+def _version(entity: Entity) -> str:
+    return short_id(entity.ecs_id) + (" (erased)" if entity.erased else "")
 
 
 def summary(entity: Entity | None) -> str:
@@ -233,7 +238,7 @@ def summary(entity: Entity | None) -> str:
         value = entity.__dict__[name]
         if value and not isinstance(value, (datetime, UUID)) and value != type(entity).model_fields[name].default:
             told.append(f"{name}={_value(value)}")
-    return _clip(f"{type(entity).__name__} {short_id(entity.ecs_id)} {' '.join(told)}".rstrip())
+    return _clip(f"{type(entity).__name__} {_version(entity)} {' '.join(told)}".rstrip())
 
 
 def _value(value: Any) -> str:

@@ -70,6 +70,8 @@ class Draft:
     """Put the live object back on the version before, still holding its changes."""
     opaque: Shape | None = None
     """For an imported version of a kind that the program does not define: its shape. All values are in `json` then."""
+    erased_at: datetime | None = None
+    """Of an imported version: when its content was erased, which it comes without."""
 
     @property
     def form(self) -> type[Entity] | Shape:

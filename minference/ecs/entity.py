@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, utc_now, uuid7
-from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, compile_plan, is_opaque
+from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
 from minference.errors import DuplicateKind, EntityError, FrozenSnapshot, OpaqueVersion
 
@@ -227,6 +227,27 @@ class Entity(BaseModel):
         from minference.ecs.comparing import compare_fields
 
         return compare_fields(self, other)
+
+    @property
+    def erased(self) -> bool:
+        """Whether this was loaded from a version whose content was erased. What was loaded before stays as it is, and says False."""
+        state = state_of(self)
+        return state is not None and state.erased
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the plain values of a version become when it is erased: here, empty ones (see `empty_values`).
+
+        Ids that are marked `OnErase.follows` stay. A class that knows which other values are no content overrides this, and
+        keeps those. Pure, and given its own result it gives the same again.
+
+        Raises:
+            NoEmptyValue: No empty value fits the annotation of a field.
+        """
+        from minference.ecs.erasing import empty_values
+
+        ids = {name: values[name] for name, mark in plan_of(cls).on_erase.items() if mark is OnErase.follows}
+        return empty_values(cls) | ids
 
     def fork(self) -> Self:
         """Make the next version of what changed here, as `submit` of the current storage does, and return this object.

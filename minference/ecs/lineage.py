@@ -30,6 +30,8 @@ class VersionInfo:
     """The stored name of the entity's class."""
     created_at: datetime
     commit: CommitInfo
+    erased_at: datetime | None = None
+    """When its content was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,8 @@ def margin(depth: int, *, starts: bool) -> str:
 def describe(version: VersionInfo) -> str:
     """One line: short id, when (UTC), who, why."""
     when = version.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    words = [short_id(version.ecs_id), when, version.commit.author, version.commit.note]
+    erased = "(erased)" if version.erased_at is not None else None
+    words = [short_id(version.ecs_id), when, erased, version.commit.author, version.commit.note]
     return "  ".join(" ".join(_printable(word).split()) for word in words if word)
 
 

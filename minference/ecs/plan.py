@@ -14,7 +14,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from minference.ecs.blobs import Blob
-from minference.errors import UnsupportedConfig, UnsupportedField
+from minference.errors import MisplacedMark, UnsupportedConfig, UnsupportedField
 
 if TYPE_CHECKING:
     from minference.ecs.entity import Entity
@@ -42,6 +42,21 @@ class BackRef:
 
 def _nothing(_value: Any) -> None:
     return None
+
+
+class OnErase(Enum):
+    """Marks what happens at an erasure to the entities that a field holds, or to the entity whose field it is.
+
+    It stands in the annotation: `history: Annotated[list[ChatMessage], OnErase.too]`. Entities in a field without a mark are
+    erased with whoever holds them if nobody else does.
+    """
+
+    too = "too"
+    """What the field holds is erased as well, whoever else holds it."""
+    stays = "stays"
+    """What the field holds is not erased."""
+    follows = "follows"
+    """The field is the id of a lineage or of a version: when that is erased, the entity is as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,8 @@ class EntityPlan:
     """The classes that each reference, collection and back-reference allows."""
     back_references: tuple[tuple[str, str], ...]
     """Weak inverses (own field, field of the other): neither stored nor compared."""
+    on_erase: dict[str, OnErase]
+    """The marks of those fields that have one."""
 
     def accepts(self, name: str, value: Any) -> bool:
         """Whether `value` has the shape and the classes that an entity field asks for."""
@@ -112,6 +129,7 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
     types: dict[str, tuple[type[Entity], ...]] = {}
     collections: list[CollectionField] = []
     back_references: list[tuple[str, str]] = []
+    on_erase: dict[str, OnErase] = {}
     for name, field in cls.model_fields.items():
         if name in IDENTITY_FIELDS:
             continue
@@ -121,7 +139,11 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             continue
         if field.exclude:
             raise UnsupportedField(cls.__name__, name, field.annotation, "is excluded from dumps, so its value would be lost")
-        match _classify(cls.__name__, name, field.annotation):
+        kind = _classify(cls.__name__, name, field.annotation)
+        for mark in field.metadata:
+            if isinstance(mark, OnErase):
+                on_erase[name] = _fitting(cls.__name__, name, field.annotation, mark, is_value=kind == "value")
+        match kind:
             case "value":
                 (values if _is_immutable(field.annotation) else mutable).append(name)
             case "reference":
@@ -130,7 +152,14 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             case shape:
                 collections.append(CollectionField(name, shape))
                 types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
-    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), types, tuple(back_references))
+    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), types, tuple(back_references), on_erase)
+
+
+def _fitting(owner: str, name: str, annotation: Any, mark: OnErase, *, is_value: bool) -> OnErase:
+    is_id = all(arm is UUID or arm is type(None) for arm in arms(annotation))
+    if is_value != (mark is OnErase.follows) or (is_value and not is_id):
+        raise MisplacedMark(owner, name, annotation, str(mark), "UUID or UUID | None" if mark is OnErase.follows else "entities")
+    return mark
 
 
 def _classify(owner: str, name: str, annotation: Any) -> Any:

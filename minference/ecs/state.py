@@ -114,7 +114,7 @@ class Ledger:
 class State:
     """The version that a live object stands on, and what that version holds."""
 
-    __slots__ = ("cold", "data", "identity", "json", "keys", "ledger", "members", "references", "version", "watch", "watchers")
+    __slots__ = ("cold", "data", "erased", "identity", "json", "keys", "ledger", "members", "references", "version", "watch", "watchers")
 
     def __init__(self, ledger: Ledger, version: Version, data: dict[str, Any], *, cold: bool = False) -> None:
         self.ledger, self.version = ledger, version
@@ -131,6 +131,8 @@ class State:
         self.watch: Watch | None = None
         self.cold = cold
         """Whether the object is a cold snapshot, whose setters raise."""
+        self.erased = False
+        """Whether the object was loaded from a version without its content."""
         self.identity: Mapping[str, Any] = NOTHING
         """While parked: the identity fields that the object had on this version."""
 

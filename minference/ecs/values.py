@@ -98,7 +98,11 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
 @cache
 def adapter_of(cls: type[Entity], field: str) -> TypeAdapter[Any]:
     """What validates and dumps the stored form of one field."""
-    annotation = stored_type(cls, field)
+    return adapter_for(cls, stored_type(cls, field))
+
+
+def adapter_for(cls: type[Entity], annotation: Any) -> TypeAdapter[Any]:
+    """What validates and writes plain values of a class, or parts of them."""
     try:
         return TypeAdapter(annotation, config=stored_config(cls))
     except PydanticUserError as error:

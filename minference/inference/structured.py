@@ -43,8 +43,10 @@ def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
     """What the reply is, by the thread's response format. Pure.
 
     A call of a structured tool is an object in every format. Text is an object only in the format `structured_output`:
-    text that happens to be JSON stays text.
+    text that happens to be JSON stays text. What a reply was before it was erased nobody can tell.
     """
+    if reply.erased:
+        return NotStructured()
     for call in reply.tool_calls:
         if isinstance(tool := thread.tool_named(call.name), StructuredTool):
             return _check(tool, call.arguments_json, reply, call)

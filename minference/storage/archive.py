@@ -44,6 +44,8 @@ class Outline:
     commits: dict[int, CommitInfo]
     tags: list[Tagged]
     """In any order."""
+    lineages: set[UUID]
+    """Those of the versions, and those that were asked for."""
 
 
 class Archive(Protocol):

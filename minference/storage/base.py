@@ -19,6 +19,7 @@ from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser, Erasing
 from minference.storage.glances import Glances
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
@@ -136,6 +137,8 @@ class Record:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opaque: Shape | None = None
     """If the program does not define its kind: the shape in which it is stored. The values are JSON data then."""
+    erased_at: datetime | None = None
+    """When its content was erased."""
     partial: Mapping[str, tuple[int, ...]] | None = None
     """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
 
@@ -168,6 +171,7 @@ class Backend(Protocol):
         Raises:
             StaleVersion: A unit with `on_conflict="raise"` would branch.
             BlobNotFound: A version refers to bytes that are neither stored nor in memory.
+            ErasedLineage: A unit would give an erased lineage another version.
             StorageError: They could not be written. In every case, nothing of any unit was written.
         """
         ...
@@ -243,6 +247,10 @@ class Backend(Protocol):
         """Versions without what hangs on them, and the bytes of blobs. Usable while the backend is open."""
         ...
 
+    def eraser(self) -> Eraser:
+        """What erases content. Usable while the backend is open."""
+        ...
+
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Search.search`; the first of the classes is the one that was asked for, the others its subclasses."""
         ...
@@ -260,7 +268,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Protocol):
+class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -293,6 +301,7 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
         Raises:
             StaleVersion: `on_conflict="raise"`, and another writer was first.
             BlobNotFound: The bytes of a blob are neither stored here nor in memory.
+            ErasedLineage: What is to be saved was erased.
             WriteFailed: The database refused.
         """
         ...

@@ -65,6 +65,7 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
                 state = State(ledger, record.version, entity.__dict__, cold=True)
             else:
                 state = _state(entity, record, records, objects, ledger)
+            state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
     return objects
 

@@ -15,7 +15,8 @@ from minference.ecs.shapes import Shape, shape_of
 from minference.errors import ReadFailed
 from minference.storage.archive import Archive, Outline, Tagged
 from minference.storage.base import Record
-from minference.storage.lines import HEADER, write_blob, write_commit, write_tag, write_version
+from minference.storage.erasing import Eraser
+from minference.storage.lines import HEADER, write_blob, write_commit, write_erasure, write_tag, write_version
 
 VERSIONS_AT_ONCE = 256
 """Versions that are read together; a commit is never split."""
@@ -26,10 +27,12 @@ Group = tuple[CommitInfo, list[int]]
 """A commit and the keys of its versions, in the order in which they were saved."""
 
 
-async def export_lines(archive: Archive, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
+async def export_lines(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
     """The lines. In memory are the keys and ids of all versions, the content of a few hundred at a time, and one blob."""
     yield HEADER
     outline = await archive.outline(lineages)
+    for erasure in await eraser.erasures(None if lineages is None else list(outline.lineages)):
+        yield write_erasure(erasure)
     exporter = _Exporter(archive, outline)
     for groups in _portions(ordered(outline)):
         async for line in exporter.lines(groups):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from minference.ecs.blob_fields import blobs_in
 from minference.ecs.blobs import Blob
 from minference.ecs.drafts import Draft, SequenceEdit
 from minference.ecs.entity import plan_of
+from minference.ecs.erasing import blank_data, erased, erased_keys
 from minference.ecs.fitting import dump_data
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
-from minference.errors import VersionExists
+from minference.errors import ErasedLineage, VersionExists
 from minference.storage.base import Backend, Commit, Unit
+from minference.storage.erasing import Erasure
 from minference.storage.line_reader import ReadCommit, ReadVersion
 from minference.storage.lines import ListEdit, TagLine
 from minference.storage.portable import Imported, KeptTag
@@ -35,9 +39,14 @@ Lists = dict[str, tuple[list[Version], int]]
 class Importer:
     """Writes what was read, in order, a number of commits on their way at once."""
 
-    def __init__(self, backend: Backend, write: Callable[[Unit], None]) -> None:
+    def __init__(self, backend: Backend, write: Callable[[Unit], None], *, erase: bool) -> None:
         self._backend = backend
         self._archive = backend.archive()
+        self._eraser = backend.eraser()
+        self._erase = erase
+        """Whether to erase what is here and was erased elsewhere."""
+        self._erased: dict[UUID, datetime] | None = None
+        """Lineages that are erased here, once that is known, and when."""
         self._write = write
         self._known: OrderedDict[UUID, Version] = OrderedDict()
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
@@ -45,30 +54,51 @@ class Importer:
         self._bulk = 0
         """Bytes that came with what is pending."""
         self._tag_lines: list[TagLine] = []
-        self._commits = self._versions = self._present = self._blobs = self._tags = 0
+        self._commits = self._versions = self._present = self._blobs = self._tags = self._emptied = self._buried = 0
         self._kept_tags: list[KeptTag] = []
 
     @property
     def result(self) -> Imported:
         """What is durable so far."""
-        return Imported(self._commits, self._versions, self._present, self._blobs, self._tags, tuple(self._kept_tags))
+        return Imported(
+            self._commits,
+            self._versions,
+            self._present,
+            self._blobs,
+            self._tags,
+            tuple(self._kept_tags),
+            emptied=self._emptied,
+            erased=self._buried,
+        )
+
+    async def bury(self, erasures: Sequence[Erasure]) -> None:
+        """Put up tombstones, and erase what is here of their lineages, if that is wanted."""
+        await self._wait(0)
+        self._buried += len(await self._eraser.bury(erasures, spare=not self._erase))
+        self._erased = None
 
     async def add(self, commit: ReadCommit) -> None:
         """Write those versions of a commit that are not stored."""
-        await self._find(self._mentioned(commit))
-        new = [each for each in commit.versions if each.line.id not in self._known]
+        line, moment = commit.line, commit.line.at.astimezone(UTC)
+        while True:
+            await self._find(self._mentioned(commit))
+            new = [each for each in commit.versions if each.line.id not in self._known]
+            for each in new:
+                if each.line.parent is not None and each.builds_on_lists:
+                    await self._recall(each.line.parent)
+            joins = await self._archive.commit(moment, line.author, line.note) if new else None
+            erased_here = await self._erased_here() if new else {}
+            stored = await self._archive.stored_blobs(list(commit.blobs)) if new and commit.blobs else set()
+            if not any(unit.done.done() and unit.done.exception() for _, unit in self._pending):
+                break
+            await self._wait(0)  # nothing may be built on what failed
         self._present += len(commit.versions) - len(new)
         if not new:
             return
         for each in new:
-            if each.line.parent is not None and each.builds_on_lists:
-                await self._recall(each.line.parent)
-        self._blobs += len(commit.blobs.keys() - await self._archive.stored_blobs(list(commit.blobs))) if commit.blobs else 0
-        line, moment = commit.line, commit.line.at.astimezone(UTC)
-        joins = await self._archive.commit(moment, line.author, line.note)
-        for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each, commit.blobs) for each in new]
+        drafts = [self._draft(each, commit.blobs, erased_here.get(each.line.lineage)) for each in new]
+        self._blobs += len({blob.sha256 for draft in drafts for blob in draft.blobs} & commit.blobs.keys() - stored)
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
@@ -122,7 +152,9 @@ class Importer:
                 case None:
                     self._commits += 1
                     self._versions += len(unit.drafts)
-                case VersionExists():  # another process imports the same: see what is missing now
+                    self._emptied += sum(draft.erased_at is not None for draft in unit.drafts)
+                case VersionExists() | ErasedLineage():  # another process imports the same, or erases: see what is to do now
+                    self._erased = None
                     again.append(commit)
                     self._present -= len(commit.versions) - len(unit.drafts)
                     for draft in unit.drafts:
@@ -156,6 +188,11 @@ class Importer:
         for found in await self._archive.known(ids=unknown) if unknown else ():
             self._known[found.ecs_id] = found
 
+    async def _erased_here(self) -> dict[UUID, datetime]:
+        if self._erased is None:
+            self._erased = {each.lineage_id: each.erased_at for each in await self._eraser.erasures(None)}
+        return self._erased
+
     async def _recall(self, parent: UUID) -> None:
         """Have the ordered fields of a version at hand that others are made from."""
         if parent in self._lists:
@@ -172,7 +209,7 @@ class Importer:
         self._known[parent] = record.version
         self._lists[parent] = {name: ([found[child] for child in children], len(children)) for name, children in record.members.items()}
 
-    def _draft(self, read: ReadVersion, arrived: dict[str, Blob]) -> Draft:
+    def _draft(self, read: ReadVersion, arrived: dict[str, Blob], erased_at: datetime | None) -> Draft:
         line, cls = read.line, read.cls
         previous = self._known[line.parent] if line.parent is not None else None
         references = {name: self._known[child] if child is not None else None for name, child in read.references.items()}
@@ -183,16 +220,23 @@ class Importer:
             lists[name], edits[name] = self._edit(before.get(name, ([], 0)), read.lists.get(name))
         if any(length for _, length in lists.values()):
             self._lists[line.id] = lists
+        content = _content(read, erase=erased_at is not None)
+        blobs = tuple(arrived.get(blob.sha256, blob) for blob in content.blobs)
         version, entity = self._known[line.id], cls.__new__(cls)
-        blobs = tuple(arrived.get(blob.sha256, blob) for blob in read.blobs)
-        if read.opaque is not None:
-            keys = {name: read.keys.get(name, ()) for name in read.opaque.of_sort("dict")}
-            json = {name: dump_data(value).encode() for name, value in read.values.items()}
-            return Draft(entity, version, previous, {}, json, references, edits, keys, blobs, _nothing, read.opaque)
-        plan = plan_of(cls)
-        keys = {field.name: read.keys.get(field.name, ()) for field in plan.collections if field.shape is dict}
-        json = {name: dump_json(cls, name, read.values[name]) for name in plan.mutable}
-        return Draft(entity, version, previous, read.values, json, references, edits, keys, blobs, _nothing)
+        return Draft(
+            entity,
+            version,
+            previous,
+            content.values,
+            content.json,
+            references,
+            edits,
+            content.keys,
+            blobs,
+            _nothing,
+            read.opaque,
+            erased_at,
+        )
 
     def _edit(self, old: tuple[list[Version], int], line: ListEdit | None) -> tuple[tuple[list[Version], int], SequenceEdit]:
         versions, length = old
@@ -219,6 +263,30 @@ def _shrink(cache: OrderedDict[UUID, Any], size: int, pending: set[UUID]) -> Non
     surplus: Sequence[UUID] = [each for each in list(cache)[: max(0, len(cache) - size)] if each not in pending]
     for each in surplus:
         del cache[each]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is written of one version beside what it holds."""
+
+    values: dict[str, Any]
+    json: dict[str, bytes]
+    keys: dict[str, tuple[str, ...]]
+    blobs: list[Blob]
+
+
+def _content(read: ReadVersion, *, erase: bool) -> _Content:
+    """What was read, or what is left of it."""
+    if read.opaque is not None:
+        data = {name: blank_data(value) for name, value in read.values.items()} if erase else read.values
+        keys = {name: read.keys.get(name, ()) for name in read.opaque.of_sort("dict")}
+        json = {name: dump_data(value).encode() for name, value in data.items()}
+        return _Content({}, json, erased_keys(keys) if erase else keys, [] if erase else read.blobs)
+    cls, plan = read.cls, plan_of(read.cls)
+    values = erased(cls, read.values) if erase else read.values
+    keys = {field.name: read.keys.get(field.name, ()) for field in plan.collections if field.shape is dict}
+    json = {name: dump_json(cls, name, values[name]) for name in plan.mutable}
+    return _Content(values, json, erased_keys(keys) if erase else keys, blobs_in(cls, values) if erase else read.blobs)
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ from minference.ecs.fitting import Fit
 from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape, ShapeField, shape_of
 from minference.errors import InvalidExport, UnknownStoredField, UnreadableVersion
+from minference.storage.erasing import Erasure
 from minference.storage.lines import BlobLine, CommitLine, ListEdit, TagLine, VersionLine, read_blob, read_line
 
 
@@ -77,7 +78,7 @@ class LineReader:
         self._arrived: dict[str, Blob] = {}
         """Blobs that the next commit holds."""
 
-    def read(self, text: str, number: int) -> ReadCommit | TagLine | None:
+    def read(self, text: str, number: int) -> ReadCommit | TagLine | Erasure | None:
         """One line after the header; `None` of a blob, which comes with its commit.
 
         Raises:
@@ -89,6 +90,8 @@ class LineReader:
             case BlobLine() as line:
                 self._take(read_blob(line, number), number)
                 return None
+            case Erasure() as erasure:
+                return erasure
             case TagLine() as line:
                 if line.version not in self._seen:
                     raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")

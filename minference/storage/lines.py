@@ -1,6 +1,7 @@
 r"""The lines of an export: JSON, one line for each commit, each after all that it builds on.
 
     {"format": "minference export", "version": 1}
+    {"erased": {"lineage": ..., "at": ..., "reason": ..., "author": ..., "because_of": ...}}   # of every lineage that was erased
     {"blob": "<its SHA-256>", "size": 12345, "data": "<base64>"}   # right before the first commit that holds it
     {"at": ..., "author": ..., "note": ...,
      "shapes": {"0": {"kind": "chat_thread", "version": 1, "fields": {"name": ["value", "str | None"], ...}}},   # new from here on
@@ -14,7 +15,7 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
 
 The first `keep` members of the parent's list come first, then those in `add`, then the parent's last `tail`. Halves of
 surrogate pairs stand as `\udXXX`, whole characters as they are. A shape says which fields the versions were written with,
-and in which schema version of their class.
+and in which schema version of their class. Versions of lineages that were erased are there like all others, without content.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from minference.ecs.blobs import Blob
 from minference.ecs.entity import plan_of
@@ -37,6 +48,7 @@ from minference.ecs.shapes import Shape, ShapeField, Sort
 from minference.ecs.values import dump_json, has_surrogates, parse
 from minference.errors import InvalidExport
 from minference.storage.base import Record
+from minference.storage.erasing import Erasure
 from minference.storage.lineages import is_tag_name
 
 FORMAT = "minference export"
@@ -119,6 +131,34 @@ class BlobLine(_Line):
     data: str
 
 
+class Tombstone(_Line):
+    """An erasure."""
+
+    lineage: UUID
+    at: AwareDatetime
+    reason: Any
+    author: Any
+    because_of: UUID
+
+    @field_validator("reason", "author")
+    @classmethod
+    def _is_text(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str) and (value is not None or info.field_name == "reason"):
+            raise ValueError("must be a string")
+        return value
+
+
+class ErasureLine(_Line):
+    """One lineage that was erased."""
+
+    erased: Tombstone
+
+    def erasure(self) -> Erasure:
+        """The same as it is known elsewhere."""
+        told = self.erased
+        return Erasure(told.lineage, told.at.astimezone(UTC), told.reason, told.author, told.because_of)
+
+
 class TagLine(_Line):
     """The name of a version."""
 
@@ -158,6 +198,12 @@ def write_blob(sha256: str, content: bytes) -> str:
 def write_tag(name: str, version: UUID, at: datetime) -> str:
     """The line of a name."""
     return f'{{"tag":{dump(name)},"version":"{version}","at":{_moment(at)}}}'
+
+
+def write_erasure(erasure: Erasure) -> str:
+    """The line of one tombstone."""
+    ids = {"lineage": str(erasure.lineage_id), "at": erasure.erased_at.astimezone(UTC).isoformat()}
+    return dump({"erased": {**ids, "reason": erasure.reason, "author": erasure.author, "because_of": str(erasure.because_of)}})
 
 
 def _moment(time: datetime) -> str:
@@ -230,7 +276,7 @@ def read_header(line: str) -> None:
         raise InvalidExport(1, f"it has version {found['version']} of the format, and this minference reads {VERSION}: use a newer one")
 
 
-def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine:
+def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine | Erasure:
     """What a line after the header says.
 
     Raises:
@@ -243,6 +289,8 @@ def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine:
                 return BlobLine.model_validate(data)
             case {"tag": _}:
                 return TagLine.model_validate(data)
+            case {"erased": _}:
+                return ErasureLine.model_validate(data).erasure()
             case _:
                 return CommitLine.model_validate(data)
     except ValidationError as error:

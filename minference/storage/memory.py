@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from minference.ecs.blob_fields import blob_fields
@@ -17,13 +16,15 @@ from minference.ecs.entity import Entity, kind_to_class, plan_of
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.opaque import OpaqueEntity
-from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.state import Ledger, Version
-from minference.ecs.values import dump_json, load_json, parse
-from minference.errors import BlobNotFound, ConfigurationError, StaleVersion, VersionExists, VersionNotFound
+from minference.ecs.values import dump_json, load_json
+from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Outline, Outlined, Tagged
 from minference.storage.base import Branch, Commit, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser, Erasure
+from minference.storage.memory_erasing import MemoryEraser
+from minference.storage.memory_rows import Row, Rows
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, Span, place_edit
@@ -34,32 +35,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One stored version."""
-
-    info: VersionInfo
-    cls: type[Entity]
-    values: dict[str, Any]
-    json: Mapping[str, bytes]
-    """Values that become new objects each time they are read."""
-    references: dict[str, UUID | None]
-    places: dict[str, Place]
-    keys: Mapping[str, tuple[str, ...]]
-    opaque: Shape | None
-    """If the program did not define the kind when it was imported: its shape."""
-
-    def data(self) -> dict[str, Any]:
-        """The plain values, as JSON data."""
-        documents = {name: dump_json(self.cls, name, value) for name, value in self.values.items()} | dict(self.json)
-        return {name: parse(document.decode()) for name, document in documents.items()}
-
-    @property
-    def shape(self) -> Shape:
-        """The shape in which it was written."""
-        return self.opaque if self.opaque is not None else shape_of(self.cls)
-
-
 class MemoryBackend:
     """Versions in dictionaries, lists as runs and spans. Nothing outlives `close`."""
 
@@ -67,9 +42,9 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self._ledger = Ledger(uuid4())
-        self._rows: dict[UUID, _Row] = {}
+        self._rows: dict[UUID, Row] = {}
         self._keys: dict[UUID, int] = {}
-        self._by_key: dict[int, _Row] = {}
+        self._by_key: dict[int, Row] = {}
         self._commits: dict[tuple[datetime, str | None, str | None], CommitInfo] = {}
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
@@ -79,6 +54,7 @@ class MemoryBackend:
         self._tags: dict[tuple[UUID, str], tuple[UUID, datetime]] = {}
         self._blobs: dict[str, bytes] = {}
         """By SHA-256."""
+        self._erasures: dict[UUID, Erasure] = {}
         self._ids = count(1)
 
     async def open(self) -> Ledger:
@@ -114,6 +90,8 @@ class MemoryBackend:
     def _check(self, unit: Unit, draft: Draft, children: dict[UUID, int]) -> None:
         if draft.version.ecs_id in self._rows:
             raise VersionExists(draft.version.ecs_id)
+        if draft.version.lineage_id in self._erasures and draft.erased_at is None:
+            raise ErasedLineage(draft.version.lineage_id)
         if draft.previous is None:
             return
         base = draft.previous.ecs_id
@@ -148,11 +126,12 @@ class MemoryBackend:
         parent = draft.previous.ecs_id if draft.previous else None
         references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
         kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
-        info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit)
+        info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
         values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        row = _Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque)
+        held = frozenset(blob.sha256 for blob in draft.blobs)
+        row = Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:
@@ -205,23 +184,24 @@ class MemoryBackend:
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
-    def _record(self, row: _Row, *, whole: bool = True) -> Record:
+    def _record(self, row: Row, *, whole: bool = True) -> Record:
         """One version; what is not whole lacks the members of ordered fields, unless its class is not known."""
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
-        version, cls = self._version(row), kind_to_class(row.info.kind)
+        version, cls, erased_at = self._version(row), kind_to_class(row.info.kind), row.info.erased_at
         if cls is None:
             there = {name: key for name, key in references.items() if key is not None}
-            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, self._members(row.places), row.keys, row.shape)
+            members = self._members(row.places)
+            return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape, erased_at)
         if cls is row.cls:
             values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
             members = self._members(row.places) if whole else {}
-            return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys)
+            return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys, erased_at=erased_at)
         return self._fitted(row, cls, Fit(cls, row.shape), references, whole=whole)
 
     def _members(self, places: Mapping[str, Place]) -> dict[str, list[int]]:
         return {name: [key for span in place.spans for key in self.cells(span)] for name, place in places.items()}
 
-    def _fitted(self, row: _Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], *, whole: bool) -> Record:
+    def _fitted(self, row: Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], *, whole: bool) -> Record:
         """The record of a version whose class was defined anew since."""
         ecs_id, version = row.info.ecs_id, self._version(row)
         fit.refuse(ecs_id)
@@ -234,9 +214,9 @@ class MemoryBackend:
             version.places.setdefault(name, place)
         held = self._members({field.name: filled.get(field.name, EMPTY) for field in fields}) if whole else {}
         keyed = {field.name: names.get(field.name, ()) for field in fields if field.shape is dict}
-        return Record(version, row.info.parent_id, cls, values, there, held, keyed)
+        return Record(version, row.info.parent_id, cls, values, there, held, keyed, erased_at=row.info.erased_at)
 
-    def _version(self, row: _Row) -> Version:
+    def _version(self, row: Row) -> Version:
         info, key = row.info, self._keys[row.info.ecs_id]
         version = self._ledger.versions.get(key)
         if version is None:
@@ -323,6 +303,11 @@ class MemoryBackend:
         """See `Backend.archive`."""
         return self
 
+    def eraser(self) -> Eraser:
+        """See `Backend.eraser`."""
+        rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures, self._blobs)
+        return MemoryEraser(rows, self._record)
+
     def checks(self) -> Checks:
         """See `Backend.checks`."""
         raise ConfigurationError("a storage in memory has no tables to check or measure: open an SQLite file or PostgreSQL")
@@ -336,7 +321,7 @@ class MemoryBackend:
         words = words_of(text)
         if classes[0].model_fields[field].annotation not in (str, str | None):
             raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
-        found: dict[UUID, _Row] = {}
+        found: dict[UUID, Row] = {}
         for row in self._rows.values():
             if words and kind_to_class(row.info.kind) in classes and (held := row.values.get(field)) and set(words) <= set(words_of(held)):
                 newest = found.setdefault(row.info.lineage_id, row)
@@ -367,14 +352,14 @@ class MemoryBackend:
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
         tags = [Tagged(name, self._keys[ecs_id], lineage, at) for (lineage, name), (ecs_id, at) in self._tags.items() if lineage in found]
-        return Outline({each.key: each for each in versions}, edges, commits, tags)
+        return Outline({each.key: each for each in versions}, edges, commits, tags, found)
 
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id
         fork_no = 0 if parent is None else self._children[parent].index(info.ecs_id)
         return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id)
 
-    def _held(self, row: _Row) -> set[UUID]:
+    def _held(self, row: Row) -> set[UUID]:
         """The versions that one holds, without members that its parent holds in the same field."""
         held = {child for child in row.references.values() if child is not None}
         parent = self._rows[row.info.parent_id] if row.info.parent_id is not None else None

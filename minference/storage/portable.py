@@ -37,6 +37,10 @@ class Imported:
     """Names that versions have now, and that no version of their lineage had before."""
     kept_tags: tuple[KeptTag, ...] = ()
     """Names that were not given, because another version has them here: look at both, and `tag(..., move=True)` if need be."""
+    emptied: int = 0
+    """New versions that came without their content, because their lineage is erased here."""
+    erased: int = 0
+    """Lineages that were here and were erased, because the export says that they were erased where it comes from."""
 
 
 class Portable(Protocol):
@@ -46,10 +50,11 @@ class Portable(Protocol):
         """Lineages with every version, and all that any of their versions holds, as lines of JSON; everything by default.
 
         A header, then one line for each commit, after all that it builds on; the same content gives the same lines, whatever
-        the backend. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values, tags. The bytes of
-        blobs are lines of their own, each once. What is saved meanwhile is not in it. Content is read a few hundred versions
-        at a time, and one blob. Versions in older shapes are exported as their class reads
-        them now, those of kinds that the program does not define as they are stored.
+        A header, then one line for each commit, after all that it builds on; the same content gives the same lines, whatever
+        the backend. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values, tags; of what was
+        erased the tombstones come first. The bytes of blobs are lines of their own, each once. What is saved meanwhile is not
+        in it. Content is read a few hundred versions at a time, and one blob. Versions in older shapes are exported as their
+        class reads them now, those of kinds that the program does not define as they are stored.
 
         Raises:
             VersionNotFound: One of the ids is that of no lineage.
@@ -62,13 +67,15 @@ class Portable(Protocol):
         """Write `export_lines` to a file, all or nothing, and return the number of commits in it."""
         ...
 
-    async def import_lines(self, lines: Iterable[str]) -> Imported:
+    async def import_lines(self, lines: Iterable[str], *, erase: bool = True) -> Imported:
         """Add what an export holds and the storage has not; what it has is left alone, so importing again changes nothing.
 
-        Each commit is written whole or not at all, with the bytes that it brings. If a line is refused, the commits before it
-        stay. Tags are set when all commits are there; a tag that names another version here is never moved: `kept_tags` says so. Versions
-        from an older program are brought into the present shape of their class; those of kinds that this program does not define
-        are kept as they are.
+        What is erased stays erased: of a lineage that is erased here, new versions come without their content. What was erased
+        where the export comes from is erased here as well, unless `erase` is false; `scrub` afterwards if that was much.
+        Each commit is written whole or not at all, with the bytes that it brings. If a line is refused, what comes before it
+        stays. Tags are set when all commits are there; a tag that names another version here is never moved: `kept_tags` says
+        so. Versions from an older program are brought into the present shape of their class; those of kinds that this program
+        does not define are kept as they are.
 
         Raises:
             InvalidExport: A line is not what an export holds, or does not fit; the message says which, and why.
@@ -77,7 +84,7 @@ class Portable(Protocol):
         """
         ...
 
-    async def import_from(self, path: str | os.PathLike[str]) -> Imported:
+    async def import_from(self, path: str | os.PathLike[str], *, erase: bool = True) -> Imported:
         """`import_lines` from a file whose lines are all checked before the first one is written.
 
         Raises:

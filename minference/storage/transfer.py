@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minference.errors import InvalidExport
 from minference.storage.base import Backend, Unit
+from minference.storage.erasing import Erasure
 from minference.storage.importing import Importer
 from minference.storage.line_reader import LineReader, ReadCommit
 from minference.storage.lines import TagLine, is_commit, read_header
@@ -32,23 +33,37 @@ async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> 
     return commits
 
 
-async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: Iterable[str]) -> Imported:
+async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: Iterable[str], *, erase: bool) -> Imported:
     """See `Portable.import_lines`."""
-    reader, importer = LineReader(), Importer(backend, write)
+    reader, importer = LineReader(), Importer(backend, write, erase=erase)
     number = 1
+    tombstones: list[Erasure] = []
     try:
         for number, line in _body(lines):
-            match reader.read(line, number):
+            found = reader.read(line, number)
+            if isinstance(found, Erasure):
+                tombstones.append(found)
+                continue
+            await _bury(importer, tombstones)
+            match found:
                 case ReadCommit() as commit:
                     await importer.add(commit)
                 case TagLine() as tag:
                     importer.add_tag(tag)
         reader.end(number)
+        await _bury(importer, tombstones)
         await importer.finish()
     except BaseException:
         await importer.abandon()
         raise
     return importer.result
+
+
+async def _bury(importer: Importer, tombstones: list[Erasure]) -> None:
+    """Put up those that were read one after another, together."""
+    if tombstones:
+        await importer.bury(tombstones)
+        tombstones.clear()
 
 
 async def import_from(add: Callable[[Iterable[str]], Awaitable[Imported]], path: str | os.PathLike[str]) -> Imported:

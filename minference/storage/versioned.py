@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import UUID
 
 from minference.ecs.blob_fields import blobs_below
@@ -41,6 +42,8 @@ from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
 from minference.storage.differences import differences
+from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
+from minference.storage.erasure import erase, to_the_end
 from minference.storage.exporting import export_lines
 from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
@@ -79,9 +82,9 @@ class VersionedStorage(Glancing, EntityStorage):
         use_storage(self._before)
         committer, self._committer = self._open()[1], None
         try:
-            await _finish(committer.close())
+            await to_the_end(committer.close())
         finally:
-            await _finish(self._backend.close())
+            await to_the_end(self._backend.close())
 
     def _open(self) -> tuple[Ledger, Committer]:
         if self._ledger is None or self._committer is None:
@@ -306,22 +309,45 @@ class VersionedStorage(Glancing, EntityStorage):
         for each in wanted or ():
             if not await self._backend.lineage(each):
                 raise VersionNotFound(each, "it is the id of no lineage")
-        async for line in export_lines(self._backend.archive(), wanted):
+        async for line in export_lines(self._backend.archive(), self._backend.eraser(), wanted):
             yield line
 
     async def export_to(self, path: str | os.PathLike[str], lineages: Iterable[UUID] | None = None) -> int:
         """See `Portable.export_to`."""
         return await export_to(self.export_lines(lineages), path)
 
-    async def import_lines(self, lines: Iterable[str]) -> Imported:
+    async def import_lines(self, lines: Iterable[str], *, erase: bool = True) -> Imported:
         """See `Portable.import_lines`."""
         _, committer = self._open()
         await self._settle()
-        return await import_lines(self._backend, committer.add, lines)
+        return await import_lines(self._backend, committer.add, lines, erase=erase)
 
-    async def import_from(self, path: str | os.PathLike[str]) -> Imported:
+    async def import_from(self, path: str | os.PathLike[str], *, erase: bool = True) -> Imported:
         """See `Portable.import_from`."""
-        return await import_from(self.import_lines, path)
+        return await import_from(partial(self.import_lines, erase=erase), path)
+
+    async def erase(
+        self, what: Entity | UUID, *, reason: str, author: str | None = None, shared: Shared = "erase", scrub: bool = True
+    ) -> Erased:
+        """See `Erasing.erase`."""
+        await self._settle()
+        lineage_id = what if isinstance(what, UUID) else what.lineage_id
+        return await to_the_end(erase(self._backend.eraser(), lineage_id, reason, author, shared, scrub=scrub))
+
+    async def erasure_scope(self, what: Entity | UUID, *, shared: Shared = "erase") -> ErasureScope:
+        """See `Erasing.erasure_scope`."""
+        await self._settle()
+        return await self._backend.eraser().scope(what if isinstance(what, UUID) else what.lineage_id, shared)
+
+    async def erasures(self, lineage_id: UUID | None = None) -> list[Erasure]:
+        """See `Erasing.erasures`."""
+        self._open()
+        return await self._backend.eraser().erasures(None if lineage_id is None else [lineage_id])
+
+    async def scrub(self) -> tuple[str, ...]:
+        """See `Erasing.scrub`."""
+        await self._settle()
+        return await to_the_end(self._backend.eraser().scrub())
 
     async def check(self) -> list[Finding]:
         """See `Checks.check`."""
@@ -357,16 +383,6 @@ class VersionedStorage(Glancing, EntityStorage):
         waiting = [unit.done for unit in committer.pending()]
         if waiting:
             await asyncio.wait(waiting)
-
-
-async def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end even if this task is cancelled meanwhile; the cancellation follows."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

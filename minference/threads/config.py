@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -60,3 +61,9 @@ class LLMConfig(Entity):
     """Other configs to try, in order, when this one cannot answer."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further parameters, passed through as they are. Not for keys: this is stored."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Which model answers, and how, stays; stop sequences and further parameters, which are free text, go."""
+        kept = {name: value for name, value in values.items() if name in LLMConfig.model_fields and name not in ("stop", "extra")}
+        return super().erased_values(values) | kept

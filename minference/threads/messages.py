@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -12,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from minference.ecs.entity import Entity
 from minference.ecs.identity import Moment, utc_now
+from minference.ecs.plan import OnErase
 from minference.errors import InvalidToolArguments
 from minference.threads.attachments import Attached
 
@@ -103,6 +105,11 @@ class Usage(Entity):
     cached_tokens: int | None = Field(default=None, ge=0)
     """Of the request: read from the provider's cache, as OpenAI counts."""
 
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers and the model's name are no content."""
+        return super().erased_values(values) | {name: values[name] for name in Usage.model_fields if name in values}
+
 
 class SystemPrompt(Entity):
     """A reusable system prompt."""
@@ -146,8 +153,14 @@ class ChatMessage(Entity):
     """The model's words for not answering."""
     finish_reason: FinishReason | None = None
     """Why the reply ended; `None` on everything that no model wrote, and on a reply that broke off."""
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, OnErase.stays] = None
     """What the reply cost in tokens; `None` on everything that no model wrote."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Who spoke, when, why it ended, and which tool was called stay, so that the thread remains a valid conversation."""
+        calls = tuple(call.model_copy(update={"arguments_json": "{}"}) for call in values["tool_calls"])
+        return super().erased_values(values) | {name: values[name] for name in _NO_CONTENT} | {"tool_calls": calls}
 
     @property
     def tool_call(self) -> dict[str, JsonValue] | None:
@@ -163,3 +176,17 @@ class ChatMessage(Entity):
     def tool_type(self) -> Literal["Callable", "Structured"] | None:
         """Kept for code from the seeds: what a message that calls or answers a tool is about."""
         return "Callable" if self.tool_calls or self.tool_call_id else None
+
+
+_NO_CONTENT = (
+    "role",
+    "timestamp",
+    "author_uuid",
+    "parent_message_uuid",
+    "tool_call_id",
+    "tool_name",
+    "tool_uuid",
+    "tool_error",
+    "finish_reason",
+)
+"""What stays of a message that is erased, beside the ids and names of its tool calls."""

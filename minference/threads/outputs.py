@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.identity import Moment
+from minference.ecs.plan import OnErase
 from minference.threads.messages import Usage
 
 
@@ -22,13 +24,18 @@ class GeneratedJsonObject(Entity):
     tool_call_id: str | None = None
     """The call that it came in, if it came as one."""
 
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Which tool and which call it was stay."""
+        return super().erased_values(values) | {name: values[name] for name in ("name", "tool_call_id")}
+
 
 class RawOutput(Entity):
     """One reply of a provider as it came, and what was asked, without what the thread version already holds."""
 
     client: str
     """The client that asked."""
-    thread_version: UUID
+    thread_version: Annotated[UUID, OnErase.follows]
     """`ecs_id` of the thread version that the request was rendered from."""
     request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The request without messages, system and tools: those are rendered from the thread version."""
@@ -48,28 +55,39 @@ class RawOutput(Entity):
         """Seconds from sending the request to the end of the reply."""
         return (self.end_time - self.start_time).total_seconds()
 
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Who was asked, from which thread version, and when stay. The digest goes: it would prove a guess of a short text."""
+        return super().erased_values(values) | {name: values[name] for name in ("client", "thread_version", "start_time", "end_time")}
+
 
 class ProcessedOutput(Entity):
     """What one reply means."""
 
     content: str | None = None
     """The text of the reply."""
-    json_object: GeneratedJsonObject | None = None
+    json_object: Annotated[GeneratedJsonObject | None, OnErase.too] = None
     """The structured output, if one was asked for and the reply is valid."""
     error: str | None = None
     """Why there is no structured output although one was asked for."""
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, OnErase.stays] = None
     """What it cost in tokens."""
     time_taken: float = Field(ge=0, allow_inf_nan=False)
     """Seconds."""
     llm_client: str
     """The client that asked."""
-    raw_output: RawOutput
+    raw_output: Annotated[RawOutput, OnErase.too]
     """The reply as it came."""
-    chat_thread_id: UUID
+    chat_thread_id: Annotated[UUID, OnErase.follows]
     """Lineage of the thread."""
-    message_uuid: UUID
+    message_uuid: Annotated[UUID, OnErase.follows]
     """Lineage of the assistant message."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What it belongs to, who answered and how long that took stay."""
+        kept = ("time_taken", "llm_client", "chat_thread_id", "message_uuid")
+        return super().erased_values(values) | {name: values[name] for name in kept}
 
     @property
     def object(self) -> dict[str, Any] | None:

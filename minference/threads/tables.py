@@ -220,7 +220,7 @@ class RawOutputSQL(EntityTable[RawOutput]):
     __tablename__ = "raw_output"
 
     client: Mapped[str] = mapped_column(ExactText)
-    thread_version: Mapped[UUID] = mapped_column(Uuid)
+    thread_version: Mapped[UUID] = mapped_column(Uuid, index=True)
     request_parameters: Mapped[Any] = mapped_column(Json)
     request_sha256: Mapped[str] = mapped_column(ExactText)
     raw_result: Mapped[Any] = mapped_column(Json)
@@ -239,8 +239,8 @@ class ProcessedOutputSQL(EntityTable[ProcessedOutput]):
     error: Mapped[str | None] = mapped_column(ExactText)
     time_taken: Mapped[float] = mapped_column(Double)
     llm_client: Mapped[str] = mapped_column(ExactText)
-    chat_thread_id: Mapped[UUID] = mapped_column(Uuid)
-    message_uuid: Mapped[UUID] = mapped_column(Uuid)
+    chat_thread_id: Mapped[UUID] = mapped_column(Uuid, index=True)
+    message_uuid: Mapped[UUID] = mapped_column(Uuid, index=True)
     json_object_id: Mapped[int | None] = mapped_column(Id, reference("generated_json_object.id"))
     usage_id: Mapped[int | None] = mapped_column(Id, reference("usage.id"), index=True)
     raw_output_id: Mapped[int] = mapped_column(Id, reference("raw_output.id"), index=True)

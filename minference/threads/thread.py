@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from minference.ecs.entity import Entity
+from minference.ecs.plan import OnErase
 from minference.threads.attachments import Attached
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
@@ -22,7 +24,7 @@ class ChatThread(Entity):
     """What the model is told before everything else."""
     llm_config: LLMConfig
     """Who answers."""
-    history: list[ChatMessage] = Field(default_factory=list)
+    history: Annotated[list[ChatMessage], OnErase.too] = Field(default_factory=list)
     new_message: str | None = None
     """The user's next message. The next inference moves it into the history."""
     tools: list[CallableTool | StructuredTool] = Field(default_factory=list)
@@ -38,6 +40,12 @@ class ChatThread(Entity):
     """Whether earlier messages are sent; if not, only what follows the last user message, itself included."""
     workflow_step: int | None = Field(default=None, ge=0)
     """Number of workflow steps that are done; `None` outside of workflows."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Texts go, settings stay."""
+        kept = ("use_schema_instruction", "use_history", "workflow_step")
+        return super().erased_values(values) | {name: values[name] for name in kept}
 
     @property
     def last_message(self) -> ChatMessage | None:

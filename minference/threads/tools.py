@@ -59,6 +59,12 @@ class CallableTool(Entity):
     """Program text that defines a function of the tool's name, of a tool that is no registered function. Data until the
     application says that such tools may run, and where: see `from_source`."""
 
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The name stays, since calls carry it, and how it is run; descriptions, schemas and source go."""
+        kept = {name: values[name] for name in ("name", "strict_schema", "timeout", "idempotent")}
+        return super().erased_values(values) | kept | {"input_schema": {"type": "object"}}
+
     @field_validator("input_schema")
     @classmethod
     def _check_input_schema(cls, schema: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
@@ -211,6 +217,12 @@ class StructuredTool(Entity):
 
     _model: type[BaseModel] | None = PrivateAttr(default=None)
     """Keeps the class of `from_pydantic` alive as long as the tool."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The name stays, since calls carry it; descriptions and the schema go."""
+        kept = {name: values[name] for name in ("name", "strict_schema")}
+        return super().erased_values(values) | kept | {"json_schema": {"type": "object"}}
 
     @field_validator("json_schema")
     @classmethod

@@ -86,7 +86,9 @@ def _called_as_forced(thread: ChatThread, reply: ChatMessage) -> bool:
 
 
 def _calls_to_run(thread: ChatThread, reply: ChatMessage) -> tuple[ToolCall, ...]:
-    """Calls of a structured tool are the answer itself: they wait for nothing."""
+    """Calls of a structured tool are the answer itself: they wait for nothing. The arguments of erased ones are gone."""
+    if reply.erased:
+        return ()
     return tuple(
         call for call in thread.unanswered_calls(reply) if (tool := thread.tool_named(call.name)) is None or isinstance(tool, CallableTool)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.storage.tables import damage
 
 
 @pytest.fixture
@@ -42,10 +42,7 @@ def test_threads_are_known_to_a_process_that_only_checks(process: Cli, saved: Ch
 
 
 def test_what_is_wrong_is_told_and_is_the_exit_code(cli: Cli, saved: ChatThread, tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "minference.db")
-    with connection:
-        connection.execute("DELETE FROM chat_message")
-    connection.close()
+    asyncio.run(damage(f"sqlite:///{tmp_path / 'minference.db'}", "DELETE FROM chat_message"))
     said = cli("db", "check", "--json")
     assert said.code == 3
     assert {"rule": "rows of versions", "text": f"version {saved.history[0].ecs_id} has no row in chat_message"} in said.json

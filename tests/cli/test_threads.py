@@ -43,7 +43,7 @@ def saved(tmp_path: Path) -> list[ChatThread]:
 
 def test_list_has_the_thread_saved_last_first(cli: Cli, saved: list[ChatThread]) -> None:
     thread, other = saved
-    common = {"client": "scripted", "model": "m", "updated": ANY}
+    common = {"client": "scripted", "model": "m", "updated": ANY, "erased_at": None}
     assert cli("threads", "list", "--json").json == [
         {"thread": str(other.lineage_id), "version": str(other.ecs_id), "name": None, "messages": 0, "versions": 1, **common},
         {"thread": str(thread.lineage_id), "version": str(thread.ecs_id), "name": "sky", "messages": 3, "versions": 2, **common},
@@ -126,7 +126,7 @@ def test_what_names_several_is_refused_with_their_ids(cli: Cli, saved: list[Chat
 
 def test_log_tells_who_when_why_and_what(cli: Cli, saved: list[ChatThread]) -> None:
     thread = saved[0]
-    entry: dict[str, Any] = {"created_at": ANY, "time": ANY, "commit": ANY}
+    entry: dict[str, Any] = {"created_at": ANY, "time": ANY, "commit": ANY, "erased_at": None}
     assert cli("threads", "log", "sky", "--json").json == [
         {
             "version": str(thread.ecs_id),

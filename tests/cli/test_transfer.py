@@ -34,7 +34,7 @@ def test_what_is_exported_is_imported_into_another_database(cli: Cli, saved: lis
     assert cli("threads", "export", "-o", "all.jsonl").err == "2 threads, 2 commits: all.jsonl\n"
     assert cli("threads", "import", "all.jsonl", "-d", "other.db").out == "6 new versions in 2 commits; 0 were there already\n"
     assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json == {
-        "commits": 0, "versions": 0, "present": 6, "blobs": 0, "tags": 0, "kept_tags": [],
+        "commits": 0, "versions": 0, "present": 6, "blobs": 0, "tags": 0, "kept_tags": [], "emptied": 0, "erased": 0, "remains": [],
     }  # fmt: skip
     for thread in saved:
         name = thread.name or ""
@@ -105,3 +105,23 @@ def test_a_path_that_is_not_there_is_an_error_of_usage(cli: Cli, saved: list[Cha
     said = cli(*arguments)
     assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
     assert saved
+
+
+def test_an_import_says_what_it_erased_and_can_be_told_not_to(cli: Cli, saved: list[ChatThread]) -> None:
+    cli("threads", "export", "-o", "before.jsonl")
+    message = saved[0].history[0].lineage_id.hex
+    for database in ("one.db", "two.db"):
+        cli("threads", "import", "before.jsonl", "-d", database)
+    assert cli("threads", "erase", "sky", "--message", message, "--reason", "asked to", "--yes").code == 0
+    cli("threads", "export", "-o", "after.jsonl")
+    assert (
+        cli("threads", "import", "after.jsonl", "-d", "one.db", "--no-erase").out == "0 new versions in 0 commits; 6 were there already\n"
+    )
+    assert "blue?" in cli("threads", "show", "sky", "-d", "one.db").out
+    said = cli("threads", "import", "after.jsonl", "-d", "one.db").out.splitlines()
+    assert said[1:] == ["1 objects were erased here, as they were where the export comes from"]
+    assert "blue?" not in cli("threads", "show", "sky", "-d", "one.db").out
+    assert cli("threads", "import", "after.jsonl", "-d", "two.db", "--json").json["erased"] == 1
+    assert cli("threads", "import", "after.jsonl", "-d", "new.db").out.splitlines()[1:] == [
+        "1 of the new versions came without content: they are erased here"
+    ]

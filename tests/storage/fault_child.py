@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-from minference.errors import StaleVersion, WriteFailed
+from minference.errors import ErasedLineage, StaleVersion, WriteFailed
 from minference.storage.open import open_storage
 from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
@@ -125,8 +125,74 @@ async def attach_in_a_loop(url: str) -> None:
             say([str(thread.ecs_id), attached.sha256])
 
 
+async def erase(url: str, lineage_id: str) -> None:
+    """Erase a lineage when told to, and say so between the steps."""
+    async with open_storage(url) as storage:
+        await told_to_go()
+        erasing = asyncio.ensure_future(storage.erase(UUID(lineage_id), reason="asked to"))
+        while not erasing.done():
+            await asyncio.sleep(0)
+            say("still at it")
+        say("done")
+
+
+async def erase_on_a_full_disk(url: str, lineage_id: str) -> None:
+    """Erase a lineage where there is no room to write; say what was raised, and which tombstones there are."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    async with open_storage(url) as storage:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, resource.RLIM_INFINITY))
+        try:
+            await storage.erase(UUID(lineage_id), reason="asked to")
+        except WriteFailed as error:
+            say(str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        say([str(each.lineage_id) for each in await storage.erasures()])
+
+
+async def bring_back(url: str, ecs_id: str) -> None:
+    """Hold a thread while its first message is erased, change that message and save; say what became of it, and go on without."""
+    async with open_storage(url) as storage:
+        thread = await storage.get(ChatThread, UUID(ecs_id))
+        before = thread.history[0].content
+        await told_to_go()
+        thread.history[0].content = "back"
+        try:
+            await storage.register(thread)
+        except ErasedLineage as error:
+            say([str(error.lineage_id), str(thread.ecs_id), thread.history[0].content])
+        thread.history[0].content = before
+        thread.history.append(message("more"))
+        await storage.register(thread)
+        say(str(thread.ecs_id))
+
+
+async def feed(url: str, ecs_id: str) -> None:
+    """Append to a thread and save, until that is refused; say each version, and the refusal."""
+    async with open_storage(url) as storage:
+        thread = await storage.get(ChatThread, UUID(ecs_id))
+        await told_to_go()
+        while True:
+            thread.history.append(message(f"Wintermute {len(thread.history)}"))
+            try:
+                await storage.register(thread)
+            except ErasedLineage as error:
+                say({"refused": str(error.lineage_id)})
+                return
+            say(str(thread.ecs_id))
+
+
 if __name__ == "__main__":
     parts: dict[str, Callable[..., Coroutine[None, None, None]]]
-    parts = {"loop": save_in_a_loop, "append": append, "claim": claim, "full": fill_the_disk}
-    parts |= {"attach": attach, "attach_loop": attach_in_a_loop}
+    parts = {
+        "loop": save_in_a_loop,
+        "append": append,
+        "claim": claim,
+        "full": fill_the_disk,
+        "attach": attach,
+        "attach_loop": attach_in_a_loop,
+        "erase": erase,
+        "erase on a full disk": erase_on_a_full_disk,
+        "bring back": bring_back,
+        "feed": feed,
+    }
     asyncio.run(parts[sys.argv[1]](*sys.argv[2:]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from pydantic import JsonValue
@@ -15,12 +14,12 @@ from minference.errors import ConfigurationError
 from minference.storage.base import EntityStorage
 from minference.storage.checks import Finding
 from minference.storage.open import open_storage
-from minference.storage.sql.dialects import dialect_of, open_engine
 from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, Usage
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
+from tests.storage.tables import damage
 
 
 class Box(Entity, kind="checks_box"):
@@ -40,14 +39,7 @@ class Broken:
 
     async def damage(self, *statements: str) -> None:
         """Execute statements with all checks of the database switched off."""
-        engine = open_engine(self.url)
-        connection = await engine.raw_connection()
-        driver: Any = connection.driver_connection
-        sqlite = dialect_of(engine) == "sqlite"
-        for sql in ("PRAGMA foreign_keys = OFF" if sqlite else "SET session_replication_role = replica", *statements):
-            await driver.execute(sql.replace("{bytes}", "BLOB" if sqlite else "BYTEA"))
-        connection.close()
-        await engine.dispose()
+        await damage(self.url, *statements)
 
     async def texts(self, rule: str) -> list[str]:
         """What the check says under a rule."""

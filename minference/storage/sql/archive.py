@@ -95,7 +95,7 @@ class ArchiveReader(Reader):
             commits = await self._select(fetch, COMMIT, {version.commit for version in versions.values()})
             tags = await self._select(fetch, _TAGGED, versions)
         named = {row[0]: CommitInfo(*row) for row in COMMITS.validate_python(commits)}
-        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)])
+        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)], seen)
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
         ids = list(lineages)

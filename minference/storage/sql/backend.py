@@ -17,12 +17,14 @@ from minference.errors import ReadFailed, StorageClosed
 from minference.storage.archive import Archive
 from minference.storage.base import Commit, Record, Unit
 from minference.storage.checks import Checks
+from minference.storage.erasing import Eraser
 from minference.storage.search import Hit
 from minference.storage.shallow import Shallow
 from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
+from minference.storage.sql.erasing import SqlEraser
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.moving import RowMover
@@ -161,6 +163,12 @@ class SqlBackend:
     def archive(self) -> Archive:
         """See `Backend.archive`."""
         return SqlArchive(self._ask)
+
+    def eraser(self) -> Eraser:
+        """See `Backend.eraser`."""
+        if self._reader is None:
+            raise StorageClosed(self.url)
+        return SqlEraser(self._ask, self._reader)
 
     def sql(self) -> AbstractAsyncContextManager[AsyncSession]:
         """See `Backend.sql`."""

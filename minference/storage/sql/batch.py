@@ -28,7 +28,9 @@ def _insert_into(model: type[Any], *columns: str, once: bool = False) -> TableIn
 
 
 INSERT_COMMIT = _insert_into(EntityCommit, "id", "created_at", "author", "note")
-INSERT_VERSION = _insert_into(EntityVersion, "id", "ecs_id", "lineage_id", "parent_id", "fork_no", "kind_id", "commit_id", "created_at")
+_VERSION_COLUMNS = ("id", "ecs_id", "lineage_id", "parent_id", "fork_no", "kind_id", "commit_id", "created_at")
+INSERT_VERSION = _insert_into(EntityVersion, *_VERSION_COLUMNS)
+INSERT_ERASED_VERSION = _insert_into(EntityVersion, *_VERSION_COLUMNS, "erased_at")
 INSERT_ITEM = _insert_into(RunItem, "run_id", "position", "child_id", "owner_id")
 INSERT_SPAN = _insert_into(SequenceSpan, "sequence_id", "position", "run_id", "run_position", "length")
 INSERT_BLOB = _insert_into(StoredBlob, "sha256", "size", "data", "created_at", once=True)
@@ -83,7 +85,11 @@ class Batch:
         ecs_id, lineage_id = self._encode_uuid(version.ecs_id), self._encode_uuid(version.lineage_id)
         parent = _key(previous) if previous is not None else None
         kind, created_at = self._kinds[draft.form], self._encode_time(version.created_at)
-        self._rows[INSERT_VERSION].append((version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at))
+        row = (version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at)
+        if draft.erased_at is None:
+            self._rows[INSERT_VERSION].append(row)
+        else:
+            self._rows.setdefault(INSERT_ERASED_VERSION, []).append((*row, self._encode_time(draft.erased_at)))
         if previous is None or not number:
             return None
         return Branch(version.lineage_id, previous.ecs_id, sibling, version.ecs_id)

@@ -10,19 +10,24 @@ from uuid import UUID
 from sqlalchemy import Column, Table
 
 from minference.ecs.entity import Entity, kind_to_class
+from minference.ecs.erasing import erased_keys, is_erased
 from minference.ecs.state import Ledger
-from minference.errors import StorageError
+from minference.errors import NoEmptyValue, StorageError
+from minference.storage.base import Record
 from minference.storage.checks import DatabaseSize, Finding, TableSize
 from minference.storage.sequences import EMPTY, OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.guards import EXISTING, guard_names
+from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.rules import RULES
 from minference.storage.sql.schema import Base
+from minference.storage.sql.searching import indexes_of
 
 MOST = 50
 """Findings of one rule that are told one by one."""
@@ -30,10 +35,6 @@ AT_ONCE = 500
 """Versions that are loaded together."""
 
 _BEGIN = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
-_TABLES = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
-    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
-}
 
 
 class CheckReader(ArchiveReader):
@@ -42,11 +43,11 @@ class CheckReader(ArchiveReader):
     async def check(self) -> list[Finding]:
         """See `Checks.check`."""
         async with self._one_view() as fetch:
-            tables = {str(row[0]) for row in await fetch(_TABLES[self._dialect])}
+            tables = {str(row[0]) for row in await fetch(TABLES[self._dialect])}
             missing = [name for name in Base.metadata.tables if name not in tables]
             if missing:
                 return [Finding("tables", f"table {name} is missing") for name in missing]
-            findings = await self._file(fetch)
+            findings = await self._file(fetch) + await self._guards(fetch, tables)
             for table in Base.metadata.tables.values():
                 for column in table.columns:
                     findings += await self._references(fetch, table, column)
@@ -62,12 +63,13 @@ class CheckReader(ArchiveReader):
                 findings += found
                 rowless |= lost
             findings += await self._sequences(fetch, classes.values())
+            findings += await self._indexes(fetch, classes.values(), tables)
             return findings + await self._loading(fetch, classes, rowless)
 
     async def size(self) -> DatabaseSize:
         """See `Checks.size`."""
         async with self._one_view() as fetch:
-            names = sorted(str(row[0]) for row in await fetch(_TABLES[self._dialect]) if not str(row[0]).startswith("sqlite_"))
+            names = sorted(str(row[0]) for row in await fetch(TABLES[self._dialect]) if not str(row[0]).startswith("sqlite_"))
             tables = {}
             for name in names:
                 [(rows,)] = await fetch(f"SELECT COUNT(*) FROM {quoted(name)}")
@@ -95,6 +97,11 @@ class CheckReader(ArchiveReader):
             return []
         rows = [row for row in await fetch("PRAGMA integrity_check") if row[0] != "ok"]
         return _told("the file", "{0}", rows)
+
+    async def _guards(self, fetch: Fetch, tables: set[str]) -> list[Finding]:
+        there = {str(row[0]) for row in await fetch(EXISTING[self._dialect])}
+        rows = [(name,) for name in sorted(guard_names(tables) - there)]
+        return _told("guards", "trigger {0}, which keeps stored versions from changing, is missing", rows)
 
     async def _references(self, fetch: Fetch, table: Table, column: Column[Any]) -> list[Finding]:
         """Rows that refer to what is not there."""
@@ -173,6 +180,15 @@ class CheckReader(ArchiveReader):
                 lengths[key] = max(longest, lengths.get(key, 0))
         return lengths
 
+    async def _indexes(self, fetch: Fetch, classes: Iterable[type[Entity]], tables: set[str]) -> list[Finding]:
+        """Words of what is erased."""
+        found = [names for mapping in map(mapping_for, classes) for names in indexes_of(mapping, self._dialect, tables).values()]
+        findings: list[Finding] = []
+        for index, indexed in sorted({(names["index"], names["indexed"]) for names in found}):
+            sql = f"SELECT v.ecs_id FROM {indexed} d JOIN entity_version v ON v.id = d.id WHERE v.erased_at IS NOT NULL"
+            findings += _told("erased versions are not indexed", f"version {{0}} is erased and in the index {index}", await fetch(sql))
+        return findings
+
     async def _loading(self, fetch: Fetch, classes: dict[int, type[Entity]], rowless: set[int]) -> list[Finding]:
         """Versions that cannot be read back."""
         among = ", ".join(map(str, classes)) or "NULL"
@@ -195,6 +211,8 @@ class CheckReader(ArchiveReader):
             return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
         findings = wrong_holds(records, await self._select(fetch, HOLDS, keys))
         for record in records.values():
+            if record.erased_at is not None and not _is_empty(record):
+                findings.append(Finding("erased versions are empty", f"version {record.version.ecs_id} is erased and holds content"))
             for name, members in record.members.items():
                 length = record.version.places.get(name, EMPTY).length
                 if len(members) != length or (name in record.keys and len(record.keys[name]) != length):
@@ -203,6 +221,13 @@ class CheckReader(ArchiveReader):
                     findings.append(Finding("loading", text))
         self.runs.shrink()
         return findings
+
+
+def _is_empty(record: Record) -> bool:
+    try:
+        return is_erased(record.cls, record.values) and record.keys == erased_keys(record.keys)
+    except NoEmptyValue:  # nobody can tell any more what it should look like
+        return False
 
 
 def _by_mapping(classes: dict[int, type[Entity]]) -> dict[Mapping, list[int]]:

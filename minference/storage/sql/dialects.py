@@ -19,6 +19,9 @@ from minference.storage.sql.types import DialectName
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for the lock that another process holds."""
 
+ERASED_LINEAGE = "ck_entity_version_erased_lineage"
+"""What the trigger says that refuses new versions of erased lineages."""
+
 _DRIVERS: dict[str, str] = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -81,6 +84,8 @@ def _sqlite_engine(target: URL, synchronous: str) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
+        # What is freed is overwritten. Versions are only ever added, so there is nothing to free until somebody erases.
+        cursor.execute("PRAGMA secure_delete = ON")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -99,6 +104,8 @@ class Conflict(Enum):
     """It wrote the same cell of a run."""
     version_exists = "version exists"
     """A version with this id is stored."""
+    erased = "erased"
+    """It erased the lineage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +131,9 @@ _CONSTRAINTS = {
     "run_item.run_id, run_item.position": Conflict.run_cell,
     "uq_entity_version_ecs_id": Conflict.version_exists,
     "entity_version.ecs_id": Conflict.version_exists,
+    ERASED_LINEAGE: Conflict.erased,
 }
-"""What a violation means, by name of the constraint (PostgreSQL) or of its columns (SQLite)."""
+"""What a violation means, by name of the constraint (PostgreSQL), of its columns or of the trigger (SQLite)."""
 
 _LOST_REFERENCE = (
     "a reference leads to a row that is not in the table it names. If its class was given that table later, "
@@ -176,7 +184,7 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
 
 def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
     conflict = _CONSTRAINTS.get(str(getattr(error, "constraint_name", None)))
-    if state == "23505" and conflict is not None:
+    if state in ("23505", "23514") and conflict is not None:
         return conflict
     if state.startswith(_BUSY_STATES):
         return Transient(f"{type(error).__name__}: {error}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from minference.errors import MinferenceError
 from minference.storage.sql.types import DialectName
 
 Statement = tuple[str, Sequence[tuple[Any, ...]]]
@@ -52,6 +53,18 @@ _VIOLATION = "23"
 """How the SQLSTATEs of violated constraints begin: they are expected, and leave the connection as it was."""
 
 
+class Transaction(Protocol):
+    """A transaction that reads what it goes on to write."""
+
+    async def fetch(self, sql: str, *arguments: Any) -> Rows:
+        """All rows of one statement."""
+        ...
+
+    async def execute(self, sql: str, rows: Sequence[tuple[Any, ...]] = ((),)) -> None:
+        """Execute one statement with each of the rows."""
+        ...
+
+
 class Driver(Protocol):
     """One database through its own driver."""
 
@@ -65,8 +78,16 @@ class Driver(Protocol):
         """Execute one statement in a transaction of its own, and return its rows."""
         ...
 
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """One transaction for as many statements as one likes, committed at the end of the block, undone if that is left otherwise."""
+        ...
+
     def reading(self) -> Any:
         """A context manager that lends a connection: `async with driver.reading() as fetch`."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[Fetch]:
+        """A connection outside of any transaction, for what does not work inside one. On SQLite nothing else is written meanwhile."""
         ...
 
     async def close(self) -> None:
@@ -94,10 +115,32 @@ class SqliteDriver:
 
     async def _in_transaction(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         async with self._lock:
-            if self._connection is None:
-                self._connection = await self._engine.connect()
-            connection = await _driver_connection(self._connection)
+            connection = await self._writer()
             return await _visit(connection, lambda: _transaction(connection._conn, work))
+
+    async def _writer(self) -> Any:
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+        return await _driver_connection(self._connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """See `Driver.transaction`."""
+        async with self._lock:
+            connection = await self._writer()
+            await _visit(connection, lambda: connection._conn.execute("BEGIN IMMEDIATE"))
+            try:
+                yield _SqliteTransaction(connection)
+                await _visit(connection, lambda: connection._conn.execute("COMMIT"))
+            except BaseException:
+                await _visit(connection, connection._conn.rollback)
+                raise
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Fetch]:
+        """See `Driver.alone`."""
+        async with self._lock:
+            yield _SqliteTransaction(await self._writer()).fetch
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Fetch]:
@@ -105,16 +148,28 @@ class SqliteDriver:
         async with self._engine.connect() as lent:
             connection = await _driver_connection(lent)
 
-            async def fetch(sql: str, *arguments: Any) -> Rows:
-                return list(await _visit(connection, lambda: connection._conn.execute(sql, arguments).fetchall()))
-
-            yield fetch
+            yield _SqliteTransaction(connection).fetch
 
     async def close(self) -> None:
         """See `Driver.close`."""
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+
+class _SqliteTransaction:
+    """Statements on one aiosqlite connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> Rows:
+        """See `Transaction.fetch`."""
+        return list(await _visit(self._connection, lambda: self._connection._conn.execute(sql, arguments).fetchall()))
+
+    async def execute(self, sql: str, rows: Sequence[tuple[Any, ...]] = ((),)) -> None:
+        """See `Transaction.execute`."""
+        await _visit(self._connection, lambda: _execute_all(self._connection._conn, [(sql, rows)]))
 
 
 async def _driver_connection(connection: AsyncConnection) -> Any:
@@ -171,17 +226,20 @@ class PostgresDriver:
 
     async def write(self, statements: Sequence[Statement]) -> None:
         """See `Driver.write`."""
-        async with self._transaction() as connection:
+        async with self.transaction() as transaction:
             for sql, rows in statements:
-                if len(rows) == 1:
-                    await connection.execute(sql, *rows[0])
-                else:
-                    await connection.executemany(sql, rows)
+                await transaction.execute(sql, rows)
 
     async def write_returning(self, sql: str, *arguments: Any) -> Rows:
         """See `Driver.write_returning`."""
         async with self._transaction() as connection:
-            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+            return await _PostgresTransaction(connection).fetch(sql, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """See `Driver.transaction`."""
+        async with self._transaction() as connection:
+            yield _PostgresTransaction(connection)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
@@ -191,7 +249,7 @@ class PostgresDriver:
                 async with connection.transaction():
                     yield connection
             except BaseException as error:
-                if not str(getattr(error, "sqlstate", "")).startswith(_VIOLATION):
+                if not isinstance(error, MinferenceError) and not str(getattr(error, "sqlstate", "")).startswith(_VIOLATION):
                     # A connection that is about to be lost may not know it yet, and fail in ways that say nothing.
                     connection.terminate()
                 raise
@@ -200,11 +258,12 @@ class PostgresDriver:
     async def reading(self) -> AsyncIterator[Fetch]:
         """See `Driver.reading`."""
         async with self._engine.connect() as lent:
-            connection = await _driver_connection(lent)
+            yield _PostgresTransaction(await _driver_connection(lent)).fetch
 
-            async def fetch(sql: str, *arguments: Any) -> Rows:
-                return [tuple(row) for row in await connection.fetch(sql, *arguments)]
-
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Fetch]:
+        """See `Driver.alone`."""
+        async with self.reading() as fetch:
             yield fetch
 
     async def close(self) -> None:
@@ -212,3 +271,21 @@ class PostgresDriver:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+
+class _PostgresTransaction:
+    """Statements on one asyncpg connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> Rows:
+        """See `Transaction.fetch`."""
+        return [tuple(row) for row in await self._connection.fetch(sql, *arguments)]
+
+    async def execute(self, sql: str, rows: Sequence[tuple[Any, ...]] = ((),)) -> None:
+        """See `Transaction.execute`."""
+        if len(rows) == 1:
+            await self._connection.execute(sql, *rows[0])
+        else:
+            await self._connection.executemany(sql, rows)

@@ -16,12 +16,12 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.base import Record
-from minference.storage.sequences import Place
+from minference.storage.sequences import EMPTY, Place
 from minference.storage.sql.decoding import Loaded
 from minference.storage.sql.older import StoredRow
 
-VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime]
-"""Key, own id, lineage, the parent's id, kind, time."""
+VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime, datetime | None]
+"""Key, own id, lineage, the parent's id, kind, time, when it was erased."""
 VERSION_ROWS = TypeAdapter(list[VersionRow])
 
 
@@ -49,6 +49,11 @@ class Level:
     def missing(self, keys: list[int]) -> list[int]:
         """Those of which there is no record yet."""
         return [key for key in keys if key not in self.records]
+
+    def place(self, key: int, name: str) -> tuple[int | None, int]:
+        """The sequence and length of an ordered field."""
+        place = self.records[key].version.places.get(name, EMPTY)
+        return self.wanted.get((key, name), (place.sequence, place.length))
 
     def add_loaded(self, cls: type[Entity], loaded: Loaded) -> None:
         """Versions in the present shape of their class."""
@@ -89,9 +94,9 @@ class Level:
                     record.version.places.setdefault(name, Place(place[0], 0, (), ends_open=False))
 
     def _add(self, key: int, cls: type[Entity], values: dict[str, Any], references: dict[str, int | None]) -> Record:
-        _, ecs_id, lineage_id, parent_id, _, created_at = self.versions[key]
+        _, ecs_id, lineage_id, parent_id, _, created_at, erased_at = self.versions[key]
         version = self.ledger.versions.get(key)
         if version is None:
             version = self.ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-        record = self.records[key] = Record(version, parent_id, cls, values, references, {})
+        record = self.records[key] = Record(version, parent_id, cls, values, references, {}, erased_at=erased_at)
         return record

@@ -182,7 +182,7 @@ class Mapping:
         for field in self.sequences:
             sequence, length = sequences[field]
             if sequence is not None:
-                yield INSERT_SEQUENCE, (id, field, sequence, length, _dump_keys(keys[field]) if field in keys else None)
+                yield INSERT_SEQUENCE, (id, field, sequence, length, dump_keys(keys[field]) if field in keys else None)
 
     def selects(self, dialect: DialectName) -> tuple[str, ...]:
         """Statements for the bare driver that read everything there is of some versions; each takes `id_parameter`."""
@@ -257,11 +257,16 @@ class Mapping:
         add_defaults(self.cls, self.conversion.fields, ecs_id, values)
 
     @cached_property
-    def _data_columns(self) -> tuple[str, ...]:
+    def value_columns(self) -> tuple[str, ...]:
+        """The columns that hold plain values."""
         converted = () if self.conversion is None else (column.name for column in self.conversion.columns)
         packed = () if self.packed_column is None else (self.packed_column,)
+        return (*(value.column.name for value in self.values), *converted, *packed)
+
+    @cached_property
+    def _data_columns(self) -> tuple[str, ...]:
         ordered = (column for columns in self.collections.values() for column in columns if column is not None)
-        return (*(value.column.name for value in self.values), *converted, *packed, *self.references.values(), *ordered)
+        return (*self.value_columns, *self.references.values(), *ordered)
 
     @property
     def _has_loose_fields(self) -> bool:
@@ -278,7 +283,21 @@ class Mapping:
         sequences: Dict[str, Place],
         keys: Dict[str, Sequence[str]],
     ) -> Row:
-        row: list[Any] = [id, *self.constants.values()]
+        row: list[Any] = [id, *self.constants.values(), *self.encode_values(dialect, values, documents)]
+        row.extend(references[field] for field in self.references)
+        for field, (_, _, keys_column) in self.collections.items():
+            row.extend(sequences[field])
+            if keys_column is not None:
+                row.append(dump_keys(keys[field]))
+        return tuple(row)
+
+    def encode_values(self, dialect: DialectName, values: Dict[str, Any], documents: Dict[str, bytes]) -> Row:
+        """What `value_columns` hold of one version.
+
+        Raises:
+            UnstorableValue: A value does not fit into its column.
+        """
+        row: list[Any] = []
         for field, is_json, mutable, encode in self._cells[dialect]:
             value = values[field]
             if value is None:
@@ -296,11 +315,6 @@ class Mapping:
             row.extend(self.conversion.cells(dialect, values, documents))
         if self.packed_column is not None:
             row.append(self._pack(values, documents))
-        row.extend(references[field] for field in self.references)
-        for field, (_, _, keys_column) in self.collections.items():
-            row.extend(sequences[field])
-            if keys_column is not None:
-                row.append(_dump_keys(keys[field]))
         return tuple(row)
 
     @cached_property
@@ -382,7 +396,8 @@ def _document(data: bytes) -> str | None:
     return None if data == b"null" else escape_json(data.decode())
 
 
-def _dump_keys(keys: Sequence[str]) -> str:
+def dump_keys(keys: Sequence[str]) -> str:
+    """The stored form of the keys of a keyed field."""
     return escape_json(json.dumps(list(keys), ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 

@@ -13,7 +13,8 @@ from minference.storage.base import Record
 from minference.storage.sequences import EMPTY
 from minference.storage.sql.archive import Ask, SqlArchive
 from minference.storage.sql.dialects import Permanent, Transient, diagnose
-from minference.storage.sql.driver import Driver, Statement, is_driver_error
+from minference.storage.sql.driver import Driver, Statement, Transaction, is_driver_error
+from minference.storage.sql.guards import after_moving, before_moving
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.mapping import TableInsert, among_ids, id_parameter, insert_order
@@ -48,8 +49,8 @@ class RowMover:
         sql = _NEXT.format(kinds=", ".join(map(str, movable)) or "NULL", count=AT_ONCE)
         moved = 0
         while keys := await self._find(sql):
-            await self._write(await self._archive.records(keys))
-            moved += len(keys)
+            if await self._write(await self._archive.records(keys)):
+                moved += len(keys)
         return moved
 
     async def _find(self, sql: str) -> list[int]:
@@ -60,18 +61,34 @@ class RowMover:
         found: list[int] = await self._ask(answer)
         return found
 
-    async def _write(self, records: dict[int, Record]) -> None:
+    async def _write(self, records: dict[int, Record]) -> bool:
+        """Whether they are moved now: not, if some of them were erased or moved since they were read."""
         try:
-            await self._driver.write(list(self._statements(records)))
+            async with self._driver.transaction() as transaction:
+                if self._driver.dialect == "postgresql":
+                    # Whoever erases waits, or was first.
+                    await transaction.execute("LOCK TABLE entity_version IN ROW EXCLUSIVE MODE")
+                if await self._changed(transaction, records):
+                    return False
+                for sql, rows in self._statements(records):
+                    await transaction.execute(sql, rows)
         except Exception as error:
             if not is_driver_error(error):
                 raise
             cause = diagnose(error)
             raise WriteFailed(cause.reason if isinstance(cause, Transient | Permanent) else str(error)) from error
+        return True
+
+    async def _changed(self, transaction: Transaction, records: dict[int, Record]) -> bool:
+        among = among_ids(self._driver.dialect)
+        sql = f"SELECT v.id, v.erased_at IS NOT NULL FROM entity_version v JOIN {GENERIC} a ON a.id = v.id WHERE v.id {among}"
+        rows = await transaction.fetch(sql, id_parameter(self._driver.dialect, records))
+        return {key: bool(erased) for key, erased in rows} != {key: each.erased_at is not None for key, each in records.items()}
 
     def _statements(self, records: dict[int, Record]) -> Iterable[Statement]:
         dialect = self._driver.dialect
         among, keys = among_ids(dialect), [(id_parameter(dialect, records),)]
+        yield from ((sql, [()]) for sql in before_moving(dialect))
         for table, column in (("entity_link", "owner_id"), ("entity_sequence", "owner_id"), (GENERIC, "id")):
             yield f"DELETE FROM {table} WHERE {column} {among}", keys
         rows: dict[TableInsert, list[tuple[Any, ...]]] = {}
@@ -83,6 +100,7 @@ class RowMover:
         yield from ((insert.sql(dialect), rows[insert]) for insert in insert_order(rows))
         for cls, members in of_class.items():
             yield f"UPDATE entity_version SET kind_id = {self._kinds.ids[cls]} WHERE id {among}", [(id_parameter(dialect, members),)]
+        yield from ((sql, [()]) for sql in after_moving(dialect))
 
 
 def _is_present(revision: Revision, cls: type[Entity]) -> bool:

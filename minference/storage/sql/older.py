@@ -20,12 +20,13 @@ from minference.storage.sql.layout import EXTRA, GENERIC, Layout, layout_of
 from minference.storage.sql.mapping import Mapping, among_ids, id_parameter, load_keys, quoted
 from minference.storage.sql.types import DialectName, Kind, unescape_json, unescape_text
 
-_COLUMNS = {
+COLUMNS = {
     "sqlite": "SELECT name FROM pragma_table_info(?)",
     "postgresql": """
         SELECT column_name::text FROM information_schema.columns
         WHERE table_schema = current_schema() AND table_name = $1::text""",
 }
+"""The columns that a table has."""
 _KINDS = {
     "str": Kind.text,
     "int": Kind.integer,
@@ -76,9 +77,9 @@ class OlderRows:
                 continue
             if table == GENERIC:
                 found.update(await self._generic(missing))
-            elif columns := {str(row[0]) for row in await self._fetch(_COLUMNS[self._dialect], table)}:
+            elif columns := {str(row[0]) for row in await self._fetch(COLUMNS[self._dialect], table)}:
                 layout = revision.layout if revision.layout is not None and revision.layout.table == table else None
-                known = layout if layout is not None else _guess(revision.shape, table, mapping, columns)
+                known = layout if layout is not None else guessed_layout(revision.shape, table, mapping, columns)
                 found.update(await self._typed(known, revision.shape.kind, columns, missing, needed))
         if found:
             await self._attach_loose(found)
@@ -149,7 +150,7 @@ def _is_there(name: str, kind: str, table: str, columns: Collection[str], needed
     return not gone
 
 
-def _guess(shape: Shape, table: str, mapping: Mapping | None, columns: Collection[str]) -> Layout:
+def guessed_layout(shape: Shape, table: str, mapping: Mapping | None, columns: Collection[str]) -> Layout:
     """Where the fields of a shape would be: as the class has them now, else in columns of their names."""
     values: dict[str, tuple[str, Kind]] = {}
     references: dict[str, str] = {}

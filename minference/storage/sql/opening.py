@@ -19,6 +19,7 @@ from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
 from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of
+from minference.storage.sql.guards import set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 
 Migrate = Literal["auto", "check", "off"]
@@ -118,7 +119,9 @@ async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
     async with _changing_tables(engine) as connection:
         revision, _ = await connection.run_sync(_examine, url)
         if _needs_upgrade(revision, url, "auto"):
+            await connection.run_sync(take_away_guards)
             await connection.run_sync(_run_alembic)
+            await connection.run_sync(set_up_guards)
             await _refuse_broken_references(connection, url)
         _, database_id = await connection.run_sync(_examine, url)
     assert database_id is not None, "the first revision gives the database an id"
@@ -180,7 +183,9 @@ async def _prepare_declared(engine: AsyncEngine, url: str, migrate: Migrate) -> 
     if migrate == "check":
         raise OutdatedTables(url, [*work.described(), "open it once with migrate='auto'"])
     async with _changing_tables(engine) as connection:
+        await connection.run_sync(take_away_guards)
         await connection.run_sync(lambda sync: do(sync, work_for(sync)))
+        await connection.run_sync(set_up_guards)
         await _refuse_broken_references(connection, url)
 
 

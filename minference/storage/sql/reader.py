@@ -26,14 +26,14 @@ from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.registered import mapping_for
 
-_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, int, datetime, str | None, str | None]
+_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
-    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at
+    SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
 INFOS = """
-    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, c.id, c.created_at, c.author, c.note
+    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
 NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id ORDER BY l.created_at DESC, l.id DESC LIMIT 1)"
 """The newest version of the lineage of `r`."""
@@ -105,7 +105,7 @@ class Reader:
                 among = json.dumps([each.hex for each in ids])
                 rows += await fetch(f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", among)
         found: list[Known] = []
-        for key, ecs_id, lineage_id, _, kind_id, created_at in VERSION_ROWS.validate_python(rows):
+        for key, ecs_id, lineage_id, _, kind_id, created_at, _ in VERSION_ROWS.validate_python(rows):
             version = self._ledger.versions.get(key)
             if version is None:
                 version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
@@ -128,6 +128,15 @@ class Reader:
 
     async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
+        level = await self._bare_level(fetch, rows)
+        await self._attach_members(fetch, level.records, level.wanted)
+        return {key: level.records[key] for key in level.versions}
+
+    async def bare(self, fetch: Fetch, keys: Iterable[int]) -> Level:
+        """Some versions in the present shape of their class, without the members of their ordered fields."""
+        return await self._bare_level(fetch, await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)))
+
+    async def _bare_level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> Level:
         level = Level(self._ledger, {row[0]: row for row in VERSION_ROWS.validate_python(rows)})
         older: dict[int, list[int]] = {}
         for (mapping, absent), keys in (await self._as_now(level, older)).items():
@@ -143,8 +152,7 @@ class Reader:
                 older.setdefault(level.versions[key][4], []).append(key)
         for kind, keys in older.items():
             await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
-        await self._attach_members(fetch, level.records, level.wanted)
-        return {key: level.records[key] for key in level.versions}
+        return level
 
     async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[tuple[Mapping, frozenset[str]], list[int]]:
         """The versions that are as their class is now, by where that is stored and the fields they lack; the others go to `older`."""
@@ -294,8 +302,8 @@ class Reader:
         kinds = {kind_id: await self._kinds.name_of(kind_id) for kind_id in {row[3] for row in rows}}
         with no_garbage_collection():
             return [
-                VersionInfo(ecs_id, lineage_id, parent_id, kinds[kind_id], created_at, CommitInfo(key, at, author, note))
-                for ecs_id, lineage_id, parent_id, kind_id, created_at, key, at, author, note in _INFO_ROWS.validate_python(rows)
+                VersionInfo(ecs_id, lineage_id, parent_id, kinds[kind_id], created_at, CommitInfo(key, at, author, note), erased_at)
+                for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, key, at, author, note in _INFO_ROWS.validate_python(rows)
             ]
 
 

@@ -109,4 +109,16 @@ RULES = (
         "SELECT sha256, LENGTH(data), size FROM blob WHERE LENGTH(data) <> size",
         "blob {0} has {1} bytes instead of {2}",
     ),
+    Rule(
+        "erased versions have a tombstone",
+        """SELECT v.ecs_id, v.lineage_id FROM entity_version v WHERE v.erased_at IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM erasure e WHERE e.lineage_id = v.lineage_id)""",
+        "version {0} is erased, and lineage {1} has no tombstone that says why",
+    ),
+    Rule(
+        "erased lineages are erased whole",
+        """SELECT v.ecs_id, v.lineage_id FROM erasure e JOIN entity_version v ON v.lineage_id = e.lineage_id
+           WHERE v.erased_at IS NULL""",
+        "version {0} is not erased, and its lineage {1} is",
+    ),
 )

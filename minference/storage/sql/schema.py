@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from minference.storage.sql.types import Id, Json, UtcDateTime
+from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
 
 
 class Base(DeclarativeBase):
@@ -204,6 +204,20 @@ class EntityBlob(Base):
     """The version."""
     sha256: Mapped[str] = mapped_column(String(64), reference("blob.sha256"), index=True)
     """The bytes."""
+
+
+class ErasureRow(Base):
+    """The tombstone of a lineage: why its versions have no content, and get no new ones."""
+
+    __tablename__ = "erasure"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    lineage_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(ExactText)
+    author: Mapped[str | None] = mapped_column(ExactText)
+    because_of: Mapped[UUID] = mapped_column(Uuid)
+    """The lineage that was to be erased."""
 
 
 class AnyEntity(Base):

@@ -7,7 +7,7 @@ Texts are cut into words here, so that both databases find the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 from uuid import UUID
 
@@ -17,16 +17,17 @@ from minference.ecs.entity import Entity, kinds_of
 from minference.errors import ConfigurationError
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sql.archive import Ask
-from minference.storage.sql.driver import Driver, Fetch
-from minference.storage.sql.mapping import among_ids, quoted
+from minference.storage.sql.driver import Driver, Fetch, Transaction
+from minference.storage.sql.mapping import Mapping, among_ids, id_parameter, quoted
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.registered import mapping_for
-from minference.storage.sql.types import Kind, unescape_text
+from minference.storage.sql.schema import Base
+from minference.storage.sql.types import DialectName, Kind, unescape_text
 
 AT_ONCE = 2_000
 """Texts that are indexed in one transaction."""
 _LOCK = 6_364_136_223_846_794
-"""Held on PostgreSQL by whoever creates the index."""
+"""Held on PostgreSQL by whoever creates the index, or erases what may be in one."""
 _FOUND = TypeAdapter(list[tuple[int, UUID, str]])
 _HOLDERS = TypeAdapter(list[tuple[int, UUID]])
 
@@ -38,13 +39,27 @@ _CREATE = {
         "CREATE INDEX IF NOT EXISTS ix_{index} ON {index} USING GIN (words)",
     ),
 }
-_MISSING = """
-    SELECT m.id, m.{column} FROM {table} m
-    WHERE m.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = m.id) LIMIT {count}"""
+_NOT_ERASED = "NOT EXISTS (SELECT 1 FROM entity_version v WHERE v.id = {id} AND v.erased_at IS NOT NULL)"
+_MISSING = f"""
+    SELECT m.id, m.{{column}} FROM {{table}} m
+    WHERE m.{{column}} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {{indexed}} d WHERE d.id = m.id)
+    AND {_NOT_ERASED.format(id="m.id")} LIMIT {{count}}"""
+# What was read before an erasure is not added after it.
 _ADD = {
-    "sqlite": "INSERT INTO {index} (rowid, words) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = ?1)",
-    "postgresql": "INSERT INTO {index} (id, words) VALUES ($1, array_to_tsvector($2::text[])) ON CONFLICT DO NOTHING",
+    "sqlite": f"""
+        INSERT INTO {{index}} (rowid, words) SELECT ?1, ?2
+        WHERE NOT EXISTS (SELECT 1 FROM {{indexed}} d WHERE d.id = ?1) AND {_NOT_ERASED.format(id="?1")}""",
+    "postgresql": f"""
+        INSERT INTO {{index}} (id, words) SELECT $1::bigint, array_to_tsvector($2::text[])
+        WHERE {_NOT_ERASED.format(id="$1::bigint")} ON CONFLICT DO NOTHING""",
 }
+_FORGET = {
+    "sqlite": "INSERT INTO {index} ({index}, rowid, words) VALUES ('delete', ?, ?)",
+    "postgresql": "DELETE FROM {index} WHERE id = $1 AND $2::text IS NOT NULL",
+}
+_INDEXED = """
+    SELECT m.id, m.{column} FROM {table} m
+    WHERE m.id {among} AND m.{column} IS NOT NULL AND EXISTS (SELECT 1 FROM {indexed} d WHERE d.id = m.id)"""
 _MATCHING = {
     "sqlite": "SELECT rowid FROM {index} WHERE {index} MATCH ?",
     "postgresql": "SELECT id FROM {index} WHERE words @@ $1::text::tsquery",
@@ -111,9 +126,58 @@ def _names(cls: type[Entity], field: str, dialect: str) -> dict[str, Any]:
     column = next((each.column.name for each in mapping.values if each.field == field and each.kind is Kind.text), None)
     if column is None:
         raise ConfigurationError(f"{cls.__name__} has no table with a column for a text {field!r} to search in")
-    index = f"{mapping.table.name}_{column}_words"
+    return _index(mapping.table.name, column, dialect)
+
+
+def _index(table: str, column: str, dialect: str) -> dict[str, Any]:
+    index = f"{table}_{column}_words"
     indexed = f"{index}_docsize" if dialect == "sqlite" else index
-    return {"index": index, "indexed": indexed, "table": quoted(mapping.table.name), "column": quoted(column)}
+    return {"index": index, "indexed": indexed, "table": quoted(table), "column": quoted(column)}
+
+
+def indexes_of(mapping: Mapping, dialect: DialectName, tables: Set[str]) -> dict[str, dict[str, Any]]:
+    """By field, the indexes of its words that were ever made; `tables` are those that there are."""
+    texts = [each for each in mapping.values if each.kind is Kind.text]
+    names = {each.field: _index(mapping.table.name, each.column.name, dialect) for each in texts}
+    return {field: each for field, each in names.items() if each["index"] in tables}
+
+
+def indexes_on(table: str, columns: Iterable[str], dialect: DialectName, tables: Set[str]) -> list[dict[str, Any]]:
+    """The indexes of words in these columns that were ever made, whatever class they were made for."""
+    names = (_index(table, column, dialect) for column in columns)
+    return [each for each in names if each["index"] in tables]
+
+
+def index_names() -> list[str]:
+    """The tables of every index that there can be."""
+    return [_index(table.name, column.name, "")["index"] for table in Base.metadata.tables.values() for column in table.c]
+
+
+async def forbid_new_indexes(transaction: Transaction, dialect: DialectName) -> None:
+    """Nobody makes another index until the transaction ends."""
+    if dialect == "postgresql":
+        await transaction.fetch(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+async def lock_index(transaction: Transaction, dialect: DialectName, names: dict[str, Any]) -> None:
+    """Nobody adds words until the transaction ends."""
+    if dialect == "postgresql":
+        await transaction.execute("LOCK TABLE {index} IN SHARE ROW EXCLUSIVE MODE".format(**names))
+
+
+async def forget(transaction: Transaction, dialect: DialectName, names: dict[str, Any], keys: Sequence[int]) -> None:
+    """Take the words of these versions out of an index, while their rows still hold them."""
+    sql = _INDEXED.format(**names, among=among_ids(dialect))
+    rows = await transaction.fetch(sql, id_parameter(dialect, keys))
+    if rows:
+        words = [(key, " ".join(words_of(unescape_text(stored)))) for key, stored in rows]
+        await transaction.execute(_FORGET[dialect].format(**names), words)
+
+
+async def forget_for_good(transaction: Transaction, dialect: DialectName, names: dict[str, Any]) -> None:
+    """Write an index anew, since FTS5 notes what was deleted, words and all, until it merges its parts."""
+    if dialect == "sqlite":
+        await transaction.execute("INSERT INTO {index} ({index}) VALUES ('optimize')".format(**names))
 
 
 async def search(ask: Ask, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:

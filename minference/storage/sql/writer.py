@@ -8,7 +8,7 @@ from uuid import UUID
 
 from minference.ecs.identity import utc_now
 from minference.ecs.state import Ledger, Version
-from minference.errors import StorageError, VersionExists, WriteFailed
+from minference.errors import ErasedLineage, StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
 from minference.storage.sql.batch import Batch
@@ -50,8 +50,8 @@ class Writer:
                 match diagnose(error):
                     case Conflict.version_exists if unsure is not None and await self._is_written(unsure):
                         pass
-                    case Conflict.version_exists:
-                        raise VersionExists(await self._existing(units)) from error
+                    case (Conflict.version_exists | Conflict.erased) as conflict:
+                        raise await self._refusal(conflict, units) from error
                     case Conflict() if collisions < MAX_COLLISIONS:
                         collisions += 1
                         await self._refresh(units)
@@ -94,6 +94,11 @@ class Writer:
         """Whether bytes that were stored when the rows were laid out have been erased since, so that a foreign key failed."""
         return bool(batch.taken_as_stored) and not batch.taken_as_stored <= await self._stored(batch.taken_as_stored)
 
+    async def _refusal(self, conflict: Conflict, units: Sequence[Unit]) -> StorageError:
+        if conflict is Conflict.erased:
+            return ErasedLineage(await self._erased(units))
+        return VersionExists(await self._existing(units))
+
     async def _existing(self, units: Sequence[Unit]) -> UUID:
         """The first of the new ids that is stored already."""
         ids = [draft.version.ecs_id for unit in units for draft in unit.drafts]
@@ -104,6 +109,17 @@ class Writer:
                 if await fetch(f"SELECT id FROM entity_version WHERE {condition}", ecs_id if dialect == "postgresql" else ecs_id.hex):
                     return ecs_id
         return ids[0]
+
+    async def _erased(self, units: Sequence[Unit]) -> UUID:
+        """The first lineage to which they would add a version although it is erased."""
+        lineages = [draft.version.lineage_id for unit in units for draft in unit.drafts if draft.erased_at is None]
+        parameter, postgresql = ("$1", True) if self._driver.dialect == "postgresql" else ("?", False)
+        async with self._driver.reading() as fetch:
+            for lineage_id in lineages:
+                sql = f"SELECT 1 FROM erasure WHERE lineage_id = {parameter}"
+                if await fetch(sql, lineage_id if postgresql else lineage_id.hex):
+                    return lineage_id
+        return lineages[0]
 
     async def _refresh(self, units: Sequence[Unit]) -> None:
         """Look up what other processes made of the versions and runs that the units build on."""

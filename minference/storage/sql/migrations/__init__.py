@@ -3,7 +3,7 @@
 VERSION_TABLE = "storage_revision"
 """Where the database keeps its revision; not alembic's usual name, so that an application may use alembic beside us."""
 
-REVISIONS = ("0001", "0002", "0003", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this minference knows, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -21,6 +21,7 @@ PACKAGE_TABLES = frozenset(
         "entity_link",
         "entity_sequence",
         "entity_version",
+        "erasure",
         "generated_json_object",
         "llm_config",
         "processed_output",

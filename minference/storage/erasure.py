@@ -1,0 +1,37 @@
+"""One erasure, over any backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+from minference.ecs.identity import utc_now
+from minference.errors import ConfigurationError
+from minference.storage.erasing import Erased, Eraser, Erasure, Shared
+
+T = TypeVar("T")
+
+NOT_SCRUBBED = "the database may keep copies outside of its tables, since it was not scrubbed: call scrub()"
+
+
+async def erase(eraser: Eraser, lineage_id: UUID, reason: str, author: str | None, shared: Shared, *, scrub: bool) -> Erased:
+    """See `Erasing.erase`."""
+    if not reason.strip():
+        raise ConfigurationError("an erasure needs a reason, which its tombstone keeps: say why, without naming what is erased")
+    told = Erasure(lineage_id, utc_now(), reason, author, because_of=lineage_id)
+    scope = await eraser.erase(told, shared)
+    [standing] = await eraser.erasures([lineage_id])
+    remains = await eraser.scrub() if scrub else (NOT_SCRUBBED,)
+    return Erased(standing, scope, remains)
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end even if this task is cancelled meanwhile; the cancellation follows."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
