@@ -15,7 +15,7 @@ from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
 from minference.storage.sql.archive import COMMITS, Ask
-from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.driver import Rows
 from minference.storage.sql.mapping import Mapping, ValueColumn, among_ids, quoted
 from minference.storage.sql.reader import INFOS, MATCHES, NEWEST, ROOTS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -152,13 +152,7 @@ class ShallowReader(Reader):
         async with self._driver.reading() as fetch:
             return await self._level(fetch, await self._versions(fetch, keys))
 
-    async def _attach_members(
-        self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
-    ) -> None:
-        for (key, name), place in (await self._places(fetch, wanted)).items():
-            records[key].version.places.setdefault(name, place)
-            for span in place.spans:
-                span.run.end = max(span.run.end, span.start + span.length)
+    _attach_members = Reader._attach_places
 
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """See `Shallow.cells`."""
