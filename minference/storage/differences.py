@@ -20,8 +20,8 @@ from minference.errors import DifferentClasses, VersionNotFound
 from minference.storage.base import Backend, Record
 from minference.storage.building import build_all
 from minference.storage.partial import place_of, reachable, set_members
-from minference.storage.sequences import Span, part_of, same_beginning, same_end
 from minference.storage.shallow import Known, Shallow
+from minference.storage.stretches import Stretch, stretch
 
 _Pair = tuple[int, int]
 """The keys of an old and a new version of one thing."""
@@ -60,14 +60,14 @@ async def known_versions(shallow: Shallow, versions: Iterable[UUID]) -> dict[UUI
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """Where one ordered field of a pair may differ: the same members come before it on both sides, and after it."""
+class _Field:
+    """One ordered field of a pair: where it may differ, and what is there."""
 
     pair: _Pair
     collection: CollectionField
-    start: int
-    old_spans: tuple[Span, ...]
-    new_spans: tuple[Span, ...]
+    stretch: Stretch
+    start: int = 0
+    """How many members come before those that are listed, the same on both sides."""
     old: list[tuple[Place, int]] = field(default_factory=list)
     """Place and key of each member."""
     new: list[tuple[Place, int]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class _Stretch:
     def trim(self) -> None:
         """Leave out what is the same version in the same place at either end."""
         head, tail = common_ends(self.old, self.new, self._is_same)
-        self.start += head
+        self.start = self.stretch.head + head
         self.old, self.new = self.old[head : len(self.old) - tail], self.new[head : len(self.new) - tail]
 
     def _is_same(self, one: tuple[Place, int], other: tuple[Place, int]) -> bool:
@@ -103,7 +103,7 @@ class _Comparison:
             seen.update(waiting)
             await self._load({key for pair in waiting for key in pair})
             below = [each for pair in waiting for each in self._references(pair)]
-            below += await self._members([each for pair in waiting for each in self._stretches(pair)])
+            below += await self._members([each for pair in waiting for each in self._fields(pair)])
             waiting = dict.fromkeys(pair for pair in below if pair not in seen)
         for (key, name), members in self._loaded.items():
             set_members(self._records[key], name, dict(sorted(members.items())))
@@ -164,42 +164,39 @@ class _Comparison:
         first, second = self._records[one], self._records[other]
         return first.version.lineage_id == second.version.lineage_id and first.cls is second.cls
 
-    def _stretches(self, pair: _Pair) -> Iterator[_Stretch]:
-        """Where the ordered fields of two versions may differ, as far as their spans tell."""
+    def _fields(self, pair: _Pair) -> Iterator[_Field]:
+        """The ordered fields of two versions."""
         old, new = (self._records[key] for key in pair)
         for each in plan_of(old.cls).collections if old.opaque is None else ():
-            before, after = place_of(old, each.name), place_of(new, each.name)
-            shorter = min(before.length, after.length)
-            head, tail = same_beginning(before.spans, after.spans), same_end(before.spans, after.spans)
+            most = None
             if each.shape is dict:
-                shared = common_ends(old.keys.get(each.name, ()), new.keys.get(each.name, ()), lambda one, other: bool(one == other))
-                head, tail = min(head, shared[0]), min(tail, shared[1])
-            tail = min(tail, shorter - head)
-            old_spans, new_spans = (part_of(place.spans, head, place.length - tail) for place in (before, after))
-            yield _Stretch(pair, each, head, old_spans, new_spans)
+                before, after = old.keys.get(each.name, ()), new.keys.get(each.name, ())
+                most = common_ends(before, after, lambda one, other: bool(one == other))
+            yield _Field(pair, each, stretch(place_of(old, each.name), place_of(new, each.name), most))
 
-    async def _members(self, stretches: list[_Stretch]) -> list[_Pair]:
+    async def _members(self, fields: list[_Field]) -> list[_Pair]:
         """The pairs of members that are of different versions. What is only on one side, or moved, is to be read as a whole."""
-        cells = iter(await self._shallow.cells([span for each in stretches for span in (*each.old_spans, *each.new_spans)]))
-        for stretch in stretches:
-            for owner, spans, items in zip(stretch.pair, (stretch.old_spans, stretch.new_spans), (stretch.old, stretch.new), strict=True):
-                found = [child for _ in spans for child in next(cells)]
-                keys = self._records[owner].keys.get(stretch.collection.name, ())[stretch.start :]
-                items.extend(zip(keys, found, strict=False) if stretch.collection.shape is dict else enumerate(found, stretch.start))
-            stretch.trim()
-        members = sorted({key for each in stretches for _, key in (*each.old, *each.new)})
+        spans = [each.stretch for each in fields]
+        cells = iter(await self._shallow.cells([span for each in spans for span in (*each.old_spans, *each.new_spans)]))
+        for each in fields:
+            for owner, its, items in zip(each.pair, (each.stretch.old_spans, each.stretch.new_spans), (each.old, each.new), strict=True):
+                found = [child for _ in its for child in next(cells)]
+                keys = self._records[owner].keys.get(each.collection.name, ())[each.stretch.head :]
+                items.extend(zip(keys, found, strict=False) if each.collection.shape is dict else enumerate(found, each.stretch.head))
+            each.trim()
+        members = sorted({key for each in fields for _, key in (*each.old, *each.new)})
         names = {known.key: (known.version.lineage_id, known.cls) for known in await self._shallow.known(keys=members)}
-        return [pair for stretch in stretches for pair in self._pairs(stretch, names)]
+        return [pair for each in fields for pair in self._pairs(each, names)]
 
-    def _pairs(self, stretch: _Stretch, names: dict[int, tuple[UUID, type[Entity]]]) -> list[_Pair]:
-        matched = match_items(stretch.old, stretch.new, names.__getitem__, keyed=stretch.collection.shape is dict, start=stretch.start)
-        self._matches[*stretch.pair, stretch.collection.name] = matched
+    def _pairs(self, its: _Field, names: dict[int, tuple[UUID, type[Entity]]]) -> list[_Pair]:
+        matched = match_items(its.old, its.new, names.__getitem__, keyed=its.collection.shape is dict, start=its.start)
+        self._matches[*its.pair, its.collection.name] = matched
         changed = [(one, other) for _, one, other in matched.both if one != other]
         moved = {key for _, _, key in matched.moved}
         alone = {key for _, key in (*matched.removed, *matched.added)}
         self._whole |= alone | (moved - {key for _, key in changed})
         told = alone | moved | {key for pair in changed for key in pair}
-        for owner, items in zip(stretch.pair, (stretch.old, stretch.new), strict=True):
-            loaded = self._loaded.setdefault((owner, stretch.collection.name), {})
-            loaded.update((index, key) for index, (_, key) in enumerate(items, stretch.start) if key in told)
+        for owner, items in zip(its.pair, (its.old, its.new), strict=True):
+            loaded = self._loaded.setdefault((owner, its.collection.name), {})
+            loaded.update((index, key) for index, (_, key) in enumerate(items, its.start) if key in told)
         return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import count
@@ -167,15 +167,6 @@ class MemoryBackend:
     def record(self, key: int) -> Record:
         """See `Shallow.records`."""
         return self._record(self._by_key[key], whole=False)
-
-    def kind(self, key: int) -> Known:
-        """See `Shallow.known`."""
-        row = self._by_key[key]
-        return Known(self._version(row), row.info.kind)
-
-    def key_of(self, ecs_id: UUID) -> int | None:
-        """The key of a version, if it is stored."""
-        return self._keys.get(ecs_id)
 
     def cells(self, span: Span) -> list[int]:
         """The keys of the members in a span."""
@@ -377,8 +368,12 @@ class MemoryBackend:
 
     async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """See `Archive.known`."""
+        return [known.version for known in self.known_kinds(ids, keys)]
+
+    def known_kinds(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Known]:
+        """See `Shallow.known`."""
         found = [*(self._rows[each] for each in ids if each in self._rows), *(self._by_key[key] for key in keys if key in self._by_key)]
-        return [self._version(row) for row in found]
+        return [Known(self._version(row), row.info.kind) for row in found]
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""

@@ -69,8 +69,7 @@ class MemoryShallow:
 
     async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Known]:
         """See `Shallow.known`."""
-        found = [key for each in ids if (key := self._backend.key_of(each)) is not None]
-        return [self._backend.kind(key) for key in (*found, *keys)]
+        return self._backend.known_kinds(ids, keys)
 
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """See `Shallow.cells`."""

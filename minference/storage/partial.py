@@ -42,7 +42,8 @@ def set_members(record: Record, field: str, members: Mapping[int, int]) -> None:
 
 def place_of(record: Record, field: str) -> Place:
     """Where an ordered field of a record is; one that never held anything has no place of its own."""
-    return record.version.places.get(field, EMPTY)
+    place: Place = record.version.places.get(field, EMPTY)
+    return place
 
 
 def children_of(record: Record) -> Iterator[int]:

@@ -99,14 +99,14 @@ def test_what_takes_long_says_so_on_a_terminal(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(working, "AFTER", 0.0)
     printed: list[str] = []
 
-    def has_begun() -> bool:
+    def has_said(text: str) -> bool:
         printed.append(capsys.readouterr().err)
-        return "looking" in "".join(printed)
+        return text in "".join(printed)
 
     with work("looking") as tell:
-        _until(has_begun)
+        _until(lambda: has_said("looking"))
         tell("page [2] of 3")
-        _until(lambda: bool(printed.append(capsys.readouterr().err)) or "looking: page [2] of 3" in "".join(printed))
+        _until(lambda: has_said("looking: page [2] of 3"))
     printed.append(capsys.readouterr().err)
     assert "\x1b[?25h" in "".join(printed)[-40:], "the cursor is back"
 

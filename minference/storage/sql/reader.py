@@ -203,6 +203,13 @@ class Reader:
             records[key].members[name] = [child for _ in place.spans for child in next(cells)]
             records[key].version.places.setdefault(name, place)
 
+    async def _attach_places(self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]) -> None:
+        """Where the ordered fields are, without reading their members: for readers that use it in place of `_attach_members`."""
+        for (key, name), place in (await self._places(fetch, wanted)).items():
+            records[key].version.places.setdefault(name, place)
+            for span in place.spans:
+                span.run.end = max(span.run.end, span.start + span.length)
+
     async def _places(self, fetch: Fetch, wanted: dict[tuple[int, str], tuple[int | None, int]]) -> dict[tuple[int, str], Place]:
         spans = await self._spans(fetch, [sequence for sequence, length in wanted.values() if sequence is not None and length])
         places: dict[tuple[int, str], Place] = {}

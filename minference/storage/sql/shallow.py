@@ -172,10 +172,7 @@ class ShallowReader(Reader):
     ) -> None:
         whole = {each: place for each, place in wanted.items() if records[each[0]].opaque is not None}
         await super()._attach_members(fetch, records, whole)
-        for (key, name), place in (await self._places(fetch, {each: wanted[each] for each in wanted.keys() - whole.keys()})).items():
-            records[key].version.places.setdefault(name, place)
-            for span in place.spans:
-                span.run.end = max(span.run.end, span.start + span.length)
+        await self._attach_places(fetch, records, {each: place for each, place in wanted.items() if each not in whole})
 
     async def cells(self, spans: Sequence[Span]) -> list[list[int]]:
         """See `Shallow.cells`."""
