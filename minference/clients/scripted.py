@@ -14,6 +14,7 @@ from pydantic import Field
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.parsing import Part, read
 from minference.clients.transcript import merge_extra, messages_to_send, offer_of, system_text
+from minference.ecs.recording import nothing_recorded
 from minference.errors import ConfigurationError
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt, ToolCall
@@ -156,7 +157,12 @@ def _tool(tool: CallableTool | StructuredTool) -> dict[str, Any]:
 
 
 def _as_thread(request: Request) -> ChatThread:
-    """A thread of its own that holds what the request tells the model."""
+    """A thread of its own that holds what the request tells the model; no block that records what is constructed saves it."""
+    with nothing_recorded():
+        return _thread_of(request)
+
+
+def _thread_of(request: Request) -> ChatThread:
     tools: list[CallableTool | StructuredTool] = [
         CallableTool(name=tool["name"], docstring=tool["description"], input_schema=tool["input_schema"])
         if tool["kind"] == "callable"

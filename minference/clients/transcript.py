@@ -18,6 +18,7 @@ from minference.threads.tools import StructuredTool, Tool
 ASKS_FOR_JSON = (ResponseFormat.json_beg, ResponseFormat.json_object)
 RECEIVED = "Received."
 ERASED = "(erased)"
+_SENT_OF_ERASED = ("role", "tool_call_id", "tool_name", "tool_error")
 NOT_RUN = "This call was not run: the conversation went on without it."
 USE_SCHEMA = "Please follow this JSON schema for your response:"
 
@@ -121,10 +122,15 @@ def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
 
 
 def _shown(message: ChatMessage) -> ChatMessage:
-    if not message.erased or message.tool_calls:
+    """The message, or what there is to send of it: of an erased one that it was, and nothing of erased attachments."""
+    left = tuple(attached for attached in message.attachments if not attached.erased)
+    if message.erased and not message.tool_calls:
+        kept = {name: getattr(message, name) for name in _SENT_OF_ERASED}
+        return ChatMessage(content=ERASED, **kept)
+    if len(left) == len(message.attachments):
         return message
-    kept = {name: getattr(message, name) for name in ("role", "tool_call_id", "tool_name", "tool_error")}
-    return ChatMessage(content=ERASED, **kept)
+    kept = {name: getattr(message, name) for name in (*_SENT_OF_ERASED, "tool_calls", "reasoning", "reasoning_json", "refusal")}
+    return ChatMessage(content=message.content or ("" if left or message.tool_calls else ERASED), attachments=left, **kept)
 
 
 def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:

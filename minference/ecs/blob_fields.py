@@ -33,7 +33,7 @@ def blobs_in(cls: type[Entity], values: Mapping[str, Any]) -> list[Blob]:
         elif value is not None:
             seen = BlobsSeen()
             # What the stored form holds is what counts, whatever serialisers a nested model has.
-            adapter_of(cls, name).serializer.to_python(value, by_alias=False, round_trip=True, context=seen)
+            adapter_of(cls, name).serializer.to_python(value, by_alias=False, round_trip=True, warnings="none", context=seen)
             found.extend(seen)
     return found
 

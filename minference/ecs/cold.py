@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NoReturn
 
 
@@ -10,17 +11,29 @@ def _refuse(_self: object, *_args: object, **_kwargs: object) -> NoReturn:
 
 
 class FrozenList(list[Any]):
-    """A list that cannot change."""
+    """A list that cannot change. A copy of it can."""
 
     append = extend = insert = remove = pop = clear = sort = reverse = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
+    def __copy__(self) -> list[Any]:
+        return list(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return [deepcopy(item, memo) for item in self]
+
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot change."""
+    """A dict that cannot change. A copy of it can."""
 
     update = pop = popitem = clear = setdefault = _refuse
     __setitem__ = __delitem__ = __ior__ = _refuse
+
+    def __copy__(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return {key: deepcopy(item, memo) for key, item in self.items()}
 
 
 def freeze(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from enum import Enum
 from functools import cache
@@ -23,8 +23,8 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 _ZERO: tuple[Any, ...] = (0, UUID(int=0), Blob.of(b""))
 
 
-def empty_values(cls: type[Entity]) -> dict[str, Any]:
-    """A value without content for every plain field, by its annotation: the first of these that fits.
+def empty_values(cls: type[Entity], but: Collection[str] = ()) -> dict[str, Any]:
+    """A value without content for every plain field `but` these, by its annotation: the first of these that fits.
 
     None, an empty text or container, the field's default, zero (of a number, a time, an id), no bytes, the first member of an
     enumeration, the same inside a model or a tuple, the word "erased".
@@ -33,7 +33,7 @@ def empty_values(cls: type[Entity]) -> dict[str, Any]:
         NoEmptyValue: None of them fits.
     """
     plan = plan_of(cls)
-    return {name: deepcopy(_empty_value(cls, name)) for name in (*plan.values, *plan.mutable)}
+    return {name: deepcopy(_empty_value(cls, name)) for name in (*plan.values, *plan.mutable) if name not in but}
 
 
 def erased(cls: type[Entity], values: Mapping[str, Any]) -> dict[str, Any]:

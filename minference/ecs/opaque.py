@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, JsonValue
 
@@ -15,6 +16,7 @@ class OpaqueEntity(Entity):
 
     It hangs where the entity itself would, whatever the annotation there asks for, and can be moved, diffed and exported.
     It cannot be changed or saved: what is saved with it refers to the version that it is. What hangs below it alone is cold.
+    A copy of it is it, so that a copy of its holder holds the same version.
     """
 
     __opaque__: ClassVar[bool] = True
@@ -38,6 +40,22 @@ class OpaqueEntity(Entity):
         for name, size in self.collections.items():
             found[name] = [next(rest) for _ in range(size)] if isinstance(size, int) else {key: next(rest) for key in size}
         return found
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002 - nothing in it can change
+        """Itself.
+
+        Raises:
+            OpaqueVersion: The copy is to differ.
+        """
+        for name in update or ():
+            raise frozen(self, name)
+        return self
 
     if not TYPE_CHECKING:  # a type checker that sees `__getattr__` takes every misspelt name for one that exists
 

@@ -9,6 +9,7 @@ from minference.clients.base import Client, Request
 from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
+from minference.ecs.recording import nothing_recorded
 from minference.inference.limits import RateLimiter
 from minference.inference.tokens import TokenRatios, attachment_tokens
 from minference.threads.attachments import ImageLink
@@ -91,7 +92,9 @@ class Renderer:
             ConfigurationError: The config asks for what its client cannot do.
             RequestTooLarge: The request exceeds a limit by itself.
         """
-        return self._render(thread.model_copy(update={"llm_config": config}), config)
+        with nothing_recorded():
+            asked = thread.model_copy(update={"llm_config": config})
+        return self._render(asked, config)
 
     def learn(self, prepared: Prepared, input_tokens: int) -> None:
         """Remember how many tokens the request had. One with attachments says too little of how text becomes tokens."""
@@ -100,9 +103,9 @@ class Renderer:
 
     def _render(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         client = self._clients.get(config.client)
-        request = client.to_request(thread)
+        with nothing_recorded():  # messages that are made up for the request are no part of what a block saves
+            request, attached = client.to_request(thread), attachments_to_send(thread)
         body = canonical(request)
-        attached = attachments_to_send(thread)
         tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
         self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator
 
 from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity
+from minference.ecs.erasing import empty_values
 from minference.errors import UnusableAttachment
 from minference.threads.media import PATTERN, is_text, media_type_of
 
@@ -18,6 +20,8 @@ LARGEST = 50 * 2**20
 
 ImageType = Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
 """The images that models look at."""
+ERASED_URL = "https://erased.invalid/"
+"""The address of a link that was erased; no name under `.invalid` ever leads anywhere."""
 Detail = Literal["auto", "low", "high", "original"]
 """How closely a model is to look at an image, in OpenAI's words; other providers decide for themselves."""
 
@@ -31,6 +35,12 @@ class Attachment(Entity):
     """What the bytes are, e.g. `application/pdf`."""
     content: Blob
     """The bytes: in memory if the attachment is new, else after `await storage.load_blobs(thread)`."""
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What kind of file it was stays; name and bytes go."""
+        kept = {name: values[name] for name in ("media_type", "detail") if name in values}
+        return empty_values(cls, kept) | kept
 
     @property
     def sha256(self) -> str:
@@ -166,6 +176,12 @@ class ImageLink(Entity):
     url: str = Field(pattern=r"^https?://[^\s/]+")
     """Where it is."""
     detail: Detail = "auto"
+
+    @classmethod
+    def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """An address that leads nowhere."""
+        kept = {"url": ERASED_URL, "detail": values["detail"]}
+        return empty_values(cls, kept) | kept
 
 
 Attached = FileAttachment | ImageAttachment | ImageLink

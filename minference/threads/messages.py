@@ -127,7 +127,7 @@ class ChatMessage(Entity):
     """Who speaks."""
     content: str = ""
     """The text."""
-    attachments: tuple[Attached, ...] = ()
+    attachments: Annotated[tuple[Attached, ...], OnErase.too] = ()
     """Images and files beside the text, in the order in which the model sees them."""
     timestamp: Moment = Field(default_factory=utc_now)
     """When it was said."""

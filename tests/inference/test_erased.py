@@ -11,6 +11,7 @@ from minference.inference.calls import IN_THREAD_VERSION
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.structured import NotStructured, judge
 from minference.storage.base import EntityStorage
+from minference.threads.attachments import FileAttachment, ImageLink
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.outputs import ProcessedOutput, RawOutput
@@ -113,3 +114,29 @@ async def test_a_thread_that_was_run_is_erased_with_all_that_the_run_left(storag
     for cls in (ChatThread, ChatMessage, ProcessedOutput, RawOutput):
         for head in await storage.list_by_type(cls):
             assert SECRET not in repr((await storage.get(cls, head.ecs_id)).model_dump())
+
+
+async def test_erased_attachments_are_left_out_of_requests(memory: EntityStorage) -> None:
+    talk = thread(llm_config=LLMConfig(client="anthropic", model="m", use_cache=False))
+    talk.history.clear()
+    talk.new_message = None
+    kept = FileAttachment.from_bytes(b"kept", "kept.txt")
+    file = FileAttachment.from_bytes(b"%PDF-" + SECRET.encode(), "a.pdf")
+    talk.add_user_message("Look.", attachments=[file, ImageLink(url="https://example.com/a.png"), kept])
+    talk.add_user_message("", attachments=[file])
+    await memory.register(talk)
+    for attached in talk.history[0].attachments[:2]:
+        await memory.erase(attached, reason="asked to")
+    left = await memory.get(ChatThread, talk.ecs_id)
+    await memory.load_blobs(left)
+    first, second = messages_to_send(left)
+    assert ([each.name for each in first.attachments if isinstance(each, FileAttachment)], len(first.attachments)) == (["kept.txt"], 1)
+    assert (first.content, second.content, second.attachments) == ("Look.", "(erased)", ())
+    for client in (AnthropicClient(load_profiles()["anthropic"]), OpenAIClient(load_profiles()["openai"]), ScriptedClient()):
+        request = str(client.to_request(left))
+        assert "kept.txt" in request
+        assert "a.pdf" not in request
+        assert "erased.invalid" not in request
+    await memory.erase(talk.history[0], reason="asked to")
+    shells = messages_to_send(await memory.get(ChatThread, talk.ecs_id))
+    assert [(each.content, each.attachments) for each in shells] == [("(erased)", ())] * len(shells)

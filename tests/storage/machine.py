@@ -72,8 +72,11 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self.open())
 
     @invariant()
-    def one_more_step(self) -> None:
+    def what_changed_is_known_without_looking_at_everything(self) -> None:
         self.tally["steps"] += 1
+        for root in self.live:
+            found, all_there_is = (find(root, self.backend.ledger).changed for find in (find_changes, find_changes_thoroughly))
+            assert found == all_there_is
 
     async def open(self) -> None:
         """Open the storage, anew if it was closed."""

@@ -37,9 +37,11 @@ class LineageMachine(Machine):
         self.tags: dict[tuple[UUID, str], UUID] = {}
         """The version that has each name, by lineage and name."""
 
-    def standing_roots(self) -> list[Entity]:
-        """Live roots that stand on a durable version and can be edited."""
-        return [root for root in self.live if root.ecs_id in self.stored and id(root) not in self.cold]
+    def some_standing(self, number: int) -> Entity | None:
+        """A live object, root or not, that stands on a durable version and can be edited; `None` if there is none."""
+        entities = self.live if number % 2 else reachable(self.live)
+        standing = [entity for entity in entities if entity.ecs_id in self.stored and id(entity) not in self.cold]
+        return pick(standing, number // 2) if standing else None
 
     def versions_like(self, entity: Entity) -> list[UUID]:
         """The durable versions of its lineage."""
@@ -126,18 +128,16 @@ class LineageMachine(Machine):
             await self.submit_and_settle([mine])
         await (self.rebase(mine, yours.ecs_id, strategy) if rebases else self.merge(mine, yours.ecs_id, strategy))
 
-    @rule(root=numbers, version=numbers, strategy=STRATEGIES)
-    def merge_with_any_version(self, root: int, version: int, strategy: Strategy | None) -> None:
+    @rule(one=numbers, version=numbers, strategy=STRATEGIES)
+    def merge_with_any_version(self, one: int, version: int, strategy: Strategy | None) -> None:
         self.runner.run(self.settle())
-        if roots := self.standing_roots():
-            entity = pick(roots, root)
+        if (entity := self.some_standing(one)) is not None:
             self.runner.run(self.merge(entity, pick(self.versions_like(entity), version), strategy))
 
-    @rule(root=numbers, version=numbers, strategy=STRATEGIES, by_default=st.booleans())
-    def rebase_onto_any_version(self, root: int, version: int, strategy: Strategy | None, by_default: bool) -> None:
+    @rule(one=numbers, version=numbers, strategy=STRATEGIES, by_default=st.booleans())
+    def rebase_onto_any_version(self, one: int, version: int, strategy: Strategy | None, by_default: bool) -> None:
         self.runner.run(self.settle())
-        if roots := self.standing_roots():
-            entity = pick(roots, root)
+        if (entity := self.some_standing(one)) is not None:
             onto = None if by_default else pick(self.versions_like(entity), version)
             self.runner.run(self.rebase(entity, onto, strategy))
 
@@ -214,11 +214,10 @@ class LineageMachine(Machine):
 
     # Going back
 
-    @rule(root=numbers, version=numbers)
-    def revert_to_any_version(self, root: int, version: int) -> None:
+    @rule(one=numbers, version=numbers)
+    def revert_to_any_version(self, one: int, version: int) -> None:
         self.runner.run(self.settle())
-        if roots := self.standing_roots():
-            entity = pick(roots, root)
+        if (entity := self.some_standing(one)) is not None:
             self.runner.run(self.revert(entity, pick(self.versions_like(entity), version)))
 
     async def revert(self, entity: Entity, to: UUID) -> None:

@@ -18,7 +18,9 @@ from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.driver import Driver, Statement
 from minference.storage.versioned import VersionedStorage
 from minference.threads.messages import ChatMessage
+from minference.threads.thread import ChatThread
 from tests.storage.erasures import a_full_thread, a_thread, files_with, reply, said, tables_with
+from tests.storage.first_release import load_first_release
 from tests.storage.tables import broken_rules, damage, rows_of
 from tests.storage.test_erasing import DAY, Diary
 
@@ -244,19 +246,11 @@ async def test_a_check_finds_words_of_erased_versions(sql_url: str) -> None:
         assert {each.rule for each in await storage.check()} == {"erased versions are not indexed"}
 
 
-async def test_a_database_of_the_revision_before_is_upgraded_and_guarded(sqlite_url: str) -> None:
-    async with open_storage(sqlite_url) as storage:
-        thread = a_thread(SECRET)
-        await storage.register(thread)
-    await damage(
-        sqlite_url,
-        "DROP TABLE erasure",
-        "DROP INDEX ix_processed_output_chat_thread_id",
-        "DROP INDEX ix_processed_output_message_uuid",
-        "DROP INDEX ix_raw_output_thread_version",
-        "UPDATE storage_revision SET version_num = '0001'",
-    )
-    async with open_storage(sqlite_url) as storage:
+async def test_a_database_of_the_first_revision_is_upgraded_and_guarded(sql_url: str) -> None:
+    await load_first_release(sql_url)
+    async with open_storage(sql_url) as storage:
+        [newest, *_] = await storage.list_by_type(ChatThread)
+        thread = await storage.get(ChatThread, newest.ecs_id)
         await storage.erase(thread.history[0], reason="asked to")
         thread.history[0].content = "back"
         with pytest.raises(ErasedLineage):

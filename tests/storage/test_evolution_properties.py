@@ -200,7 +200,7 @@ async def _live(kind_of_storage: str, happenings: list[tuple[str, int, int]]) ->
 
 async def _travel(years: Years, folder: str) -> None:
     """The same elsewhere: exported by a program that knows the class, and by one that does not."""
-    async with open_storage("memory:") as known, open_storage(f"sqlite:///{folder}/y.db") as unknown:
+    async with open_storage("memory:") as known, open_storage(f"sqlite:///{folder}/y.db") as unknown, open_storage("memory:") as third:
         await known.import_lines([line async for line in years.storage.export_lines()])
         await years.check(known)
         with undefined(KIND):
@@ -212,3 +212,5 @@ async def _travel(years: Years, folder: str) -> None:
                 assert opaque.data == years.written[info.ecs_id].values
         await years.check(unknown)
         assert await unknown.check() == []
+        await third.import_lines(lines)
+        await years.check(third)

@@ -24,7 +24,7 @@ class Mood(Enum):
 class Note(Entity, kind="note"):
     title: str
     subtitle: str | None = "none"
-    mood: Mood = Mood.wild
+    mood: Mood | None = Mood.wild
     count: int = 7
     ratio: float = 0.5
     flag: bool = True
@@ -39,7 +39,7 @@ class NoteSQL(EntityTable, entity=Note):
     __tablename__ = "note"
     title: Mapped[str] = mapped_column(ExactText)
     subtitle: Mapped[str | None] = mapped_column(ExactText)
-    mood: Mapped[str] = mapped_column(ExactText)
+    mood: Mapped[str | None] = mapped_column(ExactText)
     count: Mapped[int] = mapped_column(BigInteger)
     ratio: Mapped[float] = mapped_column(Double)
     flag: Mapped[bool] = mapped_column(Boolean)
@@ -270,3 +270,26 @@ async def test_foreign_keys_still_wait_for_the_end_of_the_transaction_when_a_tab
     await engine.dispose()
     assert "title TEXT," in sql
     assert sql.count("REFERENCES") == sql.count("DEFERRABLE INITIALLY DEFERRED") == 3
+
+
+async def test_columns_that_were_added_by_hand_may_hold_nothing_in_old_rows(sql_url: str) -> None:
+    old, _ = await run_program(THEN, sql_url)
+    engine = open_engine(sql_url)
+    async with engine.begin() as connection:
+        for column in ("stars BIGINT", "by_name_seq BIGINT", "by_name_len INTEGER", "by_name_keys JSON"):
+            await connection.exec_driver_sql(f"ALTER TABLE note ADD COLUMN {column}")
+    await engine.dispose()
+    now = THEN.replace(
+        "    count: int = 7\n", "    count: int = 7\n    stars: int = 3\n    by_name: dict[str, Page] = Field(default_factory=dict)\n"
+    )
+    now = now.replace(
+        "    extra: Mapped",
+        "    stars: Mapped[int] = mapped_column(BigInteger)\n    by_name_seq: Mapped[int | None] = mapped_column(Id)\n"
+        "    by_name_len: Mapped[int]\n    by_name_keys: Mapped[Any] = mapped_column(Json)\n    extra: Mapped",
+    )
+    main = """
+async def main(storage, old):
+    note = await storage.get(Note, UUID(old))
+    return [note.stars, note.by_name, (await storage.submit(note)).info]
+"""
+    assert await run_program(now.partition("async def main")[0] + main, sql_url, old) == [3, {}, None]

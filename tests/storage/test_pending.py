@@ -150,6 +150,20 @@ async def test_after_a_failed_save_anything_can_be_done(storage: EntityStorage, 
     assert (await storage.submit(thread)).versions == ()
 
 
+async def test_after_a_failed_save_an_edit_of_a_member_is_found(storage: EntityStorage) -> None:
+    part, member = Thing(items=[Thing()]), Thing()
+    root = Thing(items=[part, member])
+    await storage.register(root)
+    [original] = part.items
+    part.items[0] = await storage.get(Thing, original.ecs_id)  # no change, but everything is looked at
+    root.name = "new"
+    with pytest.raises(WriteFailed, match=SAID_SO):
+        await storage.register(root, note=DOOMED)
+    part.items[0] = original
+    member.name = "edited"
+    assert (await storage.submit(root)).versions == (member.ecs_id, root.ecs_id)
+
+
 async def test_cancelling_who_closes_loses_nothing(storage_url: str) -> None:
     backend = FailingMemory() if storage_url == "memory:" else FailingDatabase(storage_url)
     storage = VersionedStorage(backend)

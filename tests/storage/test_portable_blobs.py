@@ -27,6 +27,7 @@ from minference.storage.portable import Imported, KeptTag
 from minference.threads.attachments import FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
+from tests.storage.test_blobs import change
 from tests.storage.test_portable import a_history, assert_same_versions, exported
 
 
@@ -122,6 +123,18 @@ async def test_an_export_of_one_lineage_holds_the_bytes_that_it_needs(storage: E
     assert [base64.b64decode(each["data"]) for each in lines_of(lines, "blob")] == [b"two"]
     await other.import_lines(lines)
     assert await contents_at(other, Scan, two.ecs_id) == {Blob.of(b"two").sha256: b"two"}
+
+
+async def test_bytes_that_are_gone_here_come_back_with_the_next_version_that_holds_them(sqlite_url: str, other: EntityStorage) -> None:
+    first, second = Scan(content=Blob.of(b"shared")), Scan(content=Blob.of(b"shared"))
+    await other.register(first)
+    async with open_storage(sqlite_url) as storage:
+        await storage.import_lines(await exported(other))
+        await change(sqlite_url, "DELETE FROM entity_blob", "DELETE FROM blob")
+        await other.register(second)
+        done = await storage.import_lines(await exported(other))
+        assert (done.versions, done.present) == (1, 1)
+        assert await contents_at(storage, Scan, second.ecs_id) == {Blob.of(b"shared").sha256: b"shared"}
 
 
 def _with_blob(change: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from copy import copy
 from pathlib import Path
 from uuid import UUID
 
@@ -169,15 +170,29 @@ async def test_what_hangs_on_it_alone_is_cold_and_what_others_hold_can_be_edited
 
 async def test_it_cannot_be_saved_as_something_of_its_own(storage: EntityStorage) -> None:
     shelf = await _loaded(storage)
-    copied = _opaque(shelf.best).model_copy()
-    with pytest.raises(OpaqueVersion):
-        await storage.register(copied)
     with pytest.raises(OpaqueVersion):
         await storage.register(OpaqueEntity(kind="made_up", data={}))
     async with open_storage("memory:") as other:
         with pytest.raises(OpaqueVersion):
             await other.register(shelf)
         assert (await other.status()).versions == 0
+
+
+async def test_a_copy_of_its_holder_holds_the_same_version(storage: EntityStorage) -> None:
+    shelf = await _loaded(storage)
+    secret = _opaque(shelf.best)
+    copied = shelf.model_copy(deep=True)
+    assert _opaque(copied.best) is secret
+    assert copy(secret) is secret.model_copy(deep=True) is secret
+    with pytest.raises(OpaqueVersion):
+        secret.model_copy(update={"data": {}})
+    assert len((await storage.submit(copied)).versions) == 2  # the shelf, and the leaf that is copied with it
+    again = await storage.get(Shelf, copied.ecs_id)
+    assert (again.lineage_id == shelf.lineage_id, _opaque(again.best).ecs_id) == (False, secret.ecs_id)
+    cold = await storage.get_cold_snapshot(Shelf, shelf.ecs_id)
+    thawed = cold.model_copy(deep=True)
+    thawed.items.clear()
+    assert (thawed.items, len(cold.items)) == ([], 2)
 
 
 async def test_it_is_got_by_its_id(storage: EntityStorage) -> None:
@@ -250,6 +265,28 @@ async def test_it_goes_out_and_in_and_is_whole_when_its_class_is_back(storage: E
                 assert contents_of(await target.get(Shelf, written.ecs_id)) == contents_of(written)
                 assert await _exported(target) == lines
             assert await other.check() == []
+
+
+async def test_a_list_that_was_renamed_and_emptied_is_empty_after_a_journey_through_a_program_that_knows_nothing(
+    storage_url: str,
+) -> None:
+    class Then(Entity, kind="unknown_renamed"):
+        pages: list[Leaf] = Field(default_factory=list)
+
+    async with open_storage(storage_url) as source, open_storage("memory:") as target:
+        old = (await source.register(Then(pages=[Leaf(text="p")]))).ecs_id
+
+        class Now(Entity, kind="unknown_renamed", renamed={"pages": "sheets"}):
+            sheets: list[Leaf]
+
+        now = await source.get(Now, old)
+        now.sheets.clear()
+        await source.register(now)
+        with undefined("unknown_renamed"):
+            lines = await _exported(source)
+        await target.import_lines(lines)
+        found = [await target.get(Now, ecs_id) for ecs_id in (old, now.ecs_id)]
+        assert [[leaf.text for leaf in each.sheets] for each in found] == [["p"], []]
 
 
 async def test_nothing_that_is_stored_changes(sql_url: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import Json, TypeAdapter, ValidationError
@@ -21,6 +21,7 @@ from minference.storage.sql.types import MARKER, Kind, unescape_json, unescape_t
 NameOf = Callable[[int], UUID | None]
 """The id of the version in a row, by the row's number: for errors."""
 
+C = TypeVar("C")
 _PACKED = "*"
 _JSON: Any = Json
 _LIST: Any = list
@@ -134,3 +135,15 @@ class Decoder:
 
 def _is_any_marked(cells: Sequence[str | None]) -> bool:
     return MARKER in "".join(filter(None, cells))
+
+
+def across(columns: Sequence[Sequence[C]], count: int) -> Iterable[tuple[C, ...]]:
+    """Columns as so many rows."""
+    return zip(*columns, strict=True) if columns else [()] * count
+
+
+def rows_of(columns: Mapping[str, Sequence[C]], count: int) -> list[dict[str, C]]:
+    """A dict for each row."""
+    if not columns:
+        return [{} for _ in range(count)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

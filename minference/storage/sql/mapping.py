@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -32,11 +32,10 @@ from minference.ecs.fitting import add_defaults
 from minference.ecs.values import dump_json, parse
 from minference.errors import UnknownStoredField, UnstorableValue
 from minference.storage.sql.converting import Conversion
-from minference.storage.sql.decoding import Decoder, Loaded
+from minference.storage.sql.decoding import Decoder, Loaded, across, rows_of
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
 from minference.storage.sql.types import DialectName, Encoder, Kind, encoder, escape_json, kind_of, unescape_json
 
-C = TypeVar("C")
 Row = tuple[Any, ...]
 Place = tuple[int | None, int]
 """Where an ordered field is: its sequence (`None` if it was never anything but empty) and its length."""
@@ -214,7 +213,7 @@ class Mapping:
         loaded = Loaded(
             ids,
             self._decoder.values(cells, len(ids), name_of_row, times_are_text=dialect == "sqlite", absent=absent),
-            _rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
+            rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
             *self._ordered(columns, len(ids), absent),
             self._nothing,
         )
@@ -239,10 +238,10 @@ class Mapping:
                 names = next(columns)
                 keys[field] = [load_keys(each) for each in names] if field not in absent else [()] * count
         if self._has_loose_fields:  # whose rows will be added to these
-            return [dict(zip(self.collections, row, strict=True)) for row in _across(places, count)], _rows_of(keys, count)
+            return [dict(zip(self.collections, row, strict=True)) for row in across(places, count)], rows_of(keys, count)
         blank = tuple(self._nothing.values())
-        found = [self._nothing if row == blank else dict(zip(self.collections, row, strict=True)) for row in _across(places, count)]
-        return found, _rows_of(keys, count) if keys else [_NO_KEYS] * count
+        found = [self._nothing if row == blank else dict(zip(self.collections, row, strict=True)) for row in across(places, count)]
+        return found, rows_of(keys, count) if keys else [_NO_KEYS] * count
 
     @cached_property
     def _nothing(self) -> dict[str, Place]:
@@ -378,18 +377,6 @@ class Mapping:
 
 
 _NO_KEYS: dict[str, tuple[str, ...]] = {}
-
-
-def _across(columns: Sequence[Sequence[C]], count: int) -> Iterable[tuple[C, ...]]:
-    """Columns as so many rows."""
-    return zip(*columns, strict=True) if columns else [()] * count
-
-
-def _rows_of(columns: Dict[str, Sequence[C]], count: int) -> list[dict[str, C]]:
-    """A dict for each row."""
-    if not columns:
-        return [{} for _ in range(count)]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _document(data: bytes) -> str | None:

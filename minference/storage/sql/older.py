@@ -197,7 +197,10 @@ def _data(held: Kind, cell: Any) -> Any:
         case Kind.uuid:
             return str(UUID(cell))
         case Kind.json:
-            return parse(unescape_json(cell))
+            try:
+                return parse(unescape_json(cell))
+            except ValueError:
+                return unescape_text(cell)  # of an enum, in a column of which nothing was noted
         case Kind.integer:
             return cell
 

@@ -213,9 +213,13 @@ class ErasureRow(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     lineage_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    """The logical object whose content was erased."""
     erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When."""
     reason: Mapped[str] = mapped_column(ExactText)
+    """Why."""
     author: Mapped[str | None] = mapped_column(ExactText)
+    """By whom; NULL if nobody was named."""
     because_of: Mapped[UUID] = mapped_column(Uuid)
     """The lineage that was to be erased."""
 

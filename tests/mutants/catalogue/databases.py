@@ -83,8 +83,8 @@ DATABASES = (
         promise="Each field of each class comes back with any value it admits",
         marks=("I10",),
         file="minference/storage/sql/decoding.py",
-        old="        row.update(values)\n",
-        new="",
+        old="                row.update(values or {})\n",
+        new="                pass\n",
         tests=("tests/storage/test_mapping.py::test_every_field_comes_back_as_it_was[sqlite-MoreThanEverything]",),
     ),
     Mutant(
@@ -145,8 +145,8 @@ DATABASES = (
         promise="Closing a storage gives back every connection",
         marks=("P3",),
         file="minference/storage/sql/backend.py",
-        old="        self._reader = self._writer = self._tag_writer = self._driver = None\n        await self._engine.dispose()",
-        new="        self._reader = self._writer = self._tag_writer = self._driver = None",
+        old="        await self._sessions.close()\n        await self._engine.dispose()",
+        new="        await self._sessions.close()",
         tests=("tests/storage/test_opening.py::test_closing_ends_every_thread_of_the_database",),
     ),
     Mutant(

@@ -144,7 +144,7 @@ IDENTITY = (
         name="cold-snapshots-can-be-assigned-to",
         promise="The setters of a cold snapshot raise",
         file="minference/ecs/entity.py",
-        old="            if state.cold:\n                raise FrozenSnapshot(type(self).__name__, self.ecs_id, name)",
+        old="            if state.cold:\n                raise frozen(self, name)",
         new="",
         tests=("tests/storage/test_contract.py::test_a_cold_snapshot_cannot_change[memory]",),
     ),
@@ -177,9 +177,9 @@ IDENTITY = (
         promise="What was stored is not touched by what the object becomes",
         marks=("I1",),
         file="minference/storage/memory.py",
-        old="        values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}",
-        new="        values = row.values\n"
-        "        values.update((name, load_json(row.cls, name, data)) for name, data in row.json.items() if name not in values)",
+        old="            values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}",
+        new="            values = row.values\n"
+        "            values.update((name, load_json(row.cls, name, data)) for name, data in row.json.items() if name not in values)",
         tests=("tests/storage/test_contract.py::test_editing_what_was_loaded_changes_no_stored_version[memory]",),
     ),
 )

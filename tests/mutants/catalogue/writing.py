@@ -62,8 +62,8 @@ WRITING = (
         name="reading-overtakes-writing",
         promise="What was submitted can be read at once",
         file="minference/storage/versioned.py",
-        old="        if waiting:\n            await asyncio.wait(waiting)\n\n\nasync def _finish",
-        new="\n\nasync def _finish",
+        old="        if waiting:\n            await asyncio.wait(waiting)\n\n\ndef _running_loop",
+        new="\n\ndef _running_loop",
         tests=("tests/storage/test_contract.py::test_what_was_submitted_can_be_read_at_once[memory]",),
     ),
     Mutant(
@@ -86,9 +86,10 @@ WRITING = (
     Mutant(
         name="a-cancelled-close-stops-half-way",
         promise="Cancelling whoever closes a storage does not leave it half closed",
-        file="minference/storage/versioned.py",
-        old="        await asyncio.shield(task)\n    except asyncio.CancelledError:\n        await asyncio.wait([task])\n        raise",
-        new="        await task\n    except asyncio.CancelledError:\n        raise",
+        file="minference/storage/erasure.py",
+        old="        return await asyncio.shield(task)\n    except asyncio.CancelledError:\n"
+        "        await asyncio.wait([task])\n        raise",
+        new="        return await task\n    except asyncio.CancelledError:\n        raise",
         tests=("tests/storage/test_pending.py::test_cancelling_who_closes_loses_nothing[sqlite]",),
     ),
     Mutant(
