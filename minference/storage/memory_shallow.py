@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from minference.ecs.entity import Entity, kinds_of
+from minference.ecs.entity import Entity, kind_to_class
 from minference.ecs.lineage import Blame, LineageTree, VersionInfo
+from minference.ecs.opaque import OpaqueEntity
 from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
@@ -61,7 +62,8 @@ class MemoryShallow:
 
     async def candidates(self, classes: Sequence[type[Entity]], field: str, value: object) -> list[VersionInfo]:  # noqa: ARG002 - the contract's
         """See `Shallow.candidates`. Here nothing tells more cheaply than the newest versions themselves."""
-        return await self._backend.heads_of_kinds([kind for each in classes for kind in kinds_of(each)])
+        kinds = await self._backend.kinds()
+        return await self._backend.heads_of_kinds([kind for kind in kinds if (kind_to_class(kind) or OpaqueEntity) in classes])
 
     async def records(self, keys: Sequence[int]) -> dict[int, Record]:
         """See `Shallow.records`."""
