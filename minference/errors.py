@@ -20,6 +20,9 @@ MinferenceError
 │   ├── OpaqueVersion
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
+│   ├── NoSuchField
+│   ├── UnfitValue
+│   ├── NotLoaded
 │   ├── UnrelatedVersions
 │   ├── UnsavedChanges
 │   ├── TableMismatch
@@ -284,6 +287,30 @@ class NoSuchCollection(EntityError, LookupError):
         self.kind, self.field, self.collections = kind, field, tuple(collections)
         named = f" called {field!r}" if field else ""
         super().__init__(f"{kind} has no collection of entities{named}: it has {', '.join(map(repr, collections)) or 'none'}")
+
+
+class NoPlainField(EntityError, LookupError):
+    """An entity class has no field with a plain value of this name."""
+
+    def __init__(self, kind: str, field: str, fields: Sequence[str]) -> None:
+        self.kind, self.field, self.fields = kind, field, tuple(fields)
+        super().__init__(f"{kind} has no field {field!r} with a plain value: it has {', '.join(map(repr, fields)) or 'none'}")
+
+
+class UnfitValue(EntityError, ValueError):
+    """A field can never hold this value, so that it is found nowhere."""
+
+    def __init__(self, kind: str, field: str, value: object, reason: str) -> None:
+        self.kind, self.field, self.value, self.reason = kind, field, value, reason
+        super().__init__(f"{kind}.{field} cannot be {value!r:.100}: {reason}")
+
+
+class NotLoaded(EntityError):
+    """A member of a collection is stored, and was not asked for when the rest of the snapshot was loaded."""
+
+    def __init__(self, version: str, place: int | str) -> None:
+        self.version, self.place = version, place
+        super().__init__(f"member [{place!r}] of a collection of {version} was not loaded: load the whole version with get()")
 
 
 class DifferentClasses(EntityError, TypeError):

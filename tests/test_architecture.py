@@ -31,6 +31,7 @@ CIRCLES_ON_PURPOSE = {
     ("minference.ecs.entity", "minference.ecs.registry"): "Entity.get and fork find the current storage when they are called",
     ("minference.ecs.blobs", "minference.ecs.registry"): "a blob finds the current storage when it is read",
     ("minference.ecs.entity", "minference.ecs.comparing"): "entities compare themselves with others when they are asked",
+    ("minference.ecs.entity", "minference.ecs.showing"): "an entity shows itself when it is printed",
     ("minference.ecs.entity", "minference.ecs.erasing"): "a class that does not say what is left of its values gets empty ones",
     ("minference.ecs.diff", "minference.ecs.diff_render"): "a diff shows itself when it is printed",
     ("minference.ecs.plan", "minference.ecs.entity"): "compiling a class asks which of its annotations are entities",

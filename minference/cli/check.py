@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from minference.cli.database import reading
+from minference.cli.database import existing
 from minference.cli.output import print_json, stderr, stdout, table
 from minference.ecs.lineage import StorageStatus
 from minference.storage.checks import DatabaseSize, Finding
@@ -55,15 +55,15 @@ def upgrade(database: str) -> None:
 
 
 async def _upgrade(database: str) -> None:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         stdout().print(f"{storage.url} is up to date", soft_wrap=True)
 
 
 async def _check(database: str) -> list[Finding]:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         return await storage.check()
 
 
 async def _stats(database: str) -> tuple[StorageStatus, DatabaseSize]:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         return await storage.status(), await storage.size()

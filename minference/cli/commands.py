@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from minference.cli.branch_commands import lineage
 from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption
+from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
-3 the database; 130 interrupted."""
+3 the database; 4 a merge with conflicts, nothing saved; 130 interrupted."""
 
 app = typer.Typer(
     name="minference",
@@ -21,14 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-threads = typer.Typer(help="List, read and compare saved threads.", rich_markup_mode=None)
 db = typer.Typer(help="The database as a whole.", rich_markup_mode=None)
 local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
 app.add_typer(db, name="db")
 app.add_typer(local, name="local")
-
-ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help=THREAD_HELP)]
 
 
 def _version(wanted: bool) -> None:
@@ -99,116 +98,7 @@ def doctor(
     raise typer.Exit(work(ping or [], database, as_json))
 
 
-@threads.command("list")
-def threads_list(
-    limit: Annotated[int, typer.Option(min=1, help="The most threads to print.")] = 50,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """List the threads, the one saved last first."""
-    from minference.cli.threads import list_threads
-
-    list_threads(database, limit, as_json)
-
-
-@threads.command("show")
-def threads_show(
-    thread: ThreadArgument,
-    version: Annotated[str | None, typer.Option(help="An older version: the first or last characters of its id.")] = None,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the messages of a thread, with tool calls and their results."""
-    from minference.cli.threads import show_thread
-
-    show_thread(database, thread, version, as_json)
-
-
-@threads.command("log")
-def threads_log(
-    thread: ThreadArgument,
-    limit: Annotated[int, typer.Option(min=1, help="The most versions to print.")] = 30,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """List the versions of a thread, the newest first: when, who, why, and what changed."""
-    from minference.cli.threads import log_thread
-
-    log_thread(database, thread, limit, as_json)
-
-
-@threads.command("diff")
-def threads_diff(
-    first: Annotated[str, typer.Argument(metavar="A", help=f"{THREAD_HELP} Or a version.")],
-    second: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="Likewise. Without it, A is compared with the version before it.")
-    ] = None,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """Print what differs between two versions, from A to B."""
-    from minference.cli.threads import diff_threads
-
-    diff_threads(database, first, second, as_json)
-
-
-@threads.command("search")
-def threads_search(
-    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words that must all be in a message, in any case.")],
-    limit: Annotated[int, typer.Option(min=1, help="The most messages to print.")] = 20,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """Find messages by their words, the newest first, and the threads that hold them."""
-    from minference.cli.search import search
-
-    search(database, " ".join(text), limit, as_json)
-
-
-@threads.command("erase")
-def threads_erase(
-    thread: ThreadArgument,
-    reason: Annotated[str, typer.Option(help="Why: the tombstone keeps it, so do not name what is erased.")],
-    message: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION", help="Only this message: the first or last characters of the id of one of its versions."),
-    ] = None,
-    author: Annotated[str | None, typer.Option(help="Who erases.")] = None,
-    keep_shared: Annotated[bool, typer.Option("--keep-shared", help="Spare messages that other threads hold as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """Take the content of a thread, or of one message, out of every version, for ever. Says what that is, and asks."""
-    from minference.cli.erase import ErasureRequest, erase
-
-    request = ErasureRequest(thread, message, reason, author, "keep" if keep_shared else "erase", confirmed=yes)
-    raise typer.Exit(erase(database, request, as_json))
-
-
-@threads.command("export")
-def threads_export(
-    which: Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help=f"{THREAD_HELP} All, if none is named.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, all or nothing. Default: stdout.")] = None,
-    database: DatabaseOption = DEFAULT_DATABASE,
-) -> None:
-    """Write threads with every version, and all that they hold, as JSON lines."""
-    from minference.cli.transfer import export_threads
-
-    export_threads(database, which or [], output)
-
-
-@threads.command("import")
-def threads_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `threads export` wrote.")],
-    no_erase: Annotated[bool, typer.Option("--no-erase", help="Keep what is here although it was erased there.")] = False,
-    database: DatabaseOption = DEFAULT_DATABASE,
-    as_json: JsonOption = False,
-) -> None:
-    """Add the threads of an export. What the database has already is left alone, unless the export says that it was erased."""
-    from minference.cli.transfer import import_threads
-
-    import_threads(database, file, as_json, erase=not no_erase)
+app.command()(lineage)
 
 
 @db.command("check")

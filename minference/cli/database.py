@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import minference.threads.tables  # noqa: F401 - defines every class that a database of threads holds
 from minference.errors import DatabaseUnreadable
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
@@ -26,8 +27,8 @@ def file_of(url: str) -> Path | None:
 
 
 @asynccontextmanager
-async def reading(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that only reads: a file that is not there is an error, not a new database.
+async def existing(database: str) -> AsyncIterator[EntityStorage]:
+    """The storage for a command that works with what is there: a missing file is an error, not a new database.
 
     Raises:
         DatabaseUnreadable: There is no such file, or it cannot be opened.
@@ -42,7 +43,7 @@ async def reading(database: str) -> AsyncIterator[EntityStorage]:
 
 @asynccontextmanager
 async def writing(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that saves; a missing SQLite file is created.
+    """The storage for a command that saves something new; a missing SQLite file is created.
 
     Raises:
         DatabaseUnreadable: It cannot be opened.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from minference.cli.database import reading
+from minference.cli.database import existing
 from minference.cli.find import SHORTEST, find_version
 from minference.cli.output import print_json, stderr, stdout, when
 from minference.ecs.lineage import VersionInfo, short_id
@@ -71,14 +71,14 @@ def _is_confirmed(scope: ErasureScope, what: str) -> bool:
 
 
 async def _look_up(database: str, request: ErasureRequest) -> tuple[UUID, ErasureScope]:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         found = await find_version(storage, request.thread)
         target = found.lineage_id if request.message is None else await _message(storage, found, request.message)
         return target, await storage.erasure_scope(target, shared=request.shared)
 
 
 async def _erase(database: str, target: UUID, request: ErasureRequest) -> Erased:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         return await storage.erase(target, reason=request.reason, author=request.author, shared=request.shared)
 
 

@@ -51,9 +51,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def code_of(error: MinferenceError) -> int:
     """The exit code for an error that ended a command."""
-    from minference.errors import ProviderError
+    from minference.errors import InvalidTagName, ProviderError
 
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError) and not isinstance(error, InvalidTagName):
         return STORAGE
     return SOME_FAILED if isinstance(error, ProviderError) else USAGE
 

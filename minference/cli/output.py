@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -36,6 +37,22 @@ SHORT = 20
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if stream.isatty() else WIDE)
+
+
+def page(what: Text | Table) -> None:
+    """Print something; on a terminal that is too low for it, with `$PAGER`, or `less`."""
+    console = stdout()
+    if not console.is_terminal or _height(what, console.width) < console.height:
+        console.print(what, soft_wrap=isinstance(what, Text))
+        return
+    os.environ.setdefault("LESS", "FRX")  # as git does: with colours, and without clearing the screen
+    with console.pager(styles=True):
+        console.print(what, soft_wrap=isinstance(what, Text))
+
+
+def _height(what: Text | Table, width: int) -> int:
+    """The lines that something takes, more or less."""
+    return what.row_count + 1 if isinstance(what, Table) else sum(1 + len(line) // width for line in what.plain.split("\n"))
 
 
 def print_json(data: Any, *, lines: bool = False) -> None:

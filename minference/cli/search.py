@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from minference.cli.database import reading
+from minference.cli.database import existing
 from minference.cli.output import print_json, stderr, stdout, table, when
 from minference.ecs.lineage import short_id
 from minference.storage.search import Hit
@@ -37,5 +37,5 @@ def _as_json(hit: Hit) -> dict[str, object]:
 
 
 async def _search(database: str, text: str, limit: int) -> list[Hit]:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         return await storage.search(ChatMessage, text, limit=limit)

@@ -15,9 +15,13 @@ from minference.cli.output import one_line, table, when
 from minference.ecs.diff import CollectionChanged, EntityDiff
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import VersionInfo, short_id
+from minference.ecs.partial import PartialList
 from minference.threads.attachments import Attached, ImageLink
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
+
+NAMED = 5
+"""Members that one version added which the log tells one by one."""
 
 _ROLES = {MessageRole.user: "bold cyan", MessageRole.assistant: "bold green", MessageRole.tool: "bold magenta", MessageRole.system: "bold"}
 
@@ -36,6 +40,7 @@ class ThreadLine:
     """One line of the list of threads."""
 
     thread: ChatThread
+    """Its messages need not be loaded."""
     head: VersionInfo
     versions: int
 
@@ -70,8 +75,15 @@ def list_table(lines: Iterable[ThreadLine]) -> Table:
     return table(("thread", "name", "messages", "model", "versions", "updated (UTC)"), rows)
 
 
+def loaded_messages(thread: ChatThread) -> dict[int, ChatMessage]:
+    """The messages of a thread that are there, by index."""
+    history: Any = thread.history
+    messages: dict[int, Any] = history.loaded if isinstance(history, PartialList) else dict(enumerate(history))
+    return messages
+
+
 def thread_json(thread: ChatThread) -> dict[str, Any]:
-    """One version of a thread as data."""
+    """One version of a thread as data, with the messages that were loaded."""
     return {
         "thread": str(thread.lineage_id),
         "version": str(thread.ecs_id),
@@ -83,7 +95,8 @@ def thread_json(thread: ChatThread) -> dict[str, Any]:
         "model": thread.llm_config.model,
         "system": thread.system_prompt.content if thread.system_prompt else None,
         "tools": [tool.name for tool in thread.tools],
-        "messages": [message_json(message) for message in thread.history],
+        "message_count": len(thread.history),
+        "messages": [{"index": index, **message_json(message)} for index, message in loaded_messages(thread).items()],
         "new_message": thread.new_message,
     }
 
@@ -133,8 +146,14 @@ def thread_text(thread: ChatThread) -> Text:
     if thread.system_prompt:
         prompt = ERASED if thread.system_prompt.erased else printable(thread.system_prompt.content)
         parts += [Text(), Text("system", style=_ROLES[MessageRole.system]), Text(prompt)]
-    for message in thread.history:
+    messages = loaded_messages(thread)
+    before = min(messages, default=len(thread.history))
+    if before:
+        parts += [Text(), Text(f"… {before:,} earlier messages (--first N, --last N, --all)", style="dim")]
+    for message in messages.values():
         parts += [Text(), *_message(message)]
+    if after := len(thread.history) - before - len(messages):
+        parts += [Text(), Text(f"… {after:,} later messages", style="dim")]
     if thread.new_message is not None:
         parts += [Text(), Text("user, not sent yet", style=_ROLES[MessageRole.user]), Text(printable(thread.new_message))]
     return Text("\n").join(parts)
@@ -164,7 +183,7 @@ def _message(message: ChatMessage) -> Iterator[Text]:
         yield Text(printable(f"-> {call.name}({call.arguments_json})"), style="magenta")
 
 
-def log_entry(version: VersionInfo, changes: list[str], *, head: bool) -> dict[str, Any]:
+def log_entry(version: VersionInfo, changes: list[str], tags: list[str], *, head: bool) -> dict[str, Any]:
     """One version of the log as data."""
     return {
         "version": str(version.ecs_id),
@@ -175,24 +194,30 @@ def log_entry(version: VersionInfo, changes: list[str], *, head: bool) -> dict[s
         "author": version.commit.author,
         "note": version.commit.note,
         "head": head,
+        "tags": tags,
         "erased_at": moment(version.erased_at),
         "changes": changes,
     }
 
 
-def log_table(entries: Iterable[dict[str, Any]]) -> Table:
-    """The log for reading."""
-    rows = (
-        (
+def log_table(entries: list[dict[str, Any]]) -> Table:
+    """The log for reading; a column for tags, if there are any."""
+    headings = ["version", "time (UTC)", "author", "note", "changes"]
+    rows = [
+        [
             entry["version"][-8:] + (" (head)" if entry["head"] else ""),
             entry["time"],
             one_line(entry["author"] or "", 24),
             one_line(entry["note"] or "", 40),
             one_line("; ".join(_told(entry)), 90),
-        )
+        ]
         for entry in entries
-    )
-    return table(("version", "time (UTC)", "author", "note", "changes"), rows)
+    ]
+    if any(entry["tags"] for entry in entries):
+        headings.insert(1, "tags")
+        for row, entry in zip(rows, entries, strict=True):
+            row.insert(1, one_line(", ".join(entry["tags"]), 40))
+    return table(headings, rows)
 
 
 def _told(entry: dict[str, Any]) -> list[str]:
@@ -208,14 +233,16 @@ def summarise(diff: EntityDiff) -> list[str]:
 def _in_short(name: str, change: object) -> str:
     if not isinstance(change, CollectionChanged):
         return name
-    said = [one_line(_who(each.entity), 50) for each in change.added]
+    said = [one_line(who(each.entity), 50) for each in change.added[:NAMED]]
+    said += [f"{len(change.added) - NAMED:,} more"] if len(change.added) > NAMED else []
     counts = ((len(change.removed), "removed"), (len(change.moved), "moved"), (len(change.changed), "changed"))
     parts = [f"+ {', '.join(said)}"] if said else []
     parts += [f"{count} {word}" for count, word in counts if count]
     return f"{name} {', '.join(parts)}"
 
 
-def _who(entity: object) -> str:
+def who(entity: object) -> str:
+    """An entity in a few words: of a message, who says what."""
     if not isinstance(entity, ChatMessage):
         return type(entity).__name__
     if entity.tool_calls:

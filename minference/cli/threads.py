@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
-from minference.cli.database import reading
+from minference.cli.database import existing
 from minference.cli.find import find_in_lineage, find_version
-from minference.cli.output import print_json, stderr, stdout
-from minference.cli.show import (
-    ThreadLine,
-    list_table,
-    log_entry,
-    log_table,
-    summarise,
-    thread_json,
-    thread_text,
-)
-from minference.ecs.diff import EntityDiff, diff_entities
+from minference.cli.output import page, print_json, stderr, stdout
+from minference.cli.show import ThreadLine, list_table, log_entry, log_table, summarise, thread_json, thread_text
+from minference.cli.working import working
+from minference.ecs.diff import EntityDiff
 from minference.ecs.lineage import VersionInfo
-from minference.errors import UnknownThread
+from minference.errors import ConfigurationError, UnknownThread
 from minference.storage.base import EntityStorage
 from minference.threads.thread import ChatThread
+
+SHOWN = 100
+"""Messages that are printed of a longer thread, if nobody says how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which messages to show: so many from one end, all, or what is sensible."""
+
+    first: int | None = None
+    last: int | None = None
+    everything: bool = False
+
+    def window(self, *, default: int | None) -> slice:
+        """The messages to load; `default`: how many of the last ones, if nothing was said.
+
+        Raises:
+            ConfigurationError: Several things were said.
+        """
+        if sum((self.first is not None, self.last is not None, self.everything)) > 1:
+            raise ConfigurationError("--first, --last and --all contradict each other: give one of them")
+        if self.first is not None:
+            return slice(self.first)
+        last = None if self.everything else self.last if self.last is not None else default
+        return slice(None) if last is None else slice(-last, None)
 
 
 def list_threads(database: str, limit: int, as_json: bool) -> None:
@@ -28,9 +47,9 @@ def list_threads(database: str, limit: int, as_json: bool) -> None:
     asyncio.run(_list(database, limit, as_json))
 
 
-def show_thread(database: str, thread: str, version: str | None, as_json: bool) -> None:
+def show_thread(database: str, thread: str, version: str | None, part: Part, as_json: bool) -> None:
     """Print one version of a thread, message by message."""
-    asyncio.run(_show(database, thread, version, as_json))
+    asyncio.run(_show(database, thread, version, part.window(default=None if as_json else SHOWN), as_json))
 
 
 def log_thread(database: str, thread: str, limit: int, as_json: bool) -> None:
@@ -45,63 +64,88 @@ def diff_threads(database: str, first: str, second: str | None, as_json: bool) -
 
 async def print_list(storage: EntityStorage, limit: int, *, as_json: bool = False) -> None:
     """Print the threads of an open storage."""
-    heads = await storage.list_by_type(ChatThread)
-    lines = [await _line(storage, head) for head in heads[:limit]]
+    newest = await storage.newest(ChatThread, limit)
+    threads = await storage.peek(ChatThread, [each.version.ecs_id for each in newest], history=slice(0), tools=slice(0))
+    lines = [ThreadLine(thread, each.version, each.versions) for thread, each in zip(threads, newest, strict=True)]
     if as_json:
         print_json([line.as_json() for line in lines])
         return
     stdout().print(list_table(lines) if lines else "no threads yet")
-    if len(heads) > limit:
-        stderr().print(f"and {len(heads) - limit} more (--limit)")
+    if len(lines) == limit and (more := await storage.count(ChatThread) - limit) > 0:
+        stderr().print(f"and {more} more (--limit)")
 
 
 async def print_log(storage: EntityStorage, thread: VersionInfo, limit: int, *, as_json: bool = False) -> None:
     """Print the log of one thread of an open storage."""
-    versions = await storage.lineage(thread.lineage_id)
+    versions = await storage.recent(thread.lineage_id, limit)
     heads = {head.ecs_id for head in await storage.heads(thread.lineage_id)}
-    shown = versions[::-1][:limit]
-    entries = [log_entry(version, await _changes(storage, version), head=version.ecs_id in heads) for version in shown]
+    tags = await tags_by_version(storage, thread)
+    changes = await _changes(storage, versions)
+    entries = [
+        log_entry(version, told, tags.get(version.ecs_id, []), head=version.ecs_id in heads)
+        for version, told in zip(versions, changes, strict=True)
+    ]
     if as_json:
         print_json(entries)
         return
     stdout().print(log_table(entries))
-    if len(versions) > limit:
-        stderr().print(f"and {len(versions) - limit} older versions (--limit)")
+    if len(versions) == limit and (more := await storage.length(thread.lineage_id) - limit) > 0:
+        stderr().print(f"and {more} older versions (--limit)")
 
 
 async def print_diff(storage: EntityStorage, old: VersionInfo, new: VersionInfo, *, as_json: bool = False) -> None:
     """Print what differs between two versions of an open storage."""
-    diff = await _difference(storage, old, new)
+    with working("comparing"):
+        diff = await storage.diff(old.ecs_id, new.ecs_id)
+    show_diff(diff, as_json=as_json)
+
+
+def show_diff(diff: EntityDiff, *, as_json: bool = False) -> None:
+    """Print a difference."""
     if as_json:
         print_json(diff.to_json())
+    elif stdout().is_terminal:
+        page(diff.__rich__())
     else:
-        stdout().print(diff if stdout().is_terminal else str(diff), soft_wrap=True)
+        stdout().print(str(diff), soft_wrap=True)
+
+
+async def tags_by_version(storage: EntityStorage, thread: VersionInfo) -> dict[object, list[str]]:
+    """The names of the versions of a thread."""
+    found: dict[object, list[str]] = {}
+    for name, version in (await storage.tags(thread.lineage_id)).items():
+        found.setdefault(version.ecs_id, []).append(name)
+    return found
 
 
 async def _list(database: str, limit: int, as_json: bool) -> None:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         await print_list(storage, limit, as_json=as_json)
 
 
-async def _show(database: str, text: str, version: str | None, as_json: bool) -> None:
-    async with reading(database) as storage:
-        found = await find_version(storage, text)
-        if version is not None:
-            found = await find_in_lineage(storage, found, version)
-        thread = await storage.get_cold_snapshot(ChatThread, found.ecs_id)
+async def _show(database: str, text: str, version: str | None, window: slice, as_json: bool) -> None:
+    async with existing(database) as storage:
+        with working("loading"):
+            found = await find_version(storage, text)
+            if version is not None:
+                found = await find_in_lineage(storage, found, version)
+            if window == slice(None):
+                thread = await storage.get_cold_snapshot(ChatThread, found.ecs_id)
+            else:
+                [thread] = await storage.peek(ChatThread, [found.ecs_id], history=window)
     if as_json:
         print_json(thread_json(thread))
     else:
-        stdout().print(thread_text(thread), soft_wrap=True)
+        page(thread_text(thread))
 
 
 async def _log(database: str, text: str, limit: int, as_json: bool) -> None:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         await print_log(storage, await find_version(storage, text), limit, as_json=as_json)
 
 
 async def _diff(database: str, first: str, second: str | None, as_json: bool) -> None:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         one = await find_version(storage, first)
         if second is not None:
             await print_diff(storage, one, await find_version(storage, second), as_json=as_json)
@@ -111,18 +155,12 @@ async def _diff(database: str, first: str, second: str | None, as_json: bool) ->
         await print_diff(storage, await storage.info(one.parent_id), one, as_json=as_json)
 
 
-async def _line(storage: EntityStorage, head: VersionInfo) -> ThreadLine:
-    thread = await storage.get_cold_snapshot(ChatThread, head.ecs_id)
-    return ThreadLine(thread, head, versions=len(await storage.lineage(head.lineage_id)))
-
-
-async def _changes(storage: EntityStorage, version: VersionInfo) -> list[str]:
-    if version.parent_id is None:
-        thread = await storage.get_cold_snapshot(ChatThread, version.ecs_id)
-        return ["created" + (f", {len(thread.history)} messages" if thread.history else "")]
-    return summarise(await _difference(storage, await storage.info(version.parent_id), version))
-
-
-async def _difference(storage: EntityStorage, old: VersionInfo, new: VersionInfo) -> EntityDiff:
-    before = await storage.get_cold_snapshot(ChatThread, old.ecs_id)
-    return diff_entities(before, await storage.get_cold_snapshot(ChatThread, new.ecs_id))
+async def _changes(storage: EntityStorage, versions: list[VersionInfo]) -> list[list[str]]:
+    """What each of these versions changed, in a few words per field."""
+    told = await storage.changes([version.ecs_id for version in versions])
+    firsts = [version.ecs_id for version in versions if version.parent_id is None]
+    lengths = {thread.ecs_id: len(thread.history) for thread in await storage.peek(ChatThread, firsts, history=slice(0), tools=slice(0))}
+    return [
+        summarise(diff) if diff is not None else ["created" + (f", {length} messages" if (length := lengths[version.ecs_id]) else "")]
+        for version, diff in zip(versions, told, strict=True)
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from minference.cli.database import reading, writing
+from minference.cli.database import existing, writing
 from minference.cli.find import find_version
 from minference.cli.output import print_json, stderr, stdout
 from minference.ecs.diff_render import printable
@@ -35,7 +35,7 @@ def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> 
 
 
 async def _export(database: str, threads: list[str], output: Path | None) -> None:
-    async with reading(database) as storage:
+    async with existing(database) as storage:
         lineages = await _lineages(storage, threads)
         if output is not None:
             commits = await storage.export_to(output, lineages)

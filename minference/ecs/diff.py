@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -137,18 +137,28 @@ class EntityDiff:
 
 FieldDiff = Changed | TextChanged | NestedChanged | Replaced | CollectionChanged | EntityDiff
 
+Match = Callable[[CollectionField, Entity, Entity], Matched[Entity] | None]
+"""Which members of a field of two entities belong together; pairs that are surely equal may be left out. `None`: they are one."""
 
-def diff_entities(old: Entity, new: Entity) -> EntityDiff:
+
+def match_fields(collection: CollectionField, old: Entity, new: Entity) -> Matched[Entity] | None:
+    """Compare two collections that are there as a whole."""
+    before, after = old.__dict__[collection.name], new.__dict__[collection.name]
+    return None if before is after else match_members(collection, before, after)
+
+
+def diff_entities(old: Entity, new: Entity, match: Match = match_fields) -> EntityDiff:
     """What differs between two entities and everything below them, versions of one lineage or not.
 
     Content is compared as it is now, unsaved edits included. Of a cycle, each difference is reported once.
+    `match` pairs the members of collections.
 
     Raises:
         DifferentClasses: They are of different classes.
     """
     if type(old) is not type(new):
         raise DifferentClasses(type(old).__name__, type(new).__name__)
-    return _assemble(_walk(_Pair(old, new)))
+    return _assemble(_walk(_Pair(old, new), match))
 
 
 def compare_entity_fields(old: Entity, new: Entity) -> tuple[bool, dict[str, dict[str, Any]]]:
@@ -177,22 +187,22 @@ class _Findings:
     pair: _Pair
     own: dict[str, FieldDiff]
     references: dict[str, _Pair]
-    collections: dict[str, Matched]
+    collections: dict[str, Matched[Entity]]
     below: list[_Pair]
 
 
-def _walk(start: _Pair) -> list[_Findings]:
+def _walk(start: _Pair, match: Match) -> list[_Findings]:
     """The findings of every pair that has to be looked at, those below before those above (without recursion)."""
     finished: list[_Findings] = []
     seen = {start.key}
-    first = _look(start)
+    first = _look(start, match)
     path: list[tuple[_Findings, Iterator[_Pair]]] = [(first, iter(first.below))]
     while path:
         findings, below = path[-1]
         for pair in below:
             if pair.key not in seen:
                 seen.add(pair.key)
-                found = _look(pair)
+                found = _look(pair, match)
                 path.append((found, iter(found.below)))
                 break
         else:
@@ -216,7 +226,7 @@ def _assemble(finished: list[_Findings]) -> EntityDiff:
     return done[finished[-1].pair.key]
 
 
-def _collection(matched: Matched, done: Mapping[tuple[int, int], EntityDiff]) -> CollectionChanged | None:
+def _collection(matched: Matched[Entity], done: Mapping[tuple[int, int], EntityDiff]) -> CollectionChanged | None:
     changed = tuple(
         MemberChanged(place, below) for place, old, new in matched.both if old is not new and (below := done.get((id(old), id(new))))
     )
@@ -230,7 +240,7 @@ def _collection(matched: Matched, done: Mapping[tuple[int, int], EntityDiff]) ->
     )
 
 
-def _look(pair: _Pair) -> _Findings:
+def _look(pair: _Pair, match: Match) -> _Findings:
     cls, plan = type(pair.new), plan_of(type(pair.new))
     before, after = pair.old.__dict__, pair.new.__dict__
     findings = _Findings(pair, _value_differences(cls, plan, before, after), {}, {}, [])
@@ -243,16 +253,10 @@ def _look(pair: _Pair) -> _Findings:
             findings.references[name] = _Pair(one, other)
             findings.below.append(findings.references[name])
     for collection in plan.collections:
-        _look_into(collection, before, after, findings)
+        if (matched := match(collection, pair.old, pair.new)) is not None:
+            findings.collections[collection.name] = matched
+            findings.below.extend(_Pair(one, other) for _, one, other in matched.both if not _surely_equal(one, other))
     return findings
-
-
-def _look_into(collection: CollectionField, before: dict[str, Any], after: dict[str, Any], findings: _Findings) -> None:
-    if before[collection.name] is after[collection.name]:
-        return
-    matched = match_members(collection, before[collection.name], after[collection.name])
-    findings.collections[collection.name] = matched
-    findings.below.extend(_Pair(old, new) for _, old, new in matched.both if not _surely_equal(old, new))
 
 
 def _is_same_thing(one: Entity, other: Entity) -> bool:
@@ -260,16 +264,8 @@ def _is_same_thing(one: Entity, other: Entity) -> bool:
 
 
 def _surely_equal(one: Entity, other: Entity) -> bool:
-    """Whether nothing below can differ: it is one object, two frozen copies of one version, or leaves with equal values."""
-    if one is other:
-        return True
-    if (
-        one.ecs_id == other.ecs_id
-        and (state := state_of(one)) is not None
-        and (its := state_of(other)) is not None
-        and state.cold
-        and its.cold
-    ):
+    """Whether nothing below can differ: it is one object, two untouched copies of one version, or leaves with equal values."""
+    if one is other or _is_one_version(one, other):
         return True
     plan = plan_of(type(one))
     before, after = one.__dict__, other.__dict__
@@ -279,6 +275,24 @@ def _surely_equal(one: Entity, other: Entity) -> bool:
         and not any(before[collection.name] or after[collection.name] for collection in plan.collections)
         and all(before[name] is after[name] or same_value(type(one), name, before[name], after[name]) for name in plan.values)
     )
+
+
+def _is_one_version(one: Entity, other: Entity, *, deeper: bool = True) -> bool:
+    """Whether both are copies of one stored version with nothing edited; warm ones are looked into for one level."""
+    if one.ecs_id != other.ecs_id or (state := state_of(one)) is None or (its := state_of(other)) is None:
+        return False
+    if state.cold and its.cold:
+        return True
+    before, after, plan = one.__dict__, other.__dict__, plan_of(type(one))
+    if state.data is not before or its.data is not after or plan.mutable:
+        return False
+    if any(before[collection.name] or after[collection.name] for collection in plan.collections):
+        return False
+    for name in plan.references:
+        first, second = before[name], after[name]
+        if first is not second and (first is None or second is None or not deeper or not _is_one_version(first, second, deeper=False)):
+            return False
+    return True
 
 
 _EXACT = frozenset({str, int, bool, UUID, datetime, type(None), bytes})

@@ -156,8 +156,13 @@ class Entity(BaseModel):
         return super().__repr__()
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from minference.ecs.showing import shown
+
+        collections = {field.name for field in plan_of(type(self)).collections}
         yield "version", str(self.ecs_id)
-        yield from (pair for pair in super().__repr_args__() if pair[0] not in IDENTITY_FIELDS)
+        for name, value in super().__repr_args__():
+            if name not in IDENTITY_FIELDS:
+                yield name, shown(value) if name in collections else value
 
     def __copy__(self) -> Self:
         return _renewed(super().__copy__())

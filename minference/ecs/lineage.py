@@ -62,6 +62,17 @@ class StorageStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A version in a drawing of its lineage."""
+
+    version: VersionInfo
+    depth: int
+    """How many lines of other branches are beside it, on its left."""
+    starts: bool
+    """Whether it is the first of a side branch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blame:
     """Who is responsible for one member of an ordered field as one version holds it."""
 
@@ -189,15 +200,16 @@ class LineageTree:
         """The tree as text, oldest version on top, one line each; versions in `marks` carry a filled dot."""
         marked = set(marks)
         return "\n".join(
-            f"{prefix}{'●' if version.ecs_id in marked else '○'} {describe(version)}{'' if self._children[version.ecs_id] else '  (head)'}"
-            for prefix, version in self._drawn()
+            f"{margin(place.depth, starts=place.starts)}{'●' if place.version.ecs_id in marked else '○'} {describe(place.version)}"
+            f"{'' if self._children[place.version.ecs_id] else '  (head)'}"
+            for place in self.drawn()
         )
 
     def mermaid(self, changes: Mapping[UUID, str] | None = None) -> str:
         """The tree as a Mermaid flowchart; everything is escaped. `changes`, by version: what to write at the edge to it."""
-        labels = {ecs_id: f'|"{_mermaid_text(text)}"|' for ecs_id, text in (changes or {}).items()}
+        labels = {ecs_id: f'|"{mermaid_text(text)}"|' for ecs_id, text in (changes or {}).items()}
         number = {ecs_id: index for index, ecs_id in enumerate(self._by_id)}
-        nodes = [f'    v{number[version.ecs_id]}["{_mermaid_text(describe(version))}"]' for version in self._by_id.values()]
+        nodes = [f'    v{number[version.ecs_id]}["{mermaid_text(describe(version))}"]' for version in self._by_id.values()]
         edges = [
             f"    v{number[version.ecs_id]} -->{labels.get(child.ecs_id, '')} v{number[child.ecs_id]}"
             for version in self._by_id.values()
@@ -222,18 +234,26 @@ class LineageTree:
                 weight[version.parent_id] += weight[version.ecs_id]
         return {ecs_id: max(children, key=lambda child: weight[child.ecs_id]) for ecs_id, children in self._children.items() if children}
 
-    def _drawn(self) -> Iterator[tuple[str, VersionInfo]]:
-        """Each version with the lines to its left: side branches come indented, right below the version they leave."""
-        waiting = [("", "", root) for root in reversed(self._roots)]
+    def drawn(self, towards: UUID | None = None) -> Iterator[Drawn]:
+        """Each version with its place in a drawing: after the one it was made from, side branches first and further in.
+
+        The line that is not further in than any other is the main line, or the one that leads to `towards`.
+        """
+        straight = {version.ecs_id for version in (self[towards], *self._upwards(self[towards]))} if towards is not None else set()
+        waiting = [Drawn(root, 0, starts=False) for root in reversed(self._roots)]
         while waiting:
-            prefix, margin, version = waiting.pop()
-            yield prefix, version
-            main = self._main_child.get(version.ecs_id)
-            if main is None:
-                continue
-            waiting.append((margin, margin, main))
-            sides = [child for child in self._children[version.ecs_id] if child is not main]
-            waiting.extend((f"{margin}├─", f"{margin}│ ", side) for side in reversed(sides))
+            place = waiting.pop()
+            yield place
+            children = self._children[place.version.ecs_id]
+            main = next((child for child in children if child.ecs_id in straight), self._main_child.get(place.version.ecs_id))
+            if main is not None:
+                waiting.append(Drawn(main, place.depth, starts=False))
+                waiting.extend(Drawn(child, place.depth + 1, starts=True) for child in reversed(children) if child is not main)
+
+
+def margin(depth: int, *, starts: bool) -> str:
+    """What stands to the left of a version that is so far in: the lines of the branches beside it."""
+    return "│ " * (depth - 1) + "├─" if starts else "│ " * depth
 
 
 def describe(version: VersionInfo) -> str:
@@ -248,6 +268,6 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _mermaid_text(text: str) -> str:
-    """Mermaid reads `#code;` as a character; whatever is not plain becomes one."""
+def mermaid_text(text: str) -> str:
+    """A text as Mermaid shows it: it reads `#code;` as a character; whatever is not plain becomes one."""
     return "".join(char if char.isalnum() or char in " -_.,:/()" else f"#{ord(char)};" for char in text)

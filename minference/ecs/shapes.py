@@ -42,6 +42,10 @@ class Shape:
         """The names of the fields of these sorts, in order."""
         return tuple(field.name for field in self.fields if field.sort in sorts)
 
+    def annotation_of(self, name: str) -> str | None:
+        """What the class said of a field; `None` if it had none of the name."""
+        return next((field.annotation for field in self.fields if field.name == name), None)
+
     def completed(
         self, values: Collection[str], references: Collection[str], collections: Collection[str], keyed: Collection[str]
     ) -> Shape:

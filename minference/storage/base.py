@@ -20,6 +20,7 @@ from minference.ecs.state import Ledger, Version
 from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasing
+from minference.storage.glances import Glances
 from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.queries import Queries
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from minference.storage.archive import Archive
+    from minference.storage.shallow import Shallow
 
 E = TypeVar("E", bound=Entity)
 
@@ -137,21 +139,13 @@ class Record:
     """If the program does not define its kind: the shape in which it is stored. The values are JSON data then."""
     erased_at: datetime | None = None
     """When its content was erased."""
+    partial: Mapping[str, tuple[int, ...]] | None = None
+    """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
 
     @property
     def kind(self) -> str:
         """The stored name of its class."""
         return self.opaque.kind if self.opaque is not None else self.cls.__kind__
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a member of ordered fields came from."""
-
-    version: VersionInfo
-    """The member."""
-    placed_by: frozenset[UUID]
-    """Versions of whatever holds it that put a version of it, this one or another, into a field."""
 
 
 class Backend(Protocol):
@@ -237,16 +231,16 @@ class Backend(Protocol):
         """The named versions of a lineage, by name in alphabetical order."""
         ...
 
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """For each of these versions: itself, and every version that put some version of its lineage into an ordered field."""
-        ...
-
     async def kinds(self) -> set[str]:
         """The stored names of all classes of which there may be versions."""
         ...
 
     async def counts(self) -> dict[str, KindCount]:
         """How much of each kind is stored."""
+        ...
+
+    def shallow(self) -> Shallow:
+        """Versions and lists of them, without more of what they hold than is asked for. Usable while the backend is open."""
         ...
 
     def archive(self) -> Archive:
@@ -274,7 +268,7 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, Protocol):
+class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str
@@ -381,11 +375,12 @@ class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Stored, 
         """Versions whose own or lineage id begins with `prefix` (hexadecimal digits, dashes allowed): the newest few."""
         ...
 
-    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+    async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """For each member of an ordered field, in order: who wrote it as it is there, and who added it first.
 
         Of a thread, its messages. Tells of the saved version; an entity may be modified since. `field` defaults to the first
         collection of the class; of several commits that added a member to branches, only those that this version comes from count.
+        `window` selects members, e.g. `slice(-10, None)` the last ten.
 
         Raises:
             VersionNotFound: The version is not stored.
@@ -398,5 +393,14 @@ class EntityStorage(Lineages, Blobs, Portable, Checks, Search, Queries, Stored, 
         ...
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
-        """What differs between two versions of one class, whole trees, as a structure that prints readably."""
+        """What differs between two versions of one class, whole trees, as a structure that prints readably.
+
+        Objects are compared as they are, unsaved edits included. Of versions given by their ids (or one by its id, and one by
+        an object without unsaved edits) only what differs is loaded: `old` and `new` of the diff are cold snapshots then,
+        whose collections know their length and those members that are told of, and raise `NotLoaded` for the others.
+
+        Raises:
+            VersionNotFound: One of them is not stored here.
+            DifferentClasses: They are of different classes.
+        """
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -14,7 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from minference.ecs.cold import FrozenDict, FrozenList, freeze
 from minference.ecs.entity import Entity, plan_of
-from minference.ecs.plan import EntityPlan
+from minference.ecs.partial import PartialDict, PartialList
+from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, State, Version
 from minference.ecs.values import dump_json
@@ -43,6 +44,13 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
+    root = build_all(records, ledger, cold=cold)[next(iter(records))]
+    assert isinstance(root, cls), "checked above"
+    return root
+
+
+def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict[int, Entity]:
+    """Live objects for all records, by key. The records give up their values; partial ones are for cold objects only."""
     with no_garbage_collection():
         objects = _bare_objects(records)
         stays_cold = _below_opaque(records)
@@ -59,9 +67,7 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
                 state = _state(entity, record, records, objects, ledger)
             state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
-    root = objects[next(iter(records))]
-    assert isinstance(root, cls), "checked above"
-    return root
+    return objects
 
 
 def _below_opaque(records: dict[int, Record]) -> set[int]:
@@ -97,7 +103,7 @@ def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
         cls, version = record.cls, record.version
         entity = objects[key] = cls.__new__(cls)
-        data = record.values if record.opaque is None else _opaque_values(record, record.opaque)
+        data = record.values if record.opaque is None else opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
@@ -129,7 +135,7 @@ def assembled(cls: type[E], values: dict[str, Any]) -> E:
     return entity
 
 
-def _opaque_values(record: Record, shape: Shape) -> dict[str, Any]:
+def opaque_values(record: Record, shape: Shape) -> dict[str, Any]:
     """The plain fields of an entity that stands for one of an unknown kind."""
     sizes = {name: list(record.keys[name]) if name in record.keys else len(members) for name, members in _ordered(record)}
     return {"kind": shape.kind, "data": freeze(record.values), "collections": freeze(sizes)}
@@ -163,12 +169,24 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
         members = [objects[key] for key in record.members[field.name]]
         if members:
             _answer(entity, field.name, members)
-        data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
+        if record.partial is not None and field.name in record.partial:
+            data[field.name] = _partial(record, record.partial[field.name], field, members)
+        else:
+            data[field.name] = field.build(members, list(record.keys.get(field.name, ())))
     if cold:
         for name in plan.mutable:
             data[name] = freeze(data[name])
         for field in plan.collections:
             data[field.name] = freeze(data[field.name])
+
+
+def _partial(record: Record, places: Sequence[int], field: CollectionField, members: list[Entity]) -> PartialList | PartialDict:
+    loaded = dict(zip(places, members, strict=True))
+    label = f"{record.cls.__name__} {record.version.ecs_id}"
+    if field.shape is not dict:
+        return PartialList(record.version.places[field.name].length, loaded, label)
+    keys = record.keys[field.name]
+    return PartialDict(keys, {keys[place]: member for place, member in loaded.items()}, label)
 
 
 def _answer(owner: Entity, field: str, children: list[Entity]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import count
@@ -20,13 +20,15 @@ from minference.ecs.state import Ledger, Version
 from minference.ecs.values import dump_json, load_json
 from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Outline, Outlined, Tagged
-from minference.storage.base import Branch, Commit, Placement, Record, Unit
+from minference.storage.base import Branch, Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
 from minference.storage.memory_erasing import MemoryEraser
 from minference.storage.memory_rows import Row, Rows
+from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
-from minference.storage.sequences import EMPTY, Place, Run, place_edit
+from minference.storage.sequences import EMPTY, Place, Run, Span, place_edit
+from minference.storage.shallow import Known, Shallow
 from minference.storage.stored import StoredVersion
 
 if TYPE_CHECKING:
@@ -148,8 +150,12 @@ class MemoryBackend:
         """See `Backend.read`."""
         if ecs_id not in self._rows:
             raise VersionNotFound(ecs_id, self._hint(ecs_id))
+        return self.reached([self._keys[ecs_id]])
+
+    def reached(self, keys: Sequence[int]) -> dict[int, Record]:
+        """These versions and everything that they reach, by key, the first of them first."""
         records: dict[int, Record] = {}
-        queue = [self._keys[ecs_id]]
+        queue = list(keys)[::-1]
         while queue:
             key = queue.pop()
             if key not in records:
@@ -158,33 +164,46 @@ class MemoryBackend:
                 queue.extend(child for children in record.members.values() for child in children)
         return records
 
+    def record(self, key: int) -> Record:
+        """See `Shallow.records`."""
+        return self._record(self._by_key[key], whole=False)
+
+    def cells(self, span: Span) -> list[int]:
+        """The keys of the members in a span."""
+        return [self._keys[child] for child in self._cells[span.run][span.start : span.start + span.length]]
+
     def _hint(self, ecs_id: UUID) -> str:
         return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
-    def _record(self, row: Row) -> Record:
-        members = {name: [self._keys[child] for child in self._cells_of(place)] for name, place in row.places.items()}
+    def _record(self, row: Row, *, whole: bool = True) -> Record:
+        """One version; what is not whole lacks the members of ordered fields, unless its class is not known."""
         references = {name: None if child is None else self._keys[child] for name, child in row.references.items()}
         version, cls, erased_at = self._version(row), kind_to_class(row.info.kind), row.info.erased_at
         if cls is None:
             there = {name: key for name, key in references.items() if key is not None}
+            members = self._members(row.places)
             return Record(version, row.info.parent_id, OpaqueEntity, row.data(), {**there}, members, row.keys, row.shape, erased_at)
         if cls is row.cls:
             values = row.values | {name: load_json(row.cls, name, data) for name, data in row.json.items()}
+            members = self._members(row.places) if whole else {}
             return Record(version, row.info.parent_id, row.cls, values, references, members, row.keys, erased_at=erased_at)
-        return self._fitted(row, cls, Fit(cls, row.shape), references, members)
+        return self._fitted(row, cls, Fit(cls, row.shape), references, whole=whole)
 
-    def _fitted(self, row: Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], members: dict[str, list[int]]) -> Record:
+    def _members(self, places: Mapping[str, Place]) -> dict[str, list[int]]:
+        return {name: [key for span in place.spans for key in self.cells(span)] for name, place in places.items()}
+
+    def _fitted(self, row: Row, cls: type[Entity], fit: Fit, references: dict[str, int | None], *, whole: bool) -> Record:
         """The record of a version whose class was defined anew since."""
         ecs_id, version = row.info.ecs_id, self._version(row)
         fit.refuse(ecs_id)
         [values] = fit.values([(ecs_id, row.data())])
         there = fit.references(ecs_id, {name: key for name, key in references.items() if key is not None})
-        filled = fit.collections(ecs_id, {name: keys for name, keys in members.items() if keys}, row.keys)
+        filled = fit.collections(ecs_id, {name: place for name, place in row.places.items() if place.length}, row.keys)
         fields = plan_of(cls).collections
         names = fit.named(ecs_id, {name: keys for name, keys in row.keys.items() if keys}, filled)
-        for name, place in fit.named(ecs_id, {name: row.places[name] for name in members if members[name]}, filled).items():
+        for name, place in filled.items():
             version.places.setdefault(name, place)
-        held = {field.name: filled.get(field.name, []) for field in fields}
+        held = self._members({field.name: filled.get(field.name, EMPTY) for field in fields}) if whole else {}
         keyed = {field.name: names.get(field.name, ()) for field in fields if field.shape is dict}
         return Record(version, row.info.parent_id, cls, values, there, held, keyed, erased_at=row.info.erased_at)
 
@@ -249,10 +268,13 @@ class MemoryBackend:
         """See `Backend.tags`."""
         return {name: self._rows[ecs_id].info for (lineage, name), (ecs_id, _) in sorted(self._tags.items()) if lineage == lineage_id}
 
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        infos = [self._rows[self._ledger.versions[key].ecs_id].info for key in keys]
-        return [Placement(info, frozenset(self._placers[info.lineage_id])) for info in infos]
+    def placers(self, key: int) -> set[UUID]:
+        """The versions that put some version of the lineage of this one into an ordered field."""
+        return self._placers.get(self._by_key[key].info.lineage_id, set())
+
+    def info(self, key: int) -> VersionInfo:
+        """What is known of a version."""
+        return self._by_key[key].info
 
     async def kinds(self) -> set[str]:
         """See `Backend.kinds`."""
@@ -263,6 +285,10 @@ class MemoryBackend:
         versions = Counter(row.info.kind for row in self._rows.values())
         lineages = Counter(self._rows[each[0]].info.kind for each in self._lineages.values())
         return {kind: KindCount(versions[kind], lineages[kind]) for kind in versions}
+
+    def shallow(self) -> Shallow:
+        """See `Backend.shallow`."""
+        return MemoryShallow(self)
 
     def archive(self) -> Archive:
         """See `Backend.archive`."""
@@ -342,8 +368,12 @@ class MemoryBackend:
 
     async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """See `Archive.known`."""
+        return [known.version for known in self.known_kinds(ids, keys)]
+
+    def known_kinds(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Known]:
+        """See `Shallow.known`."""
         found = [*(self._rows[each] for each in ids if each in self._rows), *(self._by_key[key] for key in keys if key in self._by_key)]
-        return [self._version(row) for row in found]
+        return [Known(self._version(row), row.info.kind) for row in found]
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""
@@ -360,7 +390,3 @@ class MemoryBackend:
             if each not in self._blobs:
                 raise BlobNotFound(each)
         return {each: self._blobs[each] for each in hashes}
-
-
-MATCHES = 20
-"""How many versions `matching` returns at most."""

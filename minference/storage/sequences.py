@@ -11,6 +11,7 @@ sequence is extended in place only if the list ends in its open span.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def place_edit(old: Place, edit: SequenceEdit, new_id: Callable[[], int], ends: 
 
 
 def _truncated(old: Place, length: int) -> Place:
-    spans = _slice(old.spans, 0, length)
+    spans = part_of(old.spans, 0, length)
     return Place(old.sequence, length, spans, ends_open=old.ends_open and len(spans) == len(old.spans))
 
 
@@ -106,8 +107,8 @@ def _extend(old: Place, added: Sequence[Version], ends: dict[Run, int]) -> Place
 
 
 def _rebuilt(old: Place, edit: SequenceEdit, new_id: Callable[[], int], ends: dict[Run, int]) -> Placed:
-    head = _slice(old.spans, 0, edit.head)
-    tail = _slice(old.spans, edit.old_length - edit.tail, edit.old_length)
+    head = part_of(old.spans, 0, edit.head)
+    tail = part_of(old.spans, edit.old_length - edit.tail, edit.old_length)
     children: Sequence[Version] = edit.middle
     if len(head) + len(tail) + bool(children) > MAX_SPANS:
         head, tail, children = (), (), edit.versions[: edit.length]
@@ -122,7 +123,37 @@ def _rebuilt(old: Place, edit: SequenceEdit, new_id: Callable[[], int], ends: di
     return Placed(Place(new_id(), edit.length, spans, ends_open=True), items, new_sequence=True)
 
 
-def _slice(spans: Sequence[Span], begin: int, end: int) -> tuple[Span, ...]:
+def same_beginning(one: Sequence[Span], other: Sequence[Span]) -> int:
+    """How many members two lists surely share at their beginning: those that are the same cells."""
+    shared, first, second = 0, deque(one), deque(other)
+    while first and second:
+        left, right = first.popleft(), second.popleft()
+        if (left.run, left.start) != (right.run, right.start):
+            break
+        length = min(left.length, right.length)
+        shared += length
+        for rest, span in ((first, left), (second, right)):
+            if span.length > length:
+                rest.appendleft(Span(span.run, span.start + length, span.length - length))
+    return shared
+
+
+def same_end(one: Sequence[Span], other: Sequence[Span]) -> int:
+    """How many members two lists surely share at their end."""
+    shared, first, second = 0, list(one), list(other)
+    while first and second:
+        left, right = first.pop(), second.pop()
+        if (left.run, left.start + left.length) != (right.run, right.start + right.length):
+            break
+        length = min(left.length, right.length)
+        shared += length
+        for rest, span in ((first, left), (second, right)):
+            if span.length > length:
+                rest.append(Span(span.run, span.start, span.length - length))
+    return shared
+
+
+def part_of(spans: Sequence[Span], begin: int, end: int) -> tuple[Span, ...]:
     """The spans of list positions `begin` to `end`."""
     found: list[Span] = []
     position = 0

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from minference.ecs.blob_fields import blobs_below
 from minference.ecs.blobs import Blob
+from minference.ecs.changes import has_changes
 from minference.ecs.diff import EntityDiff, diff_entities
 from minference.ecs.drafts import capture
-from minference.ecs.entity import Entity, kind_to_class, kinds_of
+from minference.ecs.entity import Entity
 from minference.ecs.identity import utc_now
 from minference.ecs.lineage import Blame, LineageTree, StorageStatus, VersionInfo
 from minference.ecs.merge import MergeResult
@@ -40,9 +41,11 @@ from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer
+from minference.storage.differences import differences
 from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
 from minference.storage.erasure import erase, to_the_end
 from minference.storage.exporting import export_lines
+from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Entity)
 
 
-class VersionedStorage(EntityStorage):
+class VersionedStorage(Glancing, EntityStorage):
     """Entities as versions in a backend. Belongs to the event loop that it was opened on."""
 
     def __init__(self, backend: Backend) -> None:
@@ -165,7 +168,8 @@ class VersionedStorage(EntityStorage):
 
     async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.heads`."""
-        return list(LineageTree(await self.lineage(lineage_id)).heads)
+        await self._settle()
+        return await self._backend.shallow().heads(lineage_id)
 
     async def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.ancestors`."""
@@ -175,10 +179,7 @@ class VersionedStorage(EntityStorage):
     async def list_by_type(self, cls: type[Entity]) -> list[VersionInfo]:
         """See `EntityStorage.list_by_type`."""
         await self._settle()
-        kinds = {kind for each in _with_subclasses(cls) for kind in kinds_of(each)}
-        if cls is Entity or cls.__opaque__:
-            kinds |= {kind for kind in await self._backend.kinds() if kind_to_class(kind) is None}
-        return await self._backend.heads_of_kinds(sorted(kinds))
+        return await self._backend.heads_of_kinds(await self._kinds(cls))
 
     async def get_stored(self, ecs_id: UUID) -> StoredVersion:
         """See `Stored.get_stored`."""
@@ -188,7 +189,7 @@ class VersionedStorage(EntityStorage):
     async def move_rows(self, cls: type[Entity], *more: type[Entity]) -> int:
         """See `Stored.move_rows`."""
         await self._settle()
-        return await self._backend.move_rows(list(dict.fromkeys(each for one in (cls, *more) for each in _with_subclasses(one))))
+        return await self._backend.move_rows(list(dict.fromkeys(each for one in (cls, *more) for each in with_subclasses(one))))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `EntityStorage.matching`."""
@@ -196,10 +197,10 @@ class VersionedStorage(EntityStorage):
         digits = prefix.replace("-", "").lower()
         return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
 
-    async def blame(self, entity: Entity | UUID, field: str | None = None) -> list[Blame]:
+    async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """See `EntityStorage.blame`."""
         await self._settle()
-        return await blame(self._backend, entity if isinstance(entity, UUID) else entity.ecs_id, field)
+        return await blame(self._backend, version_of(entity), field, window)
 
     async def status(self) -> StorageStatus:
         """See `EntityStorage.status`."""
@@ -293,9 +294,13 @@ class VersionedStorage(EntityStorage):
 
     async def diff(self, old: Entity | UUID, new: Entity | UUID) -> EntityDiff:
         """See `EntityStorage.diff`."""
-        before = await self.get(Entity, old) if isinstance(old, UUID) else old
-        after = await self.get(Entity, new) if isinstance(new, UUID) else new
-        return diff_entities(before, after)
+        if isinstance(old, Entity) and isinstance(new, Entity):
+            return diff_entities(old, new)
+        ledger = await self._settled()
+        if any(isinstance(each, Entity) and has_changes(each, ledger) for each in (old, new)):
+            before = await self.get(Entity, old) if isinstance(old, UUID) else old
+            return diff_entities(before, await self.get(Entity, new) if isinstance(new, UUID) else new)
+        return (await differences(self._backend, ledger, [(version_of(old), version_of(new))]))[0]
 
     async def export_lines(self, lineages: Iterable[UUID] | None = None) -> AsyncIterator[str]:
         """See `Portable.export_lines`."""
@@ -366,7 +371,11 @@ class VersionedStorage(EntityStorage):
         if field not in cls.model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
-        return await self._backend.search(_with_subclasses(cls), field, text, limit)
+        return await self._backend.search(with_subclasses(cls), field, text, limit)
+
+    async def _settled(self) -> Ledger:
+        await self._settle()
+        return self._open()[0]
 
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""
@@ -386,7 +395,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
     states = [ledger.state_of(root) for root in roots]
     return [state.version.unit for state in states if state is not None and state.version.unit is not None]
-
-
-def _with_subclasses(cls: type[Entity]) -> list[type[Entity]]:
-    return [cls, *(each for direct in cls.__subclasses__() for each in _with_subclasses(direct))]

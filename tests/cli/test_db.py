@@ -35,6 +35,12 @@ def test_a_sound_database_is_well(cli: Cli, saved: ChatThread) -> None:
     assert saved
 
 
+def test_threads_are_known_to_a_process_that_only_checks(process: Cli, saved: ChatThread) -> None:
+    assert process("db", "check").out == "all is well\n"
+    assert process("db", "stats", "--json").json["kinds"]["chat_thread"] == {"versions": 1, "lineages": 1}
+    assert saved
+
+
 def test_what_is_wrong_is_told_and_is_the_exit_code(cli: Cli, saved: ChatThread, tmp_path: Path) -> None:
     asyncio.run(damage(f"sqlite:///{tmp_path / 'minference.db'}", "DELETE FROM chat_message"))
     said = cli("db", "check", "--json")

@@ -20,7 +20,8 @@ def test_help_goes_to_stdout_and_is_no_error(process: Cli, arguments: list[str])
 
 def test_help_documents_the_exit_codes(cli: Cli) -> None:
     flat = " ".join(cli("--help").out.split())
-    assert "0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration; 3 the database; 130 interrupted" in flat
+    codes = "0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration; 3 the database; "
+    assert codes + "4 a merge with conflicts, nothing saved; 130 interrupted" in flat
 
 
 def test_help_imports_neither_an_sdk_nor_a_database() -> None:
@@ -55,7 +56,15 @@ def test_a_reader_that_leaves_causes_no_noise() -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("command", [["threads", "list"], ["threads", "show", "x"], ["threads", "log", "x"], ["threads", "diff", "x"]])
+COMMANDS_OF_WHAT_IS_THERE = [
+    *(["threads", command, "x"] for command in ("show", "log", "diff", "blame", "tags", "search")),
+    ["threads", "list"], ["lineage", "x"], ["threads", "tag", "x", "t"], ["threads", "untag", "x", "t"], ["threads", "merge", "x", "y"],
+    ["threads", "revert", "x", "--to", "y"], ["threads", "branch", "x", "--name", "t"], ["threads", "export"],
+    ["db", "check"], ["db", "stats"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_WHAT_IS_THERE)
 def test_reading_a_database_that_is_not_there_creates_none(cli: Cli, command: list[str], tmp_path: Path) -> None:
     said = cli(*command, "-d", "nowhere.db")
     assert (said.code, said.out) == (3, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import Field
 
 from minference.ecs.entity import Entity
@@ -14,6 +16,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.storage.books import Book, Page, a_book
+from tests.storage.edits import THREAD_EDITS, edit_thread, numbers, pick, some_talks
 
 
 def a_thread(*texts: str) -> ChatThread:
@@ -74,6 +77,42 @@ async def test_blame_survives_moves_removals_and_hundreds_of_edits(storage: Enti
     assert who(await storage.blame(thread)) == [
         ("ann", "ann"), ("ann", "edit 66"), ("ann", "edit 67"), ("ann", "edit 68"), ("ann", "edit 69"), ("ann", "ann"),
     ]  # fmt: skip
+
+
+async def test_blame_of_a_part_is_a_part_of_the_blame(storage: EntityStorage) -> None:
+    thread = await storage.register(a_thread(*"abcdef"), author="ann")
+    thread.history[4].content = "E"
+    await storage.register(thread, author="bob")
+    lines = await storage.blame(thread)
+    for window in (slice(-2, None), slice(1, 5, 2), slice(3), slice(9, 12), slice(None)):
+        assert await storage.blame(thread, window=window) == lines[window]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from([*THREAD_EDITS, "save", "branch", "apart"]), numbers, numbers), min_size=1, max_size=30)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+async def test_blame_is_what_one_finds_by_looking_through_all_versions(storage: EntityStorage, steps: list[tuple[str, int, int]]) -> None:
+    thread, other = (each for each in some_talks() if isinstance(each, ChatThread))
+    await storage.register(thread, author="0")
+    for number, (kind, one, two) in enumerate(steps, 1):
+        match kind:
+            case "save":
+                await storage.register(thread, author=str(number))
+            case "branch":
+                await storage.register(thread, author=str(number))
+                thread = await storage.get(ChatThread, pick(await storage.lineage(thread.lineage_id), one).ecs_id)
+            case "apart":  # a message that was saved before anybody holds it
+                thread.history.append(await storage.register(ChatMessage(role=MessageRole.user, content=str(one)), author="apart"))
+            case _:
+                edit_thread(thread, kind, [*thread.history, *other.history], one, two)
+    await storage.register(thread, author="end")
+    line = [*reversed(await storage.ancestors(thread.ecs_id)), await storage.info(thread.ecs_id)]
+    held = {each.ecs_id: {member.lineage_id for member in (await storage.get(ChatThread, each.ecs_id)).history} for each in line}
+    firsts = [next(each.commit for each in line if message.lineage_id in held[each.ecs_id]) for message in thread.history]
+    lines = await storage.blame(thread)
+    assert [(each.version.ecs_id, each.added) for each in lines] == list(zip([each.ecs_id for each in thread.history], firsts, strict=True))
 
 
 async def test_blame_takes_any_collection_of_any_class(storage: EntityStorage) -> None:

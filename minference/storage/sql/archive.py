@@ -21,7 +21,6 @@ from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.kinds import Revision
 from minference.storage.sql.layout import layout_of
-from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import among_ids, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -35,11 +34,11 @@ CELLS_KEPT = 1_000_000
 """Members of ordered fields that are remembered while versions are read one after the other."""
 
 _OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id FROM entity_version"
-_COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
+COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
 _TAGGED = "SELECT name, version_id, lineage_id, updated_at FROM tag WHERE version_id {among}"
 _LINEAGES = TypeAdapter(list[UUID])
 _TAGS = TypeAdapter(list[tuple[str, int, UUID, datetime]])
-_COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
+COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
 
 
 class RunCache:
@@ -93,9 +92,9 @@ class ArchiveReader(Reader):
                 edges.extend(found)
                 reached = await self._lineages_of(fetch, {child for _, child in found} - versions.keys())
                 rows = await self._of_lineages(fetch, reached - seen)
-            commits = await self._select(fetch, _COMMIT, {version.commit for version in versions.values()})
+            commits = await self._select(fetch, COMMIT, {version.commit for version in versions.values()})
             tags = await self._select(fetch, _TAGGED, versions)
-        named = {row[0]: CommitInfo(*row) for row in _COMMITS.validate_python(commits)}
+        named = {row[0]: CommitInfo(*row) for row in COMMITS.validate_python(commits)}
         return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)], seen)
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
@@ -144,24 +143,6 @@ class ArchiveReader(Reader):
         for span in spans:
             span.run.end = max(span.run.end, span.start + span.length)
         return [self.runs.slice(span) for span in spans]
-
-    async def known(self, ids: Sequence[UUID], keys: Sequence[int]) -> list[Version]:
-        """See `Archive.known`."""
-        async with self._driver.reading() as fetch:
-            rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
-            if ids and self._dialect == "postgresql":
-                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id = ANY($1::uuid[])", list(ids))
-            elif ids:
-                rows += await fetch(
-                    f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids])
-                )
-        found: list[Version] = []
-        for key, ecs_id, lineage_id, _, _, created_at, _ in VERSION_ROWS.validate_python(rows):
-            version = self._ledger.versions.get(key)
-            if version is None:
-                version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
-            found.append(version)
-        return found
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""
@@ -217,7 +198,7 @@ class SqlArchive:
 
     async def known(self, *, ids: Sequence[UUID] = (), keys: Sequence[int] = ()) -> list[Version]:
         """See `Archive.known`."""
-        return await self._read(lambda reader: reader.known(ids, keys))
+        return [each.version for each in await self._read(lambda reader: reader.known(ids, keys))]
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""

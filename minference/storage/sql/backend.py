@@ -15,10 +15,11 @@ from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
 from minference.errors import ReadFailed, StorageClosed
 from minference.storage.archive import Archive
-from minference.storage.base import Commit, Placement, Record, Unit
+from minference.storage.base import Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser
 from minference.storage.search import Hit
+from minference.storage.shallow import Shallow
 from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
@@ -31,6 +32,7 @@ from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.searching import search
 from minference.storage.sql.sessions import ReadOnlySessions
+from minference.storage.sql.shallow import SqlShallow
 from minference.storage.sql.stored import StoredReader
 from minference.storage.sql.tags import TagWriter
 from minference.storage.sql.writer import Writer
@@ -146,10 +148,6 @@ class SqlBackend:
         """See `Backend.tags`."""
         return await self._ask(lambda reader: reader.tags(lineage_id))
 
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        return await self._ask(lambda reader: reader.placements(keys))
-
     async def kinds(self) -> set[str]:
         """See `Backend.kinds`."""
         return await self._ask(lambda reader: reader.kinds())
@@ -157,6 +155,10 @@ class SqlBackend:
     async def counts(self) -> dict[str, KindCount]:
         """See `Backend.counts`."""
         return await self._ask(lambda reader: reader.counts())
+
+    def shallow(self) -> Shallow:
+        """See `Backend.shallow`."""
+        return SqlShallow(self._ask)
 
     def archive(self) -> Archive:
         """See `Backend.archive`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -15,9 +15,10 @@ from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import UnknownKind, UnknownStoredField, UnreadableVersion, VersionNotFound
-from minference.storage.base import Placement, Record
+from minference.storage.base import Record
 from minference.storage.building import no_garbage_collection
 from minference.storage.sequences import Place, Run, Span, cut
+from minference.storage.shallow import Known
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.level import VERSION_ROWS, Level
@@ -26,19 +27,18 @@ from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.registered import mapping_for
 
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
-_PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _INFO_ROWS = TypeAdapter(list[_InfoRow])
 
 VERSIONS = """
     SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
-_INFOS = """
+INFOS = """
     SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
     FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
-_PLACERS = """
-    SELECT DISTINCT m.lineage_id, o.ecs_id
-    FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
-    JOIN run_item i ON i.child_id = c.id JOIN entity_version o ON o.id = i.owner_id"""
+NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id ORDER BY l.created_at DESC, l.id DESC LIMIT 1)"
+"""The newest version of the lineage of `r`."""
+ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
+"""One row for each lineage of some kinds: each has one version that was made from none."""
 _COUNTS = """
     SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
     FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
@@ -74,14 +74,43 @@ class Reader:
             rows = await fetch(f"{VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
             if not rows:
                 raise VersionNotFound(ecs_id, await self._hint(fetch, ecs_id))
-            records: dict[int, Record] = {}
-            while rows:
-                found = await self._level(fetch, rows)
-                records.update(found)
-                missing = _children(found.values()) - records.keys()
-                rows = await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(missing)) if missing else []
+            records = await self._tree(fetch, rows)
             await self._count_children(fetch, next(iter(records.values())).version)
         return records
+
+    async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
+        """See `Shallow.trees`."""
+        async with self._driver.reading() as fetch:
+            return await self._tree(fetch, await self._versions(fetch, keys))
+
+    async def _tree(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
+        """The records of some versions and of everything that they reach, those first."""
+        records: dict[int, Record] = {}
+        while rows:
+            found = await self._level(fetch, rows)
+            records.update(found)
+            rows = await self._versions(fetch, _children(found.values()) - records.keys())
+        return records
+
+    async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[tuple[Any, ...]]:
+        return await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)) if keys else []
+
+    async def known(self, ids: Sequence[UUID], keys: Collection[int]) -> list[Known]:
+        """See `Shallow.known`."""
+        async with self._driver.reading() as fetch:
+            rows = await self._versions(fetch, keys)
+            if ids and self._dialect == "postgresql":
+                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id = ANY($1::uuid[])", list(ids))
+            elif ids:
+                among = json.dumps([each.hex for each in ids])
+                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", among)
+        found: list[Known] = []
+        for key, ecs_id, lineage_id, _, kind_id, created_at, _ in VERSION_ROWS.validate_python(rows):
+            version = self._ledger.versions.get(key)
+            if version is None:
+                version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
+            found.append(Known(version, await self._kinds.name_of(kind_id)))
+        return found
 
     @property
     def _one(self) -> str:
@@ -167,16 +196,27 @@ class Reader:
     async def _attach_members(
         self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]
     ) -> None:
-        spans = await self._spans(fetch, [sequence for sequence, length in wanted.values() if sequence is not None and length])
-        places: dict[tuple[int, str], Place] = {}
-        for owner, (sequence, length) in wanted.items():
-            inside, ends_open = cut(spans.get(sequence, []) if sequence is not None else [], length)
-            places[owner] = Place(sequence, length, inside, ends_open=ends_open)
+        places = await self._places(fetch, wanted)
         ranges = [span for place in places.values() for span in place.spans]
         cells = iter(await self._cells(fetch, ranges))
         for (key, name), place in places.items():
             records[key].members[name] = [child for _ in place.spans for child in next(cells)]
             records[key].version.places.setdefault(name, place)
+
+    async def _attach_places(self, fetch: Fetch, records: dict[int, Record], wanted: dict[tuple[int, str], tuple[int | None, int]]) -> None:
+        """Where the ordered fields are, without reading their members: for readers that use it in place of `_attach_members`."""
+        for (key, name), place in (await self._places(fetch, wanted)).items():
+            records[key].version.places.setdefault(name, place)
+            for span in place.spans:
+                span.run.end = max(span.run.end, span.start + span.length)
+
+    async def _places(self, fetch: Fetch, wanted: dict[tuple[int, str], tuple[int | None, int]]) -> dict[tuple[int, str], Place]:
+        spans = await self._spans(fetch, [sequence for sequence, length in wanted.values() if sequence is not None and length])
+        places: dict[tuple[int, str], Place] = {}
+        for owner, (sequence, length) in wanted.items():
+            inside, ends_open = cut(spans.get(sequence, []) if sequence is not None else [], length)
+            places[owner] = Place(sequence, length, inside, ends_open=ends_open)
+        return places
 
     async def _spans(self, fetch: Fetch, sequences: list[int]) -> dict[int | None, list[tuple[int, Run, int, int]]]:
         if not sequences:
@@ -221,23 +261,19 @@ class Reader:
 
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
         """See `Backend.find`."""
-        return next(iter(await self._infos(f"{_INFOS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))), None)
+        return next(iter(await self._infos(f"{INFOS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))), None)
 
     async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `Backend.lineage`."""
-        return await self._infos(f"{_INFOS} WHERE v.lineage_id = {self._one} ORDER BY v.created_at, v.id", self._uuid(lineage_id))
+        return await self._infos(f"{INFOS} WHERE v.lineage_id = {self._one} ORDER BY v.created_at, v.id", self._uuid(lineage_id))
 
     async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
         """See `Backend.heads_of_kinds`."""
         postgresql = self._dialect == "postgresql"
         among = "= ANY($1::text[])" if postgresql else "IN (SELECT value FROM json_each(?))"
-        newest = f"""
-            SELECT id FROM (
-                SELECT n.id, ROW_NUMBER() OVER (PARTITION BY n.lineage_id ORDER BY n.created_at DESC, n.id DESC) AS age
-                FROM entity_version n JOIN entity_kind k ON k.id = n.kind_id WHERE k.name {among}) AS ranked
-            WHERE age = 1"""
         names = list(kinds) if postgresql else json.dumps(list(kinds))
-        return await self._infos(f"{_INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC", names)
+        newest = f"SELECT {NEWEST} {ROOTS.format(names=among)}"
+        return await self._infos(f"{INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC", names)
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""
@@ -246,7 +282,7 @@ class Reader:
         between = f"BETWEEN {first} AND {second}"
         where = f"v.ecs_id {between} OR v.lineage_id {between}"
         return await self._infos(
-            f"{_INFOS} WHERE {where} ORDER BY v.created_at DESC, v.id DESC LIMIT {MATCHES}", self._uuid(low), self._uuid(high)
+            f"{INFOS} WHERE {where} ORDER BY v.created_at DESC, v.id DESC LIMIT {MATCHES}", self._uuid(low), self._uuid(high)
         )
 
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
@@ -254,19 +290,9 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = await fetch(f"{_TAGS} WHERE t.lineage_id = {self._one}", self._uuid(lineage_id))
         holders = {name: ecs_id if isinstance(ecs_id, UUID) else UUID(hex=ecs_id) for name, _, ecs_id in sorted(rows)}
-        infos = await self._infos(f"{_INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids({key for _, key, _ in rows}))
+        infos = await self._infos(f"{INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids({key for _, key, _ in rows}))
         versions = {info.ecs_id: info for info in infos}
         return {name: versions[ecs_id] for name, ecs_id in holders.items()}
-
-    async def placements(self, keys: Sequence[int]) -> list[Placement]:
-        """See `Backend.placements`."""
-        infos = await self._infos(f"{_INFOS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys))
-        async with self._driver.reading() as fetch:
-            rows = _PAIRS.validate_python(await fetch(f"{_PLACERS} WHERE m.id {among_ids(self._dialect)}", self._ids(keys)))
-        placers: dict[UUID, set[UUID]] = {}
-        for lineage_id, placer in rows:
-            placers.setdefault(lineage_id, set()).add(placer)
-        return [Placement(info, frozenset(placers[info.lineage_id])) for info in infos]
 
     async def kinds(self) -> set[str]:
         """See `Backend.kinds`."""
@@ -279,13 +305,13 @@ class Reader:
 
     async def _infos(self, sql: str, *arguments: Any) -> list[VersionInfo]:
         async with self._driver.reading() as fetch:
-            rows = _INFO_ROWS.validate_python(await fetch(sql, *arguments))
-        found: list[VersionInfo] = []
-        for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, commit_id, committed_at, author, note in rows:
-            kind = await self._kinds.name_of(kind_id)
-            commit = CommitInfo(commit_id, committed_at, author, note)
-            found.append(VersionInfo(ecs_id, lineage_id, parent_id, kind, created_at, commit, erased_at))
-        return found
+            rows = await fetch(sql, *arguments)
+        kinds = {kind_id: await self._kinds.name_of(kind_id) for kind_id in {row[3] for row in rows}}
+        with no_garbage_collection():
+            return [
+                VersionInfo(ecs_id, lineage_id, parent_id, kinds[kind_id], created_at, CommitInfo(key, at, author, note), erased_at)
+                for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, key, at, author, note in _INFO_ROWS.validate_python(rows)
+            ]
 
 
 def _children(records: Iterable[Record]) -> set[int]:
