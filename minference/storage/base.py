@@ -13,12 +13,14 @@ from uuid import UUID
 from minference.ecs.diff import EntityDiff
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
-from minference.ecs.lineage import Blame, CommitInfo, KindCount, StorageStatus, VersionInfo
+from minference.ecs.lineage import Blame, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, Version
 from minference.storage.blobs import Blobs
 from minference.storage.checks import Checks
+from minference.storage.commits import Branch as Branch
+from minference.storage.commits import Commit as Commit
 from minference.storage.erasing import Eraser, Erasing
 from minference.storage.glances import Glances
 from minference.storage.lineages import Lineages
@@ -35,34 +37,6 @@ if TYPE_CHECKING:
     from minference.storage.shallow import Shallow
 
 E = TypeVar("E", bound=Entity)
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One new version that became a sibling of an older one."""
-
-    lineage_id: UUID
-    parent: UUID
-    """The version that both were made from."""
-    sibling: UUID | None
-    """A version that was made from it before."""
-    version: UUID
-    """The new version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One atomic save: who, when, why, and which versions it made."""
-
-    info: CommitInfo | None
-    """`None` if nothing had changed, so that nothing was written."""
-    versions: tuple[UUID, ...]
-    branches: tuple[Branch, ...] = ()
-
-    @property
-    def branched(self) -> bool:
-        """Whether any of the versions became a second child of its parent."""
-        return bool(self.branches)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -36,9 +36,9 @@ async def _lists(storage: EntityStorage, cls: type[Entity], newest: list[Version
     for each in newest:
         if each not in (await storage.called(cls, each.lineage_id.hex)).lineages:
             found.append(f"called by the lineage {each.lineage_id}")
-        for version in await storage.lineage(each.lineage_id):
-            if version not in (await storage.called(cls, version.ecs_id.hex)).versions:
-                found.append(f"called by the version {version.ecs_id}")
+        versions = await storage.lineage(each.lineage_id)
+        missed = [version for version in versions if version not in (await storage.called(cls, version.ecs_id.hex)).versions]
+        found += [f"called by the version {version.ecs_id}" for version in missed]
     return found
 
 
@@ -89,7 +89,7 @@ def _agrees(cls: type[Entity], name: str, part: Any, value: Any, window: slice) 
     """Whether a field of a part is as in the whole: the length, and the members in the window."""
     plan = plan_of(cls)
     if name in (*plan.values, *plan.mutable):
-        return same_value(cls, name, part, value)
+        return bool(same_value(cls, name, part, value))
     if name in plan.references:
         return _contents(part) == _contents(value)
     if name not in {each.name for each in plan.collections}:
@@ -121,9 +121,8 @@ async def _blames(storage: EntityStorage, versions: list[VersionInfo], whole: di
             line.append(by_id[parent])
         for name, members in _collections(entity):
             plain = [await _blame(storage, line, whole, member) for member in members]
-            for window in WINDOWS:
-                if await storage.blame(ecs_id, name, window=window) != plain[window]:
-                    found.append(f"blame of {name} of {ecs_id} in {window}")
+            wrong = [window for window in WINDOWS if await storage.blame(ecs_id, name, window=window) != plain[window]]
+            found += [f"blame of {name} of {ecs_id} in {window}" for window in wrong]
     return found
 
 
@@ -137,8 +136,9 @@ async def _blame(storage: EntityStorage, line: list[VersionInfo], whole: dict[UU
 
 
 def _collections(entity: Entity) -> Iterator[tuple[str, list[Entity]]]:
-    values: Callable[[Any], list[Entity]] = lambda held: list(held.values()) if isinstance(held, dict) else list(held)  # noqa: E731
+    """The members of each collection, in order."""
     if isinstance(entity, OpaqueEntity):
-        yield from ((name, values(held)) for name, held in entity.members.items())
+        held: dict[str, Any] = {**entity.members}
     else:
-        yield from ((each.name, values(entity.__dict__[each.name])) for each in plan_of(type(entity)).collections)
+        held = {each.name: entity.__dict__[each.name] for each in plan_of(type(entity)).collections}
+    yield from ((name, list(each.values()) if isinstance(each, dict) else list(each)) for name, each in held.items())

@@ -40,7 +40,15 @@ _PLACERS = """
     SELECT DISTINCT m.id, i.owner_id FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
     JOIN run_item i ON i.child_id = c.id"""
 _LATEST_FIRST = "ORDER BY v.created_at DESC, v.id DESC"
-_CASTS = {Kind.text: "text", Kind.integer: "bigint", Kind.real: "double precision", Kind.boolean: "boolean", Kind.time: "timestamptz"}
+_CASTS = {
+    Kind.text: "text",
+    Kind.integer: "bigint",
+    Kind.real: "double precision",
+    Kind.boolean: "boolean",
+    Kind.time: "timestamptz",
+    Kind.uuid: "uuid",
+    Kind.bytes: "bytea",
+}
 """What a parameter is on PostgreSQL, which would guess from the first value that it sees."""
 
 
@@ -155,7 +163,7 @@ class ShallowReader(Reader):
                 values.append(value if encode is None else encode(value))
             except ValueError:  # the column could not hold it
                 return []
-            cast = f"::{_CASTS.get(column.kind, 'uuid')}"
+            cast = f"::{_CASTS[column.kind]}"
             condition = f"{name} = $2{cast}" if self._dialect == "postgresql" else f"{name} = ?2"
         of_kinds = f"r.kind_id {self._among}"
         holding = f"FROM {quoted(table)} t JOIN entity_version r ON r.id = t.id WHERE {condition} AND {of_kinds}"
