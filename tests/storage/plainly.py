@@ -99,7 +99,7 @@ def _agrees(cls: type[Entity], name: str, part: Any, value: Any, window: slice) 
     wanted = list(value)[window]
     if isinstance(value, dict):
         return list(part) == list(value) and all(_contents(part[key]) == _contents(value[key]) for key in wanted)
-    return [_contents(part[place]) for place in range(len(value))[window]] == [_contents(member) for member in wanted]
+    return bool([_contents(part[place]) for place in range(len(value))[window]] == [_contents(member) for member in wanted])
 
 
 def _contents(entity: Entity | None) -> Any:
