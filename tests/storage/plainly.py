@@ -91,7 +91,7 @@ def _agrees(cls: type[Entity], name: str, part: Any, value: Any, window: slice) 
     if name in (*plan.values, *plan.mutable):
         return bool(same_value(cls, name, part, value))
     if name in plan.references:
-        return _contents(part) == _contents(value)
+        return bool(_contents(part) == _contents(value))
     if name not in {each.name for each in plan.collections}:
         return True
     if len(part) != len(value):
