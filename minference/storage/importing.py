@@ -51,6 +51,8 @@ class Importer:
         self._known: OrderedDict[UUID, Version] = OrderedDict()
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
         self._pending: deque[tuple[ReadCommit, Unit]] = deque()
+        self._left: dict[str, Blob] = {}
+        """Bytes that came with versions which are here already, but not with these bytes: they may have been erased here."""
         self._bulk = 0
         """Bytes that came with what is pending."""
         self._tag_lines: list[TagLine] = []
@@ -88,17 +90,19 @@ class Importer:
                     await self._recall(each.line.parent)
             joins = await self._archive.commit(moment, line.author, line.note) if new else None
             erased_here = await self._erased_here() if new else {}
-            stored = await self._archive.stored_blobs(list(commit.blobs)) if new and commit.blobs else set()
+            stored = await self._archive.stored_blobs(list(commit.blobs)) if commit.blobs else set()
             if not any(unit.done.done() and unit.done.exception() for _, unit in self._pending):
                 break
             await self._wait(0)  # nothing may be built on what failed
         self._present += len(commit.versions) - len(new)
-        if not new:
-            return
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each, commit.blobs, erased_here.get(each.line.lineage)) for each in new]
-        self._blobs += len({blob.sha256 for draft in drafts for blob in draft.blobs} & commit.blobs.keys() - stored)
+        drafts = [self._draft(each, self._left | commit.blobs, erased_here.get(each.line.lineage)) for each in new]
+        held, absent = {blob.sha256 for draft in drafts for blob in draft.blobs}, commit.blobs.keys() - stored
+        self._left.update({sha256: commit.blobs[sha256] for sha256 in absent - held})
+        if not new:
+            return
+        self._blobs += len(held & absent)
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
