@@ -162,8 +162,8 @@ DATABASES = (
         name="a-newest-version-is-any-version",
         promise="Lists name the newest version of each lineage",
         file="minference/storage/sql/reader.py",
-        old="            WHERE age = 1",
-        new="            WHERE age >= 1",
+        old="ORDER BY l.created_at DESC, l.id DESC LIMIT 1)",
+        new="ORDER BY l.created_at, l.id LIMIT 1)",
         tests=("tests/storage/test_contract.py::test_lists_name_the_newest_version_of_each_lineage[sqlite]",),
     ),
 )

@@ -92,9 +92,9 @@ SEQUENCES = (
         promise="A branch shares everything before it",
         marks=("I11",),
         file="minference/storage/sequences.py",
-        old="    head = _slice(old.spans, 0, edit.head)\n",
+        old="    head = part_of(old.spans, 0, edit.head)\n",
         new="    edit = type(edit)(0, edit.versions[: edit.length - edit.tail], edit.tail, edit.old_length, edit.versions, edit.length)\n"
-        "    head = _slice(old.spans, 0, edit.head)\n",
+        "    head = part_of(old.spans, 0, edit.head)\n",
         tests=("tests/storage/test_sequences.py::test_a_branch_writes_its_own_cell_and_shares_the_rest",),
     ),
 )

@@ -171,9 +171,9 @@ TRACING = (
     Mutant(
         name="blame-names-the-last-who-moved-it",
         promise="Blame names the commit that first put a member there, on the line that led to this version",
-        file="minference/storage/blame.py",
-        old="        first = min(age[placer]",
-        new="        first = max(age[placer]",
+        file="minference/storage/memory_shallow.py",
+        old="        firsts = [min(age[placer]",
+        new="        firsts = [max(age[placer]",
         tests=("tests/storage/test_blame.py::test_blame_tells_of_each_message_who_added_it_and_who_wrote_its_present_text[memory]",),
     ),
     Mutant(
