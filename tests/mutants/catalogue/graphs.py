@@ -77,7 +77,7 @@ GRAPHS = (
         name="back-references-stay-empty",
         promise="A back-reference is filled when its holder is loaded",
         file="minference/storage/building.py",
-        old="        _answer(entity, field.name, members)\n",
+        old="        if members:\n            _answer(entity, field.name, members)\n",
         new="",
         tests=("tests/storage/test_back_references.py::test_loaded_objects_have_it_filled[memory]",),
     ),
