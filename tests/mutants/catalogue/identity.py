@@ -28,8 +28,8 @@ IDENTITY = (
         promise="A stored row never changes: rows are only ever inserted",
         marks=("I6", "I7"),
         file="minference/storage/sql/mapping.py",
-        old='        insert = "INSERT" if self.once else "INSERT OR FAIL"',
-        new='        insert = "INSERT" if self.once else "INSERT OR REPLACE"',
+        old='insert = "INSERT" if self.once else "INSERT OR FAIL"',
+        new='insert = "INSERT" if self.once else "INSERT OR REPLACE"',
         tests=("tests/storage/test_contract.py::test_an_object_with_the_id_of_a_stored_version_is_refused[sqlite]",),
     ),
     Mutant(
