@@ -40,6 +40,13 @@ class Author(BaseModel):
     born: datetime | None = None
 
 
+class Order(BaseModel):
+    """What a tool takes."""
+
+    title: str
+    price: float = Field(lt=5)
+
+
 class Page(Entity, kind="reference_page"):
     text: str
     book: Annotated[Book | None, BackRef("pages")] = None
@@ -237,10 +244,6 @@ async def test_what_is_nested_too_deeply_is_told_to_the_model(memory: EntityStor
 
 
 async def test_values_are_validated_after_they_were_resolved(memory: EntityStorage) -> None:
-    class Order(BaseModel):
-        title: str
-        price: float = Field(lt=5)
-
     def buy(book: Order) -> str:
         return book.title
 
