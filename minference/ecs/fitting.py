@@ -121,8 +121,8 @@ class Fit:
         had_keys = {self.target(name) for name in keyed}
         for name in found:
             if (fields[name].shape is dict) != (name in had_keys):
-                was, now = ("keyed", "not") if name in had_keys else ("not keyed", "is now")
-                raise UnreadableVersion(self._cls.__kind__, ecs_id, name, f"it was {was} and {now}: keep it as it was, beside a new field")
+                change = "had keys, and has none now" if name in had_keys else "had no keys, and has them now"
+                raise UnreadableVersion(self._cls.__kind__, ecs_id, name, f"it {change}: keep it as it was, beside a new field")
         return found
 
     def _require(self, ecs_id: UUID | None, names: Iterable[str], found: Collection[str]) -> None:

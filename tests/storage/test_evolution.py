@@ -293,7 +293,7 @@ async def test_a_list_that_becomes_keyed_is_an_error_unless_it_is_empty(storage:
     class Now(Entity, kind=KIND):
         pages: dict[str, Page] = Field(default_factory=dict)
 
-    with pytest.raises(UnreadableVersion, match="field 'pages': it was not keyed and is now"):
+    with pytest.raises(UnreadableVersion, match="field 'pages': it had no keys, and has them now"):
         await storage.get(Now, full)
     assert (await storage.get(Now, empty)).pages == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -293,3 +294,18 @@ async def main(storage, old):
     return [note.stars, note.by_name, (await storage.submit(note)).info]
 """
     assert await run_program(now.partition("async def main")[0] + main, sql_url, old) == [3, {}, None]
+
+
+async def test_an_export_of_old_versions_holds_what_columns_refer_to_that_are_no_longer_declared(sql_url: str, tmp_path: Path) -> None:
+    old, _ = await run_program(THEN, sql_url)
+    main = """
+async def main(storage, old, path):
+    info = await storage.info(UUID(old))
+    await storage.export_to(path, [info.lineage_id])
+    async with open_storage("memory:") as other:
+        await other.import_from(path)
+        note = await other.get(Note, UUID(old))
+        return [note.author.text, [page.text for page in note.sheets]]
+"""
+    program = NOW.partition("async def main")[0] + main
+    assert await run_program(program, sql_url, old, tmp_path / "lines.jsonl") == ["1", ["1", "2"]]

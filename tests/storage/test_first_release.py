@@ -12,6 +12,7 @@ import minference.threads.tables  # noqa: F401 - declares the tables
 from minference.ecs.entity import Entity
 from minference.errors import OutdatedDatabase
 from minference.storage.base import EntityStorage
+from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD
@@ -81,6 +82,14 @@ async def test_a_cycle_of_entities_without_a_table_is_whole(upgraded: EntityStor
     first = next(each for each in shelves if each.name == "first")
     assert (first.items[1] is first, str(first.ratio), first.best is first.named["a"]) == (True, "nan", True)
     assert all(isinstance(each, Entity) for each in first.items)
+
+
+async def test_an_export_of_that_time_is_imported(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        then = exported_then()
+        await storage.import_lines([HEADER, *map(json.dumps, then)])
+        assert _plain([json.loads(line) async for line in storage.export_lines()][1:]) == then
+        assert await storage.check() == []
 
 
 async def test_an_older_database_is_left_alone_where_that_is_asked_for(old_url: str) -> None:

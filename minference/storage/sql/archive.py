@@ -19,9 +19,8 @@ from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
 from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
-from minference.storage.sql.kinds import Revision
-from minference.storage.sql.layout import layout_of
-from minference.storage.sql.mapping import among_ids, quoted
+from minference.storage.sql.mapping import among_ids
+from minference.storage.sql.older import OlderRows
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import encode_time
@@ -111,17 +110,16 @@ class ArchiveReader(Reader):
 
     async def _edges(self, fetch: Fetch, rows: Rows) -> list[tuple[int, int]]:
         """Who holds whom, of the owners in these rows."""
-        places: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        kinds: dict[int, list[int]] = {}
         for row in rows:
-            for place in _reference_columns(await self._kinds.revision(row[4])):
-                places.setdefault(place, []).append(row[0])
+            kinds.setdefault(row[4], []).append(row[0])
         keys = [row[0] for row in rows]
         found = await self._select(fetch, "SELECT owner_id, child_id FROM run_item WHERE owner_id {among}", keys)
         found += await self._select(fetch, "SELECT owner_id, child_id FROM entity_link WHERE owner_id {among}", keys)
-        for (table, names), owners in places.items():
-            sql = f"SELECT id, {', '.join(map(quoted, names))} FROM {quoted(table)} WHERE id {{among}}"
-            for owner, *children in await self._select(fetch, sql, owners):
-                found.extend((owner, child) for child in children if child is not None)
+        for kind, owners in kinds.items():
+            revision = await self._kinds.revision(kind)
+            cls = kind_to_class(revision.kind)
+            found += await OlderRows(self._dialect, fetch).references(revision, mapping_for(cls) if cls is not None else None, owners)
         return [(owner, child) for owner, child in found]
 
     async def _select(self, fetch: Fetch, sql: str, keys: Iterable[int]) -> Rows:
@@ -162,14 +160,6 @@ class ArchiveReader(Reader):
         """See `Archive.read_blobs`."""
         async with self._driver.reading() as fetch:
             return await read_blobs(fetch, self._dialect, hashes)
-
-
-def _reference_columns(revision: Revision) -> list[tuple[str, tuple[str, ...]]]:
-    """Tables in which versions of a revision may be, and the columns there that refer to others."""
-    cls = kind_to_class(revision.kind)
-    now = layout_of(mapping_for(cls)) if cls is not None else None
-    layouts = [layout for layout in (now, revision.layout) if layout is not None and layout.references]
-    return list({layout.table: (layout.table, tuple(layout.references.values())) for layout in reversed(layouts)}.values())
 
 
 class SqlArchive:

@@ -68,8 +68,7 @@ class OlderRows:
             ReadFailed: The column of a field that is `needed` is gone.
         """
         found: dict[int, StoredRow] = {}
-        typed = mapping.table.name if mapping is not None else None
-        first = revision.layout.table if revision.layout is not None else typed
+        first, typed = _tables(revision, mapping)
         # Rows are only ever moved from the table for any entity into that of the class.
         for table in (first, GENERIC, typed):
             missing = [key for key in keys if key not in found]
@@ -77,13 +76,28 @@ class OlderRows:
                 continue
             if table == GENERIC:
                 found.update(await self._generic(missing))
-            elif columns := {str(row[0]) for row in await self._fetch(COLUMNS[self._dialect], table)}:
-                layout = revision.layout if revision.layout is not None and revision.layout.table == table else None
-                known = layout if layout is not None else guessed_layout(revision.shape, table, mapping, columns)
-                found.update(await self._typed(known, revision.shape.kind, columns, missing, needed))
+            elif columns := await self._columns(table):
+                layout = _layout(revision, table, mapping, columns)
+                found.update(await self._typed(layout, revision.shape.kind, columns, missing, needed))
         if found:
             await self._attach_loose(found)
         return found
+
+    async def references(self, revision: Revision, mapping: Mapping | None, keys: Sequence[int]) -> list[tuple[int, int]]:
+        """Which versions the columns of these refer to: pairs of keys."""
+        found: list[tuple[int, int]] = []
+        for table in {*_tables(revision, mapping)} - {None, GENERIC}:
+            assert table is not None, "left out"
+            columns = await self._columns(table)
+            wanted = [each for each in _layout(revision, table, mapping, columns).references.values() if each in columns]
+            if wanted:
+                rows = await self._among(f"SELECT id, {', '.join(map(quoted, wanted))} FROM {quoted(table)} WHERE id", keys)
+                found += [(owner, child) for owner, *children in rows for child in children if child is not None]
+        return found
+
+    async def _columns(self, table: str) -> set[str]:
+        """Those that the table has; none, if there is no such table."""
+        return {str(row[0]) for row in await self._fetch(COLUMNS[self._dialect], table)}
 
     async def _generic(self, keys: Sequence[int]) -> dict[int, StoredRow]:
         cast = "::text" if self._dialect == "postgresql" else ""
@@ -141,6 +155,18 @@ class OlderRows:
 
     def _keys(self, column: str | None) -> str:
         return "NULL" if column is None else self._cell(column, Kind.json)
+
+
+def _tables(revision: Revision, mapping: Mapping | None) -> tuple[str | None, str | None]:
+    """Where rows of a revision would be first of all, and in the end."""
+    typed = mapping.table.name if mapping is not None else None
+    return revision.layout.table if revision.layout is not None else typed, typed
+
+
+def _layout(revision: Revision, table: str, mapping: Mapping | None, columns: Collection[str]) -> Layout:
+    if revision.layout is not None and revision.layout.table == table:
+        return revision.layout
+    return guessed_layout(revision.shape, table, mapping, columns)
 
 
 def _is_there(name: str, kind: str, table: str, columns: Collection[str], needed: Callable[[str], bool], *wanted: str) -> bool:

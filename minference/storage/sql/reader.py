@@ -148,8 +148,9 @@ class Reader:
                 # Fields may have moved into columns, or out of them, before it was noted where they are.
                 if not await self._is_unnoted({level.versions[key][4] for key in keys}):
                     raise
-            for key in level.missing(keys):
-                older.setdefault(level.versions[key][4], []).append(key)
+            if len(results[0]) < len(keys) or keys[0] not in level.records:
+                for key in level.missing(keys):
+                    older.setdefault(level.versions[key][4], []).append(key)
         for kind, keys in older.items():
             await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
         return level
