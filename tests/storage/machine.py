@@ -220,6 +220,8 @@ class Machine(RuleBasedStateMachine):
 
     async def settle(self) -> None:
         """Wait for everything; what failed is not stored, and its objects hold the changes and stand on durable versions."""
+        if not self.waiting:
+            return
         shape = self.shape()
         for pending, made in self.waiting:
             await asyncio.gather(pending, return_exceptions=True)
