@@ -263,6 +263,11 @@ class Machine(RuleBasedStateMachine):
         if content.parent_id is not None:
             self.children.setdefault(content.parent_id, []).append(ecs_id)
 
+    def add_all(self, entities: Iterable[Entity]) -> None:
+        """The versions that these stand on are durable."""
+        for ecs_id, content in contents(entities).items():
+            self.add(ecs_id, content)
+
     def shape(self) -> Any:
         """What the live objects hold, without their versions."""
         return [(id(entity), fields_of(entity, id)) for entity in reachable(self.live)]
@@ -318,8 +323,7 @@ class Machine(RuleBasedStateMachine):
             changed = expected_changes([copy], self.stored)
             await other.register(copy)
             self.is_raced = self.is_raced or bool(self.waiting)
-            for made, content in contents(changed).items():
-                self.add(made, content)
+            self.add_all(changed)
             self.tally["commits of another process"] += 1
 
     async def check_rows(self) -> None:
