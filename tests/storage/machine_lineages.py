@@ -261,8 +261,10 @@ class LineageMachine(Machine):
     @rule(number=numbers, name=st.sampled_from(["main", "Größe"]), move=st.booleans())
     def tag_any_version(self, number: int, name: str, move: bool) -> None:
         self.runner.run(self.settle())
+        holders = [ecs_id for ecs_id, content in self.stored.items() if (content.lineage_id, name) in self.tags]
         if self.stored:
-            self.runner.run(self.tag(pick(list(self.stored), number), name, move=move))
+            versions = holders if holders and number % 2 else list(self.stored)
+            self.runner.run(self.tag(pick(versions, number // 2), name, move=move))
 
     async def tag(self, ecs_id: UUID, name: str, *, move: bool) -> None:
         place = (self.stored[ecs_id].lineage_id, name)
@@ -274,6 +276,7 @@ class LineageMachine(Machine):
             with pytest.raises(TagTaken) as raised:
                 await self.storage.tag(name, ecs_id)
             assert raised.value.holder == holder
+            self.tally["tags that were taken"] += 1
         await self.check_tags(place[0])
         self.tally["tags"] += 1
 
