@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -34,7 +35,12 @@ def content_of(entity: Entity) -> Content:
 
 def fields_of(entity: Entity, name_of: Callable[[Entity], Any]) -> Any:
     """The plain fields of an entity in a form that compares exactly, with `name_of` for the entities in them."""
-    return [(name, exact(value, name_of)) for name, value in sorted(entity.__dict__.items()) if name not in IDENTITY]
+    return [(name, exact(entity.__dict__[name], name_of)) for name in _names(type(entity))]
+
+
+@cache
+def _names(cls: type[Entity]) -> list[str]:
+    return sorted(cls.model_fields.keys() - IDENTITY)
 
 
 def exact(value: Any, name_of: Callable[[Entity], Any]) -> Any:
@@ -58,8 +64,7 @@ def reachable(roots: Iterable[Entity]) -> list[Entity]:
     """Every entity under the roots, themselves included, each once."""
     found: dict[int, Entity] = {}
     queue = list(roots)
-    while queue:
-        entity = queue.pop(0)
+    for entity in queue:
         if id(entity) not in found:
             found[id(entity)] = entity
             queue.extend(children_of(entity))
@@ -68,10 +73,13 @@ def reachable(roots: Iterable[Entity]) -> list[Entity]:
 
 def children_of(entity: Entity) -> Iterator[Entity]:
     """The entities that an entity holds, in the order of `fields_of`."""
-    for name, value in sorted(entity.__dict__.items()):
-        if name not in IDENTITY:
-            values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-            yield from (each for each in values if isinstance(each, Entity))
+    data = entity.__dict__
+    for name in _names(type(entity)):
+        value = data[name]
+        if isinstance(value, Entity):
+            yield value
+        elif value and isinstance(value, dict | list | tuple):
+            yield from (each for each in (value.values() if isinstance(value, dict) else value) if isinstance(each, Entity))
 
 
 def expected_changes(roots: Iterable[Entity], versions: Mapping[UUID, Content]) -> list[Entity]:

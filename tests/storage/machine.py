@@ -220,6 +220,8 @@ class Machine(RuleBasedStateMachine):
 
     async def settle(self) -> None:
         """Wait for everything; what failed is not stored, and its objects hold the changes and stand on durable versions."""
+        if not self.waiting:
+            return
         shape = self.shape()
         for pending, made in self.waiting:
             await asyncio.gather(pending, return_exceptions=True)
@@ -260,6 +262,11 @@ class Machine(RuleBasedStateMachine):
         self.stored[ecs_id] = content
         if content.parent_id is not None:
             self.children.setdefault(content.parent_id, []).append(ecs_id)
+
+    def add_all(self, entities: Iterable[Entity]) -> None:
+        """The versions that these stand on are durable."""
+        for ecs_id, content in contents(entities).items():
+            self.add(ecs_id, content)
 
     def shape(self) -> Any:
         """What the live objects hold, without their versions."""
@@ -316,8 +323,7 @@ class Machine(RuleBasedStateMachine):
             changed = expected_changes([copy], self.stored)
             await other.register(copy)
             self.is_raced = self.is_raced or bool(self.waiting)
-            for made, content in contents(changed).items():
-                self.add(made, content)
+            self.add_all(changed)
             self.tally["commits of another process"] += 1
 
     async def check_rows(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,6 +24,8 @@ from tests.storage.graphs import children_of, content_of, expected_changes, fiel
 from tests.storage.machine import Machine, NewUrl
 from tests.storage.merge_model import Forecast, forecast, held_by, renamed, reported, side_of_objects, side_of_version
 
+Script = list[tuple[int, int, int, int]]
+"""Edits of a tree: which kind, where, and two numbers more."""
 STRATEGIES = st.sampled_from([None, None, "ours", "theirs", "append"])
 SCRIPTS = st.lists(st.tuples(st.sampled_from(range(len(THING_EDITS))), numbers, numbers, numbers), min_size=1, max_size=4)
 VALUES = st.lists(st.tuples(st.sampled_from(range(3)), numbers, numbers, numbers), min_size=1, max_size=4)
@@ -61,7 +64,7 @@ class LineageMachine(Machine):
     # Branches
 
     @rule(number=numbers, script=SCRIPTS)
-    def branch_on_purpose(self, number: int, script: list[tuple[int, int, int, int]]) -> None:
+    def branch_on_purpose(self, number: int, script: Script) -> None:
         """Load an old version, edit it, save it."""
         self.runner.run(self.settle())
         if self.stored:
@@ -96,29 +99,14 @@ class LineageMachine(Machine):
     # Merging
 
     @rule(number=numbers, ours=SCRIPTS | VALUES, theirs=SCRIPTS | VALUES, strategy=STRATEGIES, rebases=st.booleans())
-    def part_and_meet(
-        self,
-        number: int,
-        ours: list[tuple[int, int, int, int]],
-        theirs: list[tuple[int, int, int, int]],
-        strategy: Strategy | None,
-        rebases: bool,
-    ) -> None:
+    def part_and_meet(self, number: int, ours: Script, theirs: Script, strategy: Strategy | None, rebases: bool) -> None:
         """Two copies of one version are edited and saved, and become one again."""
         self.runner.run(self.settle())
         roots = [ecs_id for ecs_id, content in self.stored.items() if issubclass(content.kind, Thing | ChatThread)]
         if roots:
             self.runner.run(self.meet(pick(roots, number), ours, theirs, strategy, rebases=rebases))
 
-    async def meet(
-        self,
-        ecs_id: UUID,
-        ours: list[tuple[int, int, int, int]],
-        theirs: list[tuple[int, int, int, int]],
-        strategy: Strategy | None,
-        *,
-        rebases: bool,
-    ) -> None:
+    async def meet(self, ecs_id: UUID, ours: Script, theirs: Script, strategy: Strategy | None, *, rebases: bool) -> None:
         mine, yours = await self.storage.get(Entity, ecs_id), await self.storage.get(Entity, ecs_id)
         self.hold(mine)
         run_script(mine, ours)
@@ -193,6 +181,7 @@ class LineageMachine(Machine):
             return
         clashes, others = reported(conflicts)
         assert expected.clashes <= clashes
+        assert conflicts or expected.written <= {each.lineage_id for each in reachable([entity])}
         if expected.merged is None:
             self.tally["merges that the model tells in part"] += 1
             return
@@ -207,8 +196,7 @@ class LineageMachine(Machine):
         for entity in made:
             content = content_of(entity)
             assert content.parent_id is None or content.fields != self.stored[content.parent_id].fields
-        for entity in made:
-            self.add(entity.ecs_id, content_of(entity))
+        self.add_all(made)
         await self.check_restored(root.ecs_id)
         assert self.storage.submit(root).versions == ()
 
@@ -245,13 +233,38 @@ class LineageMachine(Machine):
                     seen.add(key)
                     waiting.append(pair)
 
+    @rule(one=numbers, version=numbers, way=st.sampled_from(["merge", "rebase", "revert"]), passes=st.integers(0, 15))
+    def give_up_half_way(self, one: int, version: int, way: str, passes: int) -> None:
+        self.runner.run(self.settle())
+        if (entity := self.some_standing(one)) is not None:
+            self.runner.run(self.move_and_cancel(entity, pick(self.versions_like(entity), version), way, passes))
+
+    async def move_and_cancel(self, entity: Entity, version: UUID, way: str, passes: int) -> None:
+        """It is moved and saved, or only moved, or not at all: what stands on a new version is durable."""
+        self.backend.faults.next = 0
+        move: Callable[[Entity, UUID], Coroutine[Any, Any, Any]] = getattr(self.storage, way)
+        moving = asyncio.create_task(move(entity, version))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+        await self.storage.flush()
+        fresh = [each for each in reachable([entity]) if each.ecs_id not in self.stored]
+        saved = [each for each in fresh if each.parent_id is not None or await self.storage.has_entity(each.ecs_id)]
+        self.add_all(saved)
+        for each in saved:
+            await self.check_restored(each.ecs_id)
+        self.tally["cancelled moves"] += 1
+
     # Names
 
     @rule(number=numbers, name=st.sampled_from(["main", "Größe"]), move=st.booleans())
     def tag_any_version(self, number: int, name: str, move: bool) -> None:
         self.runner.run(self.settle())
+        holders = [ecs_id for ecs_id, content in self.stored.items() if (content.lineage_id, name) in self.tags]
         if self.stored:
-            self.runner.run(self.tag(pick(list(self.stored), number), name, move=move))
+            versions = holders if holders and number % 2 else list(self.stored)
+            self.runner.run(self.tag(pick(versions, number // 2), name, move=move))
 
     async def tag(self, ecs_id: UUID, name: str, *, move: bool) -> None:
         place = (self.stored[ecs_id].lineage_id, name)
@@ -263,6 +276,7 @@ class LineageMachine(Machine):
             with pytest.raises(TagTaken) as raised:
                 await self.storage.tag(name, ecs_id)
             assert raised.value.holder == holder
+            self.tally["tags that were taken"] += 1
         await self.check_tags(place[0])
         self.tally["tags"] += 1
 
@@ -294,7 +308,7 @@ class LineageMachine(Machine):
             assert (await self.storage.at(Entity, lineage_id, one.created_at)).created_at <= one.created_at
 
 
-def run_script(root: Entity, script: list[tuple[int, int, int, int]]) -> None:
+def run_script(root: Entity, script: Script) -> None:
     """Edit a tree that shares nothing with others."""
     for kind, place, one, two in script:
         entities = reachable([root])

@@ -15,7 +15,6 @@ from minference.storage.base import EntityStorage
 from tests.storage.edits import THING_EDITS, Thing, numbers, pick
 from tests.storage.failing import expect_told
 from tests.storage.graphs import expected_changes
-from tests.storage.machine import contents
 from tests.storage.machine_lineages import LineageMachine
 
 Edit = Callable[[], list[Thing]]
@@ -122,11 +121,6 @@ class WorkMachine(LineageMachine):
         unsaved = [entity.ecs_id for entity in changed if entity.ecs_id not in self.stored]
         assert not any([await self.storage.has_entity(ecs_id) for ecs_id in unsaved])
         self.tally[f"{way.__name__}{'' if ends_well else ' that raises'}"] += 1
-
-    def add_all(self, entities: Sequence[Entity]) -> None:
-        """These have versions of their own since."""
-        for ecs_id, content in contents(entities).items():
-            self.add(ecs_id, content)
 
     async def check_commit(self, changed: Sequence[Entity], way: Way) -> None:
         """It is one commit, made by whoever is outermost."""

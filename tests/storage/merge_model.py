@@ -77,6 +77,8 @@ class Forecast:
     """Plain values that are in conflict."""
     merged: Side | None
     """The whole result, without further conflicts; `None` if both sides changed which entities are where, or one lost some."""
+    written: set[UUID]
+    """What one side made or changed, which must be there afterwards, or be in conflict."""
 
 
 def forecast(base: Side, ours: Side, theirs: Side, strategy: Strategy | None) -> Forecast:
@@ -95,7 +97,14 @@ def forecast(base: Side, ours: Side, theirs: Side, strategy: Strategy | None) ->
             elif strategy != "ours":
                 clashes[name, _hashable(old), _hashable(mine), _hashable(yours)] += 1
     leading = _leading(base, ours, theirs)
-    return Forecast(clashes, None if leading is None else {each: _with_structure(settled, leading, each) for each in leading})
+    merged = None if leading is None else {each: _with_structure(settled, leading, each) for each in leading}
+    return Forecast(clashes, merged, set() if strategy in ("ours", "theirs") else _written(base, ours) | _written(base, theirs))
+
+
+def _written(base: Side, side: Side) -> set[UUID]:
+    return {
+        each for each, held in side.items() if each not in base or any(held[name] != base[each][name] for name in held.keys() - STRUCTURE)
+    }
 
 
 def _leading(base: Side, ours: Side, theirs: Side) -> Side | None:

@@ -58,7 +58,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
     return copy
 
 
-BUDGETS = {"memory": (120, 40), "sqlite": (20, 30), "postgresql": (8, 30)}
+BUDGETS = {"memory": (60, 40), "sqlite": (15, 30), "postgresql": (8, 30)}
 """Examples, and steps in each."""
 
 

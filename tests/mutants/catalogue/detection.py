@@ -93,6 +93,15 @@ DETECTION = (
         tests=(f"{_EXACT}test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_by_every_holder[memory]",),
     ),
     Mutant(
+        name="an-assignment-is-a-change",
+        promise="Assigning an equal value, or another and the first again, is no change",
+        marks=("I3",),
+        file="minference/ecs/changes.py",
+        old="    if now is not then and any(not _same_value(now[name], then[name]) for name in plan.values):",
+        new="    if now is not then:",
+        tests=(f"{_CONTRACT}test_changing_a_value_and_back_is_no_change_and_the_next_change_is_seen[memory]",),
+    ),
+    Mutant(
         name="a-change-back-hides-the-next",
         promise="After a value was changed and changed back, the next change is seen",
         marks=("I3",),

@@ -110,6 +110,15 @@ WRITING = (
         tests=("tests/storage/test_pending.py::test_a_commit_that_fails_half_way_leaves_nothing",),
     ),
     Mutant(
+        name="a-save-is-durable-by-and-by",
+        promise="What was acknowledged survives a loss of power, unless one asked for less",
+        marks=("I9",),
+        file="minference/storage/sql/dialects.py",
+        old='"FULL" if durability == "full" else "NORMAL"',
+        new='"NORMAL"',
+        tests=("tests/storage/test_dialects.py::test_sqlite_connections_enforce_references_and_the_durability_asked_for",),
+    ),
+    Mutant(
         name="a-lost-answer-is-written-again",
         promise="A commit whose answer was lost is not made again",
         marks=("I9",),
