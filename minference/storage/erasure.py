@@ -34,4 +34,6 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # or asyncio would complain of its own: the cancellation is what the caller hears of
         raise
