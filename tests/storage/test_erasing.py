@@ -240,6 +240,17 @@ async def test_what_others_hold_can_be_spared(storage: EntityStorage) -> None:
     assert SECRET not in await everything(storage)
 
 
+async def test_what_only_erased_ones_hold_beside_is_not_spared(storage: EntityStorage) -> None:
+    one, two = a_thread(SECRET), a_thread("b")
+    two.history.insert(0, one.history[0])
+    await storage.register(one, two)
+    await storage.erase(one, reason="asked to", shared="keep")
+    assert (await storage.get(ChatThread, two.ecs_id)).history[0].content == SECRET
+    done = await storage.erase(two, reason="asked to", shared="keep")
+    assert (one.history[0].lineage_id in done.scope.lineages, done.scope.affected) == (True, ())
+    assert SECRET not in await everything(storage)
+
+
 async def test_a_message_that_is_asked_for_is_erased_whoever_holds_it(storage: EntityStorage) -> None:
     one, two = a_thread("hello"), a_thread()
     await storage.register(one)

@@ -111,9 +111,9 @@ async def test_copies_that_sqlite_left_when_it_split_pages_are_gone_too(sqlite_u
         threads = [a_thread(), a_thread()]
         await one.register(threads[0])
         await two.register(threads[1])
-        for number in range(60):  # two blocks of keys that grow side by side
+        for number in range(30):  # two blocks of keys that grow side by side
             for storage, thread in zip((one, two), threads, strict=True):
-                thread.history.append(said(f"{SECRET} {number} {'y' * (number * 37 % 300)}"))
+                thread.history += [said(f"{SECRET} {'y' * ((10 * number + each) * 74 % 300)}") for each in range(10)]
                 await storage.register(thread)
         for thread in threads:
             await two.erase(thread, reason="asked to", scrub=False)
