@@ -20,7 +20,7 @@ MinferenceError
 │   ├── OpaqueVersion
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
-│   ├── NoSuchField
+│   ├── NoPlainField
 │   ├── UnfitValue
 │   ├── NotLoaded
 │   ├── UnrelatedVersions

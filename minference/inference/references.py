@@ -113,6 +113,8 @@ def _step(value: Any, step: str) -> Any:
 
 def _field(entity: Entity, name: str) -> Any:
     """A stored field: entities as they are, everything else in the form in which it is stored."""
+    if entity.erased:
+        raise _Astray(f"the content of this {type(entity).__name__} was erased")
     plan = plan_of(type(entity))
     if name in plan.references or any(field.name == name for field in plan.collections):
         return entity.__dict__[name]

@@ -62,7 +62,7 @@ class CallableTool(Entity):
     @classmethod
     def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """The name stays, since calls carry it, and how it is run; descriptions, schemas and source go."""
-        kept = {name: values[name] for name in ("name", "strict_schema", "timeout", "idempotent")}
+        kept = {name: values[name] for name in ("name", "strict_schema", "timeout", "idempotent", "resolve_references")}
         return super().erased_values(values) | kept | {"input_schema": {"type": "object"}}
 
     @field_validator("input_schema")

@@ -203,6 +203,14 @@ async def test_what_is_not_stored_is_told_to_the_model(storage: EntityStorage) -
     assert isinstance(await refusal(f"@{book.ecs_id}.title", storage), UnresolvedReference)
 
 
+async def test_what_was_erased_is_told_to_the_model(storage: EntityStorage) -> None:
+    book = await storage.register(a_book())
+    await storage.erase(book, reason="asked to")
+    error = await refusal(f"@{book.ecs_id}.title", storage)
+    assert isinstance(error, UnresolvedReference)
+    assert error.reason == "the content of this Book was erased"
+
+
 async def test_without_any_storage_the_model_is_told() -> None:
     before = use_storage(None)
     try:
