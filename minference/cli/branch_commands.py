@@ -32,10 +32,10 @@ def lineage(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw how the versions of a thread come from each other, the newest on top.
+    """Draw the tree of a thread's versions.
 
-    Heads, tags, first versions and places where branches leave are always there; the other versions between them are told
-    as stretches, like `… 9,980 versions …`. The filled dot is the version that THREAD names.
+    The newest are on top. Heads, tags, first versions and places where branches leave are always there; the other versions
+    between them are told as stretches, like `… 9,980 versions …`. The filled dot is the version that THREAD names.
 
     \b
     minference lineage sky
@@ -60,7 +60,7 @@ def threads_branch(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on from an older version of a thread, beside what came after it.
+    """Go on from an older version of a thread.
 
     A branch is nothing that one creates: it is what saving a change to an older version makes. So this names the version
     (--name), to go on from with `minference chat --thread THREAD@TAG`, or saves a user message after it (--say), which `chat`
@@ -88,9 +88,10 @@ def threads_merge(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring what one branch changed since they parted into another, and print what that changed there.
+    """Bring one branch of a thread into another.
 
-    What both sides changed differently is a conflict: then nothing is saved, the conflicts are printed, and the exit code is 4.
+    The first gets a next version with what the other changed since they parted, and what that changed is printed. What both
+    sides changed differently is a conflict: then nothing is saved, the conflicts are printed, and the exit code is 4.
 
     \b
     minference threads merge sky@main sky@experiment
@@ -110,7 +111,9 @@ def threads_revert(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Save an older version once more, as the next one, and print what that changed. Nothing is lost by it.
+    """Save an older version as the next one.
+
+    Prints what that changed. Nothing is lost by it.
 
     \b
     minference threads revert sky --to @{1}
@@ -128,7 +131,9 @@ def threads_tag(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a version a name, unique within its thread. It stays on that version until it is moved.
+    """Give a version a name.
+
+    It is unique within its thread, and stays on that version until it is moved.
 
     \b
     minference threads tag sky main              the newest version
@@ -154,7 +159,7 @@ def threads_untag(
 
 @threads.command("tags")
 def threads_tags(thread: ThreadArgument, database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
-    """List the names of the versions of a thread."""
+    """List the names of a thread's versions."""
     from minference.cli.tags import list_tags
 
     list_tags(database, thread, as_json)

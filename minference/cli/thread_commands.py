@@ -44,7 +44,9 @@ def threads_show(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the messages of a thread, with tool calls and their results; on a terminal with a pager, if there are many.
+    """Print the messages of a thread.
+
+    With tool calls and their results; of a long thread the end, and on a terminal with a pager, if it is too much for that.
 
     \b
     minference threads show sky                  the newest version
@@ -64,7 +66,10 @@ def threads_log(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the versions of a thread, the newest first: when, who, why, their tags, and what changed."""
+    """List the versions of a thread, the newest first.
+
+    Of each: when, who, why, its tags, and what it changed.
+    """
     from minference.cli.threads import log_thread
 
     log_thread(database, thread, limit, as_json)
@@ -100,7 +105,10 @@ def threads_blame(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each message who wrote it as it is, and when; and who added it first, where that was another save."""
+    """Say who wrote each message, and who added it.
+
+    The one is whoever saved its present text, and when; the other whoever put the message there first, where that was another save.
+    """
     from minference.cli.blame import blame_thread
     from minference.cli.threads import Part
 
@@ -114,7 +122,13 @@ def threads_search(
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
 ) -> None:
-    """Find messages by their words, the newest first, and the threads that hold them."""
+    """Find messages by their words.
+
+    The newest come first, with the threads that hold them.
+
+    \b
+    minference threads search rayleigh scattering
+    """
     from minference.cli.search import search
 
     search(database, " ".join(text), limit, as_json)
@@ -147,7 +161,14 @@ def threads_export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, all or nothing. Default: stdout.")] = None,
     database: DatabaseOption = DEFAULT_DATABASE,
 ) -> None:
-    """Write threads with every version, and all that they hold, as JSON lines."""
+    """Write threads as JSON lines.
+
+    With every version, and all that they hold.
+
+    \b
+    minference threads export -o all.jsonl
+    minference threads export sky sea -o two.jsonl
+    """
     from minference.cli.transfer import export_threads
 
     export_threads(database, which or [], output)
