@@ -281,6 +281,8 @@ def _is_one_version(one: Entity, other: Entity, *, deeper: bool = True) -> bool:
     """Whether both are copies of one stored version with nothing edited; warm ones are looked into for one level."""
     if one.ecs_id != other.ecs_id or (state := state_of(one)) is None or (its := state_of(other)) is None:
         return False
+    if state.erased or its.erased:  # one of them may still hold the content
+        return False
     if state.cold and its.cold:
         return True
     before, after, plan = one.__dict__, other.__dict__, plan_of(type(one))

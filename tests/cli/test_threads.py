@@ -121,12 +121,12 @@ def test_what_names_several_is_refused_with_their_ids(cli: Cli, saved: list[Chat
     assert saved[1].lineage_id.hex.startswith(common)
     said = cli("threads", "show", common)
     assert said.code == 2
-    assert "2 versions are called so (" in said.err
+    assert "2 versions are called so: " in said.err
 
 
 def test_log_tells_who_when_why_and_what(cli: Cli, saved: list[ChatThread]) -> None:
     thread = saved[0]
-    entry: dict[str, Any] = {"created_at": ANY, "time": ANY, "commit": ANY, "erased_at": None}
+    entry: dict[str, Any] = {"created_at": ANY, "time": ANY, "commit": ANY, "tags": [], "erased_at": None}
     assert cli("threads", "log", "sky", "--json").json == [
         {
             "version": str(thread.ecs_id),

@@ -19,7 +19,7 @@ from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.schema import Base
 from minference.threads.messages import ChatMessage
 from tests.storage.converted import Author, Paper, PaperSQL, Person, PersonSQL, Thesis, Visit, VisitSQL
-from tests.storage.tables import broken_rules, rows_of
+from tests.storage.tables import broken_rules, damage, rows_of
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PAPERS = [
@@ -258,20 +258,11 @@ async def test_a_row_cannot_be_made_of_what_an_entity_holds(sql_url: str) -> Non
 async def test_a_row_that_its_table_cannot_read_is_told_with_the_reason(sqlite_url: str) -> None:
     async with open_storage(sqlite_url) as storage:
         number = await storage.register(Rounded(number=10))
-    await _spoil(sqlite_url, "UPDATE test_conversions_rounded SET number = 'x'")
+    await damage(sqlite_url, "UPDATE test_conversions_rounded SET number = 'x'")
     async with open_storage(sqlite_url) as storage:
         with pytest.raises(UnreadableVersion, match=r"RoundedSQL raised ValueError: invalid literal for int\(\)"):
             await Rounded.get(number.ecs_id)
         assert [finding.rule for finding in await storage.check()] == ["loading"]
-
-
-async def _spoil(url: str, sql: str) -> None:
-    from minference.storage.sql.dialects import open_engine
-
-    engine = open_engine(url)
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql(sql)
-    await engine.dispose()
 
 
 async def test_words_are_not_looked_for_in_an_encoded_field(sql_url: str) -> None:

@@ -30,7 +30,7 @@ AT_ONCE = 1_000
 
 TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
-    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()",
+    "postgresql": "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'",
 }
 """The tables that there are."""
 
