@@ -97,7 +97,9 @@ class Importer:
         self._present += len(commit.versions) - len(new)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
-        drafts = [self._draft(each, self._left | commit.blobs, erased_here.get(each.line.lineage)) for each in new]
+        # What is on its way may fail because another process was first, and others of the same bytes must not fail with it.
+        on_their_way = {sha256: blob for sent, _ in self._pending for sha256, blob in sent.blobs.items()}
+        drafts = [self._draft(each, self._left | on_their_way | commit.blobs, erased_here.get(each.line.lineage)) for each in new]
         held, absent = {blob.sha256 for draft in drafts for blob in draft.blobs}, commit.blobs.keys() - stored
         self._left.update({sha256: commit.blobs[sha256] for sha256 in absent - held})
         if not new:
