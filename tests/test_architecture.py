@@ -16,7 +16,7 @@ from tests.support.source import PACKAGE, Source, length_without_docstring, pack
 from tests.support.state import changed_globals
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "settings", "logs"),
+    ("errors", "settings", "logs", "profiles"),
     ("ecs",),
     ("storage",),
     ("threads",),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_core import to_json
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
 from minference.clients.parsing import Part, read
+from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
 
@@ -40,6 +40,7 @@ class _Message(Part):
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[dict[str, Any]] | None = None
+    thinking_blocks: list[dict[str, Any]] | None = None
 
 
 class _Choice(Part):
@@ -85,7 +86,6 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     calls = tuple(
         ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
     )
-    details = message.reasoning_details
     return Reply(
         content=message.content or "",
         model=completion.model,
@@ -93,7 +93,7 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         tool_calls=calls,
         usage=_usage(completion.usage) if completion.usage else None,
         reasoning=message.reasoning_content or message.reasoning or None,
-        reasoning_json=to_json(details).decode() if details else None,
+        reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
     )
 

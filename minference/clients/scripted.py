@@ -93,7 +93,7 @@ class ScriptedClient:
             request["forced_tool"] = offer.forced.name
         return merge_extra(request, config, self.name, RENDERED)
 
-    def from_response(self, payload: dict[str, Any]) -> Reply:
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:  # noqa: ARG002 - a script is asked as a thread is
         """What the answer says. Pure.
 
         Raises:

@@ -176,7 +176,7 @@ class ModelCall:
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
         prepared, end = sent.prepared, utc_now()
-        reply = prepared.client.from_response(response.payload)
+        reply = prepared.client.from_response(response.payload, prepared.request)
         if reply.usage is not None:
             sent.reservation.settle(reply.usage.prompt, reply.usage.completion)
             self._line.renderer.learn(prepared, reply.usage.prompt)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from minference.clients.catalog import client_names, create_client
-from minference.clients.profiles import Profile, load_profiles
 from minference.errors import ConfigurationError, MissingKey, UnknownClient
+from minference.profiles import Profile, load_profiles
 
 ROOT = Path(__file__).parent.parent.parent
 BUILT_IN = ("anthropic", "azure_openai", "litellm", "local", "openai", "openrouter", "scripted", "vllm")
@@ -30,7 +30,7 @@ def write(tmp_path: Path, text: str, name: str = "providers.toml") -> Path:
 
 
 def test_the_shipped_file_is_what_is_built_in() -> None:
-    assert (ROOT / "configs/providers.toml").read_text() == (ROOT / "minference/clients/providers.toml").read_text()
+    assert (ROOT / "configs/providers.toml").read_text() == (ROOT / "minference/providers.toml").read_text()
 
 
 def test_the_built_in_profiles_need_no_file() -> None:
