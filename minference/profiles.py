@@ -48,6 +48,8 @@ class Profile(BaseModel):
     """Whether the model can be offered tools, and made to call one."""
     json_schema: bool = True
     """Whether replies can be held to a JSON schema."""
+    decoding: Literal["strict", "guided"] = "strict"
+    """Whether schemas must keep to the rules of OpenAI, or a grammar is made from whatever they say."""
     json_object: bool = True
     """Whether there is a JSON mode."""
     prefill: Literal["no", "assistant", "continue_final_message"] = "no"

@@ -13,7 +13,7 @@ from minference.clients.openai_parts import user_content
 from minference.clients.openai_replies import CompletionStream, read_completion
 from minference.clients.reasoning import own_blocks
 from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill, with_written_calls
-from minference.clients.schemas import strict_schema
+from minference.clients.schemas import GUIDED, OPENAI, Rules, strict_schema
 from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, refuse_attachments, system_text
 from minference.clients.transport import Caller, Sdk, sdk_http_client
 from minference.errors import ProviderError, ProviderUnreachable
@@ -40,6 +40,7 @@ class OpenAIClient:
         self.name = profile.name
         self.profile = profile
         self._caller = Caller(profile.name, "/chat/completions", self._build)
+        self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:
         """Return if key and base URL are there.
@@ -63,7 +64,7 @@ class OpenAIClient:
         assert means is not None, "refused above"
         messages = self._messages(thread, means)
         request: Request = {"model": config.model, "messages": messages, self.profile.token_limit: config.max_tokens}
-        request |= self._parameters(config) | _tools(offer_of(thread, means)) | _format(thread, means)
+        request |= self._parameters(config) | _tools(offer_of(thread, means), self._rules) | _format(thread, means, self._rules)
         if means is Means.prefill and self.profile.prefill == "continue_final_message":
             request |= {"continue_final_message": True, "add_generation_prompt": False}
         return merge_extra(request, config, self.name, RENDERED)
@@ -192,20 +193,20 @@ class OpenAIClient:
         return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _format(thread: ChatThread, means: Means) -> dict[str, Any]:
+def _format(thread: ChatThread, means: Means, rules: Rules) -> dict[str, Any]:
     match thread.llm_config.response_format:
         case ResponseFormat.json_object if means is Means.native:
             return {"response_format": {"type": "json_object"}}
         case ResponseFormat.structured_output if means is Means.native:
-            return {"response_format": {"type": "json_schema", "json_schema": _schema(forced_output(thread), "schema")}}
+            return {"response_format": {"type": "json_schema", "json_schema": _schema(forced_output(thread), "schema", rules)}}
         case _:
             return {}
 
 
-def _tools(offer: Offer) -> dict[str, Any]:
+def _tools(offer: Offer, rules: Rules) -> dict[str, Any]:
     if not offer.tools:
         return {}
-    rendered: dict[str, Any] = {"tools": [{"type": "function", "function": _schema(tool, "parameters")} for tool in offer.tools]}
+    rendered: dict[str, Any] = {"tools": [{"type": "function", "function": _schema(tool, "parameters", rules)} for tool in offer.tools]}
     if offer.forced is not None:
         rendered["tool_choice"] = {"type": "function", "function": {"name": offer.forced.name}}
     elif offer.must_call:
@@ -226,8 +227,9 @@ def _prefill(request: Request) -> str:
     return str(last["content"] or "") if last["role"] == "assistant" and "tool_calls" not in last else ""
 
 
-def _schema(tool: Tool, field: str) -> dict[str, Any]:
+def _schema(tool: Tool, field: str, rules: Rules) -> dict[str, Any]:
     """A named schema, strict where the tool wants it and the schema can be; never another schema than the tool's own."""
-    strict = strict_schema(tool.input_schema) if tool.strict_schema else None
+    strict = strict_schema(tool.input_schema, rules) if tool.strict_schema else None
     described = {"description": tool.description} if tool.description else {}
-    return {"name": tool.name, **described, field: strict or tool.input_schema, "strict": strict is not None}
+    flag = {"strict": strict is not None} if rules is OPENAI else {}
+    return {"name": tool.name, **described, field: strict or tool.input_schema, **flag}

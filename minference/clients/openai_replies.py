@@ -171,6 +171,8 @@ class CompletionStream:
                 self._message[name] = (self._message.get(name) or "") + delta[name]
         for detail in delta.get("reasoning_details") or ():
             self._add_reasoning_detail(detail)
+        for block in delta.get("thinking_blocks") or ():
+            self._add_thinking(block)
         for part in delta.get("tool_calls") or ():
             self._add_call(part)
         return delta.get("content") or ""
@@ -196,6 +198,16 @@ class CompletionStream:
         for name, value in detail.items():
             grows = name in ("text", "summary", "data") and isinstance(same.get(name), str) and isinstance(value, str)
             same[name] = same[name] + value if grows else (value if value is not None else same.get(name))
+
+    def _add_thinking(self, block: dict[str, Any]) -> None:
+        """Pieces of one block of thoughts come until its signature does."""
+        blocks = self._message.setdefault("thinking_blocks", [])
+        last = blocks[-1] if blocks else None
+        if last is None or last.get("signature") or last.get("type") != block.get("type") or "thinking" not in last:
+            blocks.append(dict(block))
+            return
+        last["thinking"] += block.get("thinking") or ""
+        last |= {"signature": block["signature"]} if block.get("signature") else {}
 
     def _invalid(self, chunk: object) -> InvalidReply:
         return InvalidReply(self._client, f"streamed {describe(chunk)}, which is no chunk of a completion", status=200)

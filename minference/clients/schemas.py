@@ -36,9 +36,10 @@ _NULL = {"type": "null"}
 class Rules:
     """What a vendor's strict decoding takes."""
 
-    keywords: Set[str]
-    """Beside those that make up the structure of a schema."""
-    formats: Set[str]
+    keywords: Set[str] | None
+    """Beside those that make up the structure of a schema; `None` for all."""
+    formats: Set[str] | None
+    """`None` for all."""
     all_required: bool
     """Whether every property must be required: one that can be left out may be null instead."""
     recursion: bool
@@ -52,6 +53,7 @@ class Rules:
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _NUMBERS = {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 OPENAI = Rules(frozenset({"pattern", "minItems", "maxItems", *_NUMBERS}), _FORMATS, all_required=True, recursion=True, nesting=10)
+GUIDED = Rules(None, None, all_required=True, recursion=True)
 ANTHROPIC = Rules(frozenset(), _FORMATS | {"uri"}, all_required=False, recursion=False)
 
 
@@ -111,7 +113,7 @@ class _Strict:
                 out["$defs"] = {name: self.node(part, ()) for name, part in value.items()}
             elif key in _DROPPED or (key, value) == ("default", None) or key in ("oneOf", "anyOf"):
                 continue
-            elif key in _STRUCTURE | self.rules.keywords or self._is_kept(key, value):
+            elif key in _STRUCTURE or self._is_kept(key, value):
                 out[key] = value
             else:
                 told.append(f"({key}: {to_json(value).decode()})")
@@ -121,8 +123,10 @@ class _Strict:
 
     def _is_kept(self, key: str, value: Any) -> bool:
         if key == "format":
-            return value in self.rules.formats
-        return key == "minItems" and value in (0, 1)
+            return self.rules.formats is None or value in self.rules.formats
+        if key == "default" or self.rules.keywords is not None:
+            return key in (self.rules.keywords or ()) or (key == "minItems" and value in (0, 1))
+        return True
 
     def _containers(self, node: Mapping[str, Any], out: dict[str, Any], expanding: tuple[str, ...]) -> dict[str, Any]:
         kinds = node["type"] if isinstance(node.get("type"), list | tuple) else [node.get("type")]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from minference.errors import MinferenceError
 from minference.threads.messages import ChatMessage
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput
 from minference.threads.thread import ChatThread
+from minference.threads.tools import StructuredTool
 
 _SHOWN = 60
 """Characters of a reply in a repr."""
@@ -44,6 +45,15 @@ class Completed:
     def object(self) -> dict[str, JsonValue] | None:
         """The structured output as a plain object."""
         return self.json_object.object if self.json_object else None
+
+    @property
+    def parsed(self) -> BaseModel | None:
+        """The structured output as an instance of the pydantic class that it was asked for with; `None` if this process knows none."""
+        tool = self.thread.tool_named(self.json_object.name) if self.json_object else None
+        if self.json_object is None or not isinstance(tool, StructuredTool):
+            return None
+        typed = tool.parse(self.json_object.object)
+        return typed if isinstance(typed, BaseModel) else None
 
     def __repr__(self) -> str:
         calls = ", ".join(call.name for call in self.reply.tool_calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minference.clients.base import Client, Request
@@ -81,7 +81,7 @@ class Renderer:
                 what its client cannot do.
             RequestTooLarge: The request exceeds a limit by itself.
         """
-        for config in configs_of(thread):
+        for config in thread.llm_config.with_fallbacks():
             self._clients.get(config.client).check()
         return self._render(thread, thread.llm_config)
 
@@ -110,14 +110,3 @@ class Renderer:
         self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
         return Prepared(client, config, request, body, blobs, bool(attached), tokens)
-
-
-def configs_of(thread: ChatThread) -> list[LLMConfig]:
-    """The thread's config, then its fallbacks in order, each followed by its own."""
-    return list(_with_fallbacks(thread.llm_config))
-
-
-def _with_fallbacks(config: LLMConfig) -> Iterator[LLMConfig]:
-    yield config
-    for fallback in config.fallbacks:
-        yield from _with_fallbacks(fallback)

@@ -49,6 +49,10 @@ class LLMConfig(Entity):
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further parameters, passed through as they are. Not for keys: this is stored."""
 
+    def with_fallbacks(self) -> list[LLMConfig]:
+        """This config, then its fallbacks in order, each followed by its own."""
+        return [self, *(each for fallback in self.fallbacks for each in fallback.with_fallbacks())]
+
     @model_validator(mode="after")
     def _refuse_impossible(self) -> Self:
         """What a client cannot do is refused where it is written, not when it is sent. Stored configs load whatever they say."""
