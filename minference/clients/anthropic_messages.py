@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from minference.clients.anthropic_parts import attachment_blocks
 from minference.clients.anthropic_replies import THINKING
-from minference.clients.call_ids import CallIds
+from minference.clients.call_ids import CallIds, safe_tool_name
 from minference.clients.reasoning import own_blocks
 from minference.clients.transcript import refuse_attachments
 from minference.errors import InvalidToolArguments
@@ -59,7 +59,10 @@ def _rendered(client: str, message: ChatMessage, ids: CallIds) -> tuple[str, lis
 def _assistant(client: str, message: ChatMessage, ids: CallIds) -> list[Block]:
     kept = own_blocks(client, message)
     if not all(block.get("type") in THINKING for block in kept) and _says_the_same(kept, message):
-        return [{**block, "id": ids.of_call(block["id"])} if block.get("type") == "tool_use" else block for block in kept]
+        return [
+            {**block, "id": ids.of_call(block["id"]), "name": safe_tool_name(block["name"])} if block.get("type") == "tool_use" else block
+            for block in kept
+        ]
     thoughts = kept if all(block.get("type") in THINKING for block in kept) else []
     said = [*_text(message.content or message.refusal or ""), *(_tool_use(call, ids) for call in message.tool_calls)]
     return [*thoughts, *said] if said else []  # thoughts alone are no turn
@@ -84,7 +87,7 @@ def _tool_use(call: ToolCall, ids: CallIds) -> Block:
         arguments: dict[str, Any] = call.arguments
     except InvalidToolArguments:
         arguments = {"invalid_arguments": call.arguments_json}
-    return {"type": "tool_use", "id": ids.of_call(call.id), "name": call.name, "input": arguments}
+    return {"type": "tool_use", "id": ids.of_call(call.id), "name": safe_tool_name(call.name), "input": arguments}
 
 
 def mark_for_caching(request: dict[str, Any]) -> None:
@@ -106,5 +109,5 @@ def _mark(blocks: list[Block]) -> None:
 
 
 def called_names(messages: Iterable[ChatMessage]) -> list[str]:
-    """The tools that are called in the messages, each once."""
-    return list({call.name: None for message in messages for call in message.tool_calls})
+    """The tools that are called in the messages, each once, as they are named there."""
+    return list({safe_tool_name(call.name): None for message in messages for call in message.tool_calls})

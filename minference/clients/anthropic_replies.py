@@ -83,17 +83,23 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
-    declined = (answer.stop_details and answer.stop_details.explanation) or "".join(texts) or "declined without a word"
+    said = "".join(texts)
+    refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
-        content="".join(texts),
+        content="" if refusal == said else said,
         model=answer.model,
         finish_reason=reason,
         tool_calls=calls,
         usage=_usage(answer.usage) if answer.usage else None,
         reasoning="".join(thoughts) or None,
         reasoning_json=_blocks_to_keep(client, answer.content, types),
-        refusal=declined if reason is FinishReason.refusal else None,
+        refusal=refusal,
     )
+
+
+def _refusal(answer: _Answer, said: str) -> str:
+    """Why the model declined: explained by the provider, or in its own words."""
+    return (answer.stop_details and answer.stop_details.explanation) or said or "declined without a word"
 
 
 def _call(block: _ToolUse) -> ToolCall:

@@ -1,4 +1,4 @@
-"""Ids of tool calls, as a provider takes them. What one provider gave another may refuse: too long, odd letters, or there twice."""
+"""Ids and names of tool calls, as a provider takes them. What one gave another may refuse: too long, odd letters, or there twice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 from collections import deque
 
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def safe_tool_name(name: str) -> str:
+    """The name of a tool that a model called, if it can be one; a model may call what was never offered."""
+    return _REFUSED.sub("_", name)[:64]
 
 
 class CallIds:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from minference.clients.base import Reply, Request, Response, TextDelta
-from minference.clients.call_ids import CallIds
+from minference.clients.call_ids import CallIds, safe_tool_name
 from minference.clients.embedding import embed
 from minference.clients.openai_parts import user_content
 from minference.clients.openai_replies import CompletionStream, read_completion
@@ -161,7 +161,11 @@ class OpenAIClient:
         if message.tool_calls:
             rendered["content"] = message.content or None
             rendered["tool_calls"] = [
-                {"id": ids.of_call(call.id), "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
+                {
+                    "id": ids.of_call(call.id),
+                    "type": "function",
+                    "function": {"name": safe_tool_name(call.name), "arguments": call.arguments_json},
+                }
                 for call in message.tool_calls
             ]
         if blocks := self._own_blocks(message):

@@ -46,6 +46,8 @@ class _Message(Part):
 class _Choice(Part):
     message: _Message
     finish_reason: str
+    error: dict[str, Any] | None = None
+    """What OpenRouter says if the provider behind it broke off."""
 
 
 class _PromptDetails(Part):
@@ -82,6 +84,8 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     """
     completion = read(client, payload, _Completion)
     choice = completion.choices[0]
+    if choice.error is not None:
+        read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
     calls = tuple(
         ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()

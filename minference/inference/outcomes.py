@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue
 
 from minference.errors import MinferenceError
-from minference.threads.messages import ChatMessage
+from minference.threads.messages import ChatMessage, FinishReason
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput
 from minference.threads.thread import ChatThread
 from minference.threads.tools import StructuredTool
@@ -40,6 +40,11 @@ class Completed:
     def content(self) -> str:
         """The text of the reply."""
         return self.reply.content
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the reply ended: that it is whole (`stop`), was cut off (`length`), withheld (`content_filter`), or declined (`refusal`)."""
+        return self.reply.finish_reason
 
     @property
     def object(self) -> dict[str, JsonValue] | None:

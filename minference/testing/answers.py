@@ -15,7 +15,10 @@ class Called:
     """A tool call in an answer."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | str
+    """Text that is no JSON object is sent as it is, as models do it."""
+    id: str | None = None
+    """`None` for one that follows from the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         message[answer.reasoning_field] = _reasoning(body, answer, answer.reasoning)
     if answer.calls:
         message["tool_calls"] = [
-            {"id": _id("call", body, number), "type": "function", "function": {"name": call.name, "arguments": _json(call.arguments)}}
+            {"id": call.id or _id("call", body, number), "type": "function", "function": {"name": call.name, "arguments": _written(call)}}
             for number, call in enumerate(answer.calls)
         ]
     prompt, written = _counts(body, answer)
@@ -189,7 +192,7 @@ def message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     if answer.text:
         content.append({"type": "text", "text": answer.text})
     content += [
-        {"type": "tool_use", "id": _id("toolu", body, number), "name": call.name, "input": dict(call.arguments)}
+        {"type": "tool_use", "id": call.id or _id("toolu", body, number), "name": call.name, "input": _input(call)}
         for number, call in enumerate(answer.calls)
     ]
     prompt, written = _counts(body, answer)
@@ -213,7 +216,7 @@ _SHOWN_TOKENS = 1_000
 
 def _counts(body: Mapping[str, Any], answer: Answer) -> tuple[int, int]:
     asked = sum(map(_weight, body["messages"]))
-    said = len(answer.text.encode()) + sum(len(_json(call.arguments)) for call in answer.calls)
+    said = len(answer.text.encode()) + sum(len(_written(call)) for call in answer.calls)
     return max(1, asked // 4), max(1, said // 4)
 
 
@@ -228,6 +231,14 @@ def _weight(message: Mapping[str, Any]) -> int:
 def _id(kind: str, body: Mapping[str, Any], number: int = 0) -> str:
     """The same for the same request, another for another."""
     return f"{kind}_{hashlib.sha256(_json(body).encode()).hexdigest()[:20]}{number}"
+
+
+def _written(call: Called) -> str:
+    return call.arguments if isinstance(call.arguments, str) else _json(call.arguments)
+
+
+def _input(call: Called) -> dict[str, Any] | str:
+    return call.arguments if isinstance(call.arguments, str) else dict(call.arguments)
 
 
 def _json(value: Any) -> str:
@@ -280,10 +291,14 @@ def _block_deltas(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[s
                 {"type": "signature_delta", "signature": block["signature"]},
             ]
         case "tool_use":
-            written = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(_json(block["input"]))]
+            written = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(_text_of(block["input"]))]
             return {**block, "input": {}}, written
         case _:
             return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _pieces(text: str | None, size: int = 7) -> list[str]:

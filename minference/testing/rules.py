@@ -92,6 +92,8 @@ def _openai_calls(messages: Sequence[Body]) -> Iterator[str]:
         for call in calls:
             if not call["id"] or len(call["id"]) > _LONGEST_ID:
                 yield f"messages[{number}].tool_calls: the id {call['id']!r} is empty or longer than {_LONGEST_ID}"
+            if not _NAME.fullmatch(call["function"]["name"]):
+                yield f"messages[{number}].tool_calls: {call['function']['name']!r} is no name of a function"
             if call.get("type") != "function" or not isinstance(call["function"]["arguments"], str):
                 yield f"messages[{number}].tool_calls: {call!r} is no function call"
     if waiting:
@@ -230,8 +232,8 @@ def _anthropic_calls(messages: Sequence[Body]) -> Iterator[str]:
         for block in blocks:
             if block["type"] == "tool_use" and (not _PLAIN_ID.fullmatch(block["id"]) or block["id"] in seen):
                 yield f"messages[{number}]: the tool_use id {block['id']!r} is used twice or has odd letters"
-            if block["type"] == "tool_use" and not isinstance(block["input"], dict):
-                yield f"messages[{number}]: the input of a tool_use must be an object"
+            if block["type"] == "tool_use" and not (isinstance(block["input"], dict) and _NAME.fullmatch(block["name"])):
+                yield f"messages[{number}]: the input of a tool_use must be an object, and its name a name"
         seen |= set(waiting)
     if waiting:
         yield f"messages: the calls {waiting} have no results"

@@ -154,7 +154,7 @@ def test_nulls_are_left_out_in_lists_and_in_the_variant_that_fits() -> None:
     one = {"type": "object", "properties": {"kind": {"const": "one"}, "x": {"type": "integer"}}, "required": ["kind"]}
     two = {"type": "object", "properties": {"kind": {"const": "two"}, "y": {"type": "integer"}}, "required": ["kind"]}
     schema = {"type": "object", "properties": {"of": {"type": "array", "items": {"anyOf": [one, two]}}}}
-    written = {"of": [{"kind": "one", "x": None}, {"kind": "two", "y": None}, {"kind": "two", "y": 2}]}
+    written: dict[str, Any] = {"of": [{"kind": "one", "x": None}, {"kind": "two", "y": None}, {"kind": "two", "y": 2}]}
     assert without_spare_nulls(schema, written) == {"of": [{"kind": "one"}, {"kind": "two"}, {"kind": "two", "y": 2}]}
 
 

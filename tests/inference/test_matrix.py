@@ -98,3 +98,24 @@ async def rebuilt(storage: EntityStorage, provider: str) -> list[bytes]:
             found.append(elsewhere.requests[-1].content)
         await client.aclose()
     return found
+
+
+@EACH_FORM
+@pytest.mark.local_model
+async def test_each_form_comes_from_the_model_on_this_machine(memory: EntityStorage, wanted: ResponseFormat) -> None:
+    chat = cell("local", wanted)
+    async with InferenceOrchestrator(memory, structured_attempts=3) as orchestrator:
+        [outcome] = await orchestrator.run([chat])
+        raws = [await memory.get(RawOutput, version.ecs_id) for version in await memory.list_by_type(RawOutput)]
+        requests = [await raw.request() for raw in raws]
+    done = completed(outcome)
+    assert all(request["messages"] for request in requests)
+    match wanted:
+        case ResponseFormat.text | ResponseFormat.auto_tools:
+            assert done.content
+        case ResponseFormat.json_beg:
+            assert done.content.startswith(chat.prefill)
+        case ResponseFormat.json_object:
+            assert done.finish_reason is FinishReason.length or isinstance(from_json(done.content), dict)
+        case _:
+            assert isinstance(done.parsed, City)
