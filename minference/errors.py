@@ -5,6 +5,7 @@ MinferenceError
 │   ├── UnknownClient
 │   ├── ImpossibleConfig
 │   ├── ReservedToolName
+│   ├── UnsendableText
 │   ├── UnsupportedAttachment
 │   ├── MissingKey
 │   ├── UnknownThread
@@ -141,6 +142,14 @@ class ReservedToolName(ConfigurationError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"a tool cannot be called {name!r}: clients that must ask for an answer as a tool call use it; rename the tool")
+
+
+class UnsendableText(ConfigurationError):
+    """A thread holds what is no Unicode text; nothing was sent."""
+
+    def __init__(self, around: str) -> None:
+        self.around = around
+        super().__init__(f"the thread holds half of a surrogate pair, which no provider takes, at {around!a}: replace it in the text")
 
 
 class UnsupportedAttachment(ConfigurationError):

@@ -30,6 +30,8 @@ class Completed:
     """The structured output, if one was asked for; also of a reply that was there before."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt on the way."""
+    structured_attempts: int = 0
+    """Replies of this run that were to be an object, those that were not valid included."""
 
     @property
     def ok(self) -> Literal[True]:

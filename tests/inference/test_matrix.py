@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from pydantic_core import from_json
 
-from minference.clients.catalog import create_client
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed
 from minference.profiles import built_in_profiles
@@ -20,6 +18,7 @@ from minference.threads.messages import FinishReason
 from minference.threads.outputs import RawOutput
 from tests.clients.cells import ON_A_SOCKET, PROVIDERS, City, body, cell, find_through_environment, recorded
 from tests.inference.helpers import completed
+from tests.inference.wire import rebuilt
 
 EACH_FORM = pytest.mark.parametrize("wanted", ResponseFormat)
 
@@ -55,7 +54,7 @@ async def test_each_form_comes_back_from_each_provider(
     added = {name: sent[0][name] for name in ("stream", "stream_options") if name in sent[0]}
     assert ("stream" in added) is streamed
     assert sent[0] == recorded(provider, wanted) | added
-    assert await rebuilt(memory, provider) == [request.content for request in strict_server.requests]
+    assert await rebuilt(memory) == [request.content for request in strict_server.requests]
 
 
 def check(provider: str, wanted: ResponseFormat, done: Completed) -> None:
@@ -78,26 +77,6 @@ def check(provider: str, wanted: ResponseFormat, done: Completed) -> None:
             assert bool(done.reply.tool_calls) is (wanted is not ResponseFormat.structured_output)
     if wanted is ResponseFormat.workflow:
         assert done.thread.workflow_step == 2
-
-
-async def rebuilt(storage: EntityStorage, provider: str) -> list[bytes]:
-    """The bodies of all stored requests, made again and put on the wire by a client of its own, in the order of their first sending."""
-    stored = [await storage.get(RawOutput, version.ecs_id) for version in await storage.list_by_type(RawOutput)]
-    found: list[bytes] = []
-    with ProviderServer() as elsewhere, pytest.MonkeyPatch.context() as monkeypatch:
-        find_through_environment(elsewhere, monkeypatch)
-        client = create_client(provider)
-        for raw in sorted(stored, key=lambda raw: raw.start_time):
-            request: dict[str, Any] = await raw.request()
-            if request.get("stream"):
-                plain = {name: value for name, value in request.items() if name not in ("stream", "stream_options")}
-                async for _ in client.stream(plain, timeout=30):
-                    pass
-            else:
-                await client.send(request, timeout=30)
-            found.append(elsewhere.requests[-1].content)
-        await client.aclose()
-    return found
 
 
 @EACH_FORM
