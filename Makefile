@@ -48,6 +48,7 @@ types: $(DEV) ## Check types strictly: the package, the tests and the examples
 
 docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 	$(RUN) -m tests.support.tables_page
+	$(RUN) -m tests.support.formats_page
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks

@@ -144,6 +144,18 @@ class ScriptedClient:
         return self._script.popleft()
 
 
+class FunctionClient(ScriptedClient):
+    """Lets one function, sync or async, answer every call: it is given the thread as the model sees it.
+
+    ```python
+    client = FunctionClient(lambda thread: thread.history[-1].content.upper())
+    ```
+    """
+
+    def __init__(self, function: Answering, *, name: str = "scripted") -> None:
+        super().__init__(function, name=name)
+
+
 def _message(message: ChatMessage) -> dict[str, Any]:
     shown = message.model_dump(mode="json", include=_SHOWN)
     if message.attachments:

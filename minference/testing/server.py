@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic_core import from_json, to_json
 
 from minference.errors import ConfigurationError, MissingExtra
+from minference.profiles import built_in_profiles
 from minference.testing.answers import Answer, completion, completion_chunks, default_answer, message, message_events, signatures_in
 from minference.testing.faults import EmptyChoices, ErrorInside, Fault, Hang, Html, Latency, Reset, Status, TruncatedBody, TruncatedStream
 from minference.testing.rules import anthropic_problem, openai_problem
@@ -93,6 +94,17 @@ class ProviderServer:
     def openai_url(self) -> str:
         """The base URL for OpenAI's dialect."""
         return f"{self.url}/v1"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that lead the clients of all providers which minference knows to this server, with a key that is none."""
+        found: dict[str, str] = {}
+        for profile in built_in_profiles().values():
+            if profile.base_url_env is not None:
+                is_root = profile.dialect == "anthropic" or profile.base_url_suffix
+                found[profile.base_url_env] = self.url if is_root else self.openai_url
+            if profile.key_env is not None:
+                found[profile.key_env] = "test-key"
+        return found
 
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)

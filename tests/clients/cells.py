@@ -60,12 +60,8 @@ def cell(provider: str, wanted: ResponseFormat, **config: Any) -> ChatThread:
 
 def find_through_environment(server: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients of all providers on a socket find the server."""
-    for name in ("OPENAI", "AZURE_OPENAI", "ANTHROPIC", "OPENROUTER"):
-        monkeypatch.setenv(f"{name}_API_KEY", "sk-test")
-    for name in ("OPENAI", "VLLM", "LITELLM", "OPENROUTER"):
-        monkeypatch.setenv(f"{name}_BASE_URL", server.openai_url)
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
 
 
 def body(provider: str, wanted: ResponseFormat) -> dict[str, Any]:
