@@ -403,7 +403,7 @@ async def _edit(edits: list[tuple[str, int, bytes]]) -> None:
                             albums[which] = await storage.get(Album, list(versions)[which % len(versions)])
                     await storage.register(*albums)
                     for each in albums:
-                        own = {blob.sha256: await blob.read() for blob in blobs_below(each)}
+                        own = await storage.read_blobs(blobs_below(each))
                         versions[each.ecs_id] = own
                         held.update(own.values())
                 for ecs_id, contents in versions.items():
