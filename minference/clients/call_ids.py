@@ -21,14 +21,14 @@ class CallIds:
         self._longest = longest
         self._plain = plain
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._waiting: dict[str, deque[str]] = {}
 
     def of_call(self, id: str) -> str:
         """The id of the next call, which no other call of the request has."""
         free = wanted = self._safe(id)
-        number = 1
         while free in self._taken:
-            number += 1
+            self._numbers[wanted] = number = self._numbers.get(wanted, 1) + 1
             free = self._safe(f"{wanted}_{number}")
         self._taken.add(free)
         self._waiting.setdefault(id, deque()).append(free)

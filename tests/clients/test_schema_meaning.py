@@ -15,19 +15,18 @@ from minference.threads.nulls import without_spare_nulls
 Schema = dict[str, Any]
 
 _NAMES = st.sampled_from(["a", "b", "c", "d"])
-_LEAVES = st.sampled_from(
-    [
-        {"type": "string"},
-        {"type": "integer", "minimum": 1, "maximum": 5},
-        {"type": ["boolean", "null"]},
-        {"type": "null"},
-        {"enum": ["x", "y", None]},
-        {"const": "k"},
-        {"type": "string", "title": "T", "examples": ["e"]},
-        {"$ref": "#/$defs/Leaf"},
-        {"$ref": "#/$defs/Maybe", "description": "One of them."},
-    ]
-)
+_KINDS: list[Schema] = [
+    {"type": "string"},
+    {"type": "integer", "minimum": 1, "maximum": 5},
+    {"type": ["boolean", "null"]},
+    {"type": "null"},
+    {"enum": ["x", "y", None]},
+    {"const": "k"},
+    {"type": "string", "title": "T", "examples": ["e"]},
+    {"$ref": "#/$defs/Leaf"},
+    {"$ref": "#/$defs/Maybe", "description": "One of them."},
+]
+_LEAVES = st.sampled_from(_KINDS)
 DEFINITIONS: Schema = {
     "Leaf": {"type": "object", "properties": {"n": {"type": "integer"}, "o": {"type": "string"}}, "required": ["n"]},
     "Maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
