@@ -78,11 +78,9 @@ class OpenAIClient:
         request = request or {}
         reply = read_completion(self.name, payload)
         offered = _offered(request)
-        if JSON_ANSWER in offered:
-            return with_answer(reply)
         if self.profile.written_calls:
             reply = with_written_calls(reply, offered, str(payload.get("id")))
-        return with_prefill(reply, _prefill(request))
+        return with_answer(reply) if JSON_ANSWER in offered else with_prefill(reply, _prefill(request))
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """Make one attempt at one call; `timeout` in seconds.

@@ -11,7 +11,7 @@ from minference.clients.written_calls import Written, find_written_calls
 from minference.profiles import load_profiles
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import FinishReason
-from tests.clients.threads import ADD, asked
+from tests.clients.threads import ADD, CITY, asked
 
 TAGGED = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 CALL: Written = ("add", '{"a": 1}')
@@ -84,6 +84,15 @@ def test_without_tools_on_offer_the_same_text_is_text() -> None:
     request = client("vllm").to_request(asked("vllm"))
     reply = client("vllm").from_response(completion(TAGGED), request)
     assert (reply.content, reply.tool_calls, reply.finish_reason) == (TAGGED, (), FinishReason.stop)
+
+
+def test_an_answer_that_was_to_be_a_call_is_found_in_words_too() -> None:
+    mine = OpenAIClient(load_profiles()["vllm"].model_copy(update={"json_schema": False}))
+    thread = asked("vllm", ResponseFormat.structured_output)
+    thread.forced_output = CITY
+    written = '<tool_call>{"name": "json_answer", "arguments": {"name": "Rome"}}</tool_call>'
+    reply = mine.from_response(completion(written), mine.to_request(thread))
+    assert (reply.content, reply.tool_calls, reply.finish_reason) == ('{"name": "Rome"}', (), FinishReason.stop)
 
 
 def test_models_of_openai_write_no_calls_as_text() -> None:
