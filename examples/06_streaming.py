@@ -21,10 +21,12 @@ async def main() -> None:
         tools=[CallableTool.from_callable(tide)],
         new_message="When can we leave Whitby?",
     )
-    script = [ToolCall.from_arguments("call_1", "tide", {"harbour": "Whitby"}), "At high tide: ten past four, or twenty-five to five."]
+    harbour = ScriptedClient(
+        [ToolCall.from_arguments("call_1", "tide", {"harbour": "Whitby"}), "At high tide: ten past four, or twenty-five to five."]
+    )
     async with (
         open_storage("memory:") as storage,
-        InferenceOrchestrator(storage=storage, clients={"harbour": ScriptedClient(script)}) as orchestrator,
+        InferenceOrchestrator(storage=storage, clients={"harbour": harbour}) as orchestrator,
     ):
         async for event in orchestrator.stream(thread):
             match event:

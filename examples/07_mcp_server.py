@@ -26,15 +26,17 @@ def serve() -> None:
 
 
 async def main() -> None:
-    script = [ToolCall.from_arguments("call_1", "borrow", {"title": "Hunger", "weeks": 3}), "Enjoy it until the end of the month."]
+    reader = ScriptedClient(
+        [ToolCall.from_arguments("call_1", "borrow", {"title": "Hunger", "weeks": 3}), "Enjoy it until the end of the month."]
+    )
     async with (
         open_storage("memory:") as storage,
         McpServer.stdio(sys.executable, __file__, "serve") as library,
-        InferenceOrchestrator(storage=storage, clients={"reader": ScriptedClient(script)}) as orchestrator,
+        InferenceOrchestrator(storage=storage, clients={"reader": reader}) as orchestrator,
     ):
         tools = await library.tools()
         print("offered:", ", ".join(f"{tool.name}: {tool.description}" for tool in tools))
-        thread = ChatThread(llm_config=LLMConfig(client="reader", model="script"), tools=tools, new_message="Get me Hunger.")
+        thread = ChatThread(llm_config=LLMConfig(client="reader", model="script"), tools=[*tools], new_message="Get me Hunger.")
         await orchestrator.run([thread])
         for message in thread.history:
             print(f"{message.role}: {message.content or message.tool_calls[0].arguments_json}")
