@@ -87,6 +87,31 @@ def run(
 
 
 @app.command()
+def ui(
+    database: Annotated[
+        str, typer.Option("--storage", "--database", "-d", envvar="MINFERENCE_DATABASE", help=DATABASE_HELP)
+    ] = DEFAULT_DATABASE,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where to listen; 0: anywhere. Default: 7788, or else anywhere.")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    expose: Annotated[bool, typer.Option("--expose", help="Allow a --host that others than this machine can reach.")] = False,
+) -> None:
+    """Look at threads, versions, differences and usage in the browser.
+
+    The pages only read, and follow a run while it goes on. Ctrl-C ends.
+
+    \b
+    minference ui                                the database in this folder
+    minference ui --storage postgresql://localhost/chats
+    """
+    from minference.cli.ui import inspect
+
+    inspect(database, host, port, exposed=expose, browse=not no_browser)
+
+
+@app.command()
 def doctor(
     ping: Annotated[list[str] | None, typer.Option(help="Also ask this client for a short answer (CLIENT or CLIENT/MODEL).")] = None,
     database: DatabaseOption = DEFAULT_DATABASE,
