@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, SQLColumnExpression, Text, case, cast, func, select
+from sqlalchemy import BigInteger, Label, Select, SQLColumnExpression, Text, case, cast, func, select
 
 from minference.storage.base import EntityStorage
 from minference.storage.sql.schema import EntityVersion
@@ -67,8 +67,20 @@ async def usage_by_model_and_day(storage: EntityStorage, since: datetime | None 
         failed[day, client, model] = failed.get((day, client, model), 0) + len(attempts)
         invalid[day, client, model] = invalid.get((day, client, model), 0) + (error is not None)
     return [
-        ModelDay(date.fromisoformat(day), *rest, failed.get((day, rest[0], rest[1]), 0), invalid.get((day, rest[0], rest[1]), 0))
-        for day, *rest in rows
+        ModelDay(
+            day=date.fromisoformat(row.day),
+            client=row.client,
+            model=row.model,
+            replies=row.replies,
+            prompt_tokens=row.prompt,
+            completion_tokens=row.completion,
+            cached_tokens=row.cached,
+            median_seconds=row.median,
+            slow_seconds=row.slow,
+            failed_attempts=failed.get((row.day, row.client, row.model), 0),
+            invalid=invalid.get((row.day, row.client, row.model), 0),
+        )
+        for row in rows
     ]
 
 
@@ -108,19 +120,21 @@ def _model() -> SQLColumnExpression[Any]:
 
 
 def _summed(days: SQLColumnExpression[Any], since: datetime | None) -> Select[Any]:
-    who = (days.label("day"), ProcessedOutputSQL.llm_client.label("client"), _model().label("model"))
+    client: Label[str] = ProcessedOutputSQL.llm_client.label("client")
+    model: Label[str] = _model().label("model")
     cached = func.coalesce(UsageSQL.cached_tokens, UsageSQL.cache_read_input_tokens, 0).label("cached")
     tokens = (UsageSQL.prompt_tokens.label("prompt"), UsageSQL.completion_tokens.label("completion"), cached)
-    ranks = _replies(since, *who, *tokens, ProcessedOutputSQL.time_taken.label("seconds")).subquery()
-    key = (ranks.c.day, ranks.c.client, ranks.c.model)
-    rank = func.row_number().over(partition_by=key, order_by=ranks.c.seconds).label("rank")
-    ranked = select(ranks, rank, func.count().over(partition_by=key).label("size")).subquery()
-    each = ranked.c
+    replies = _replies(since, days.label("day"), client, model, *tokens, ProcessedOutputSQL.time_taken.label("seconds")).subquery()
+    key = (replies.c.day, replies.c.client, replies.c.model)
+    rank = func.row_number().over(partition_by=key, order_by=replies.c.seconds).label("rank")
+    each = select(replies, rank, func.count().over(partition_by=key).label("size")).subquery().c
     # The least value that so many are not above: rank <= ceil(share * size), in whole numbers.
     half, most = each.rank * 2 < each.size + 2, each.rank * 20 < each.size * 19 + 20
-    sums = (func.coalesce(func.sum(column), 0) for column in (each.prompt, each.completion, each.cached))
-    times = (func.max(case((condition, each.seconds))) for condition in (half, most))
-    summed = select(each.day, each.client, each.model, func.count(), *(cast(total, UsageSQL.prompt_tokens.type) for total in sums), *times)
+    sums = [
+        cast(func.coalesce(func.sum(column), 0), BigInteger).label(column.key) for column in (each.prompt, each.completion, each.cached)
+    ]
+    times = [func.max(case((part, each.seconds))).label(name) for name, part in (("median", half), ("slow", most))]
+    summed = select(each.day, each.client, each.model, func.count().label("replies"), *sums, *times)
     return summed.group_by(each.day, each.client, each.model).order_by(each.day, each.client, each.model)
 
 

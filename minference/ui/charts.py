@@ -13,6 +13,10 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 22
 COLOURS = 8
 """Classes `c0` to `c7` of the style sheet; further series begin anew."""
 
+_FRAME = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+_BAR = Markup('<rect class="c{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="{}"><title>{}</title></rect>')
+_DOT = Markup('<circle class="c{}" cx="{:.1f}" cy="{:.1f}" r="2.8"><title>{}</title></circle>')
+
 Series = Mapping[str, Mapping[date, float]]
 """Values by day, by what they are of."""
 Text = Callable[[float], str]
@@ -45,8 +49,7 @@ def ceiling(value: float) -> float:
 
 def _chart(title: str, most: float, days: Sequence[date], text: Text, marks: Iterator[Markup]) -> Markup:
     body = Markup("").join([*_grid(most, text), *_days(days), *marks])
-    frame = '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-    return Markup(frame).format(WIDTH, HEIGHT, title, body)
+    return _FRAME.format(WIDTH, HEIGHT, title, body)
 
 
 def _grid(most: float, text: Text) -> Iterator[Markup]:
@@ -68,7 +71,6 @@ def _days(days: Sequence[date]) -> Iterator[Markup]:
 def _bars(series: Series, days: Sequence[date], most: float, text: Text) -> Iterator[Markup]:
     room = (WIDTH - LEFT - RIGHT) / len(days)
     width = min(36.0, max(1.0, room * 0.72))
-    bar = '<rect class="c{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="{}"><title>{}</title></rect>'
     for index, day in enumerate(days):
         below = 0.0
         for number, (name, values) in enumerate(series.items()):
@@ -77,7 +79,7 @@ def _bars(series: Series, days: Sequence[date], most: float, text: Text) -> Iter
             top, bottom = _y(below + value, most), _y(below, most)
             told = f"{day:%d %b %Y}  {name}: {text(value)}"
             round_by = 2 if width > 6 else 0
-            yield Markup(bar).format(number % COLOURS, _x(index, days) - width / 2, top, width, max(bottom - top, 0.5), round_by, told)
+            yield _BAR.format(number % COLOURS, _x(index, days) - width / 2, top, width, max(bottom - top, 0.5), round_by, told)
             below += value
 
 
@@ -88,8 +90,7 @@ def _lines(series: Series, days: Sequence[date], most: float, text: Text) -> Ite
         yield Markup('<polyline class="l{}" points="{}"/>').format(number % COLOURS, path)
         for x, y, day in points:
             told = f"{day:%d %b %Y}  {name}: {text(values[day])}"
-            dot = '<circle class="c{}" cx="{:.1f}" cy="{:.1f}" r="2.8"><title>{}</title></circle>'
-            yield Markup(dot).format(number % COLOURS, x, y, told)
+            yield _DOT.format(number % COLOURS, x, y, told)
 
 
 def _x(index: int, days: Sequence[date]) -> float:

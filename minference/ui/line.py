@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from minference.ecs.lineage import LineageTree, VersionInfo
@@ -37,6 +39,38 @@ class Line:
     def tip(self) -> VersionInfo:
         """The end of the line."""
         return self.versions[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A version that the slider points out: one with a tag, or one that a branch leaves."""
+
+    version: UUID
+    share: float
+    """How far along the line it is, in percent."""
+    kind: Literal["tagged", "branching"]
+    text: str
+
+
+MOST_TICKS = 200
+"""On one line, the first ones."""
+
+
+def ticks_on(line: Line, tree: LineageTree, tags: Mapping[str, VersionInfo]) -> list[Tick]:
+    """What there is to point out on a line, the oldest first."""
+    names: dict[UUID, list[str]] = {}
+    for name, version in tags.items():
+        names.setdefault(version.ecs_id, []).append(name)
+    last, ticks = max(1, len(line.versions) - 1), list[Tick]()
+    for place, version in enumerate(line.versions):
+        if len(ticks) == MOST_TICKS:
+            break
+        share = round(100 * place / last, 2)
+        if version.ecs_id in names:
+            ticks.append(Tick(version.ecs_id, share, "tagged", ", ".join(names[version.ecs_id])))
+        elif len(tree.children(version.ecs_id)) > 1:
+            ticks.append(Tick(version.ecs_id, share, "branching", "a branch leaves here"))
+    return ticks
 
 
 def line_through(tree: LineageTree, version: UUID, tip: UUID | None = None) -> Line:

@@ -55,9 +55,8 @@ async def serve(url: str, place: Place, ready: Callable[[str], None]) -> None:
     """
     token = secrets.token_urlsafe(32)
     with place.listen() as listening:
-        pages = application(
-            url, token=token, exposed=place.exposed, names=(place.host, socket.gethostname().lower()) if place.exposed else ()
-        )
+        names = (place.host, socket.gethostname().lower()) if place.exposed else ()
+        pages = application(url, token=token, exposed=place.exposed, names=names)
         ready(address(listening, place, token))
         config = uvicorn.Config(
             pages, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=2

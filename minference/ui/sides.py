@@ -21,6 +21,7 @@ from minference.ecs.diff import (
 from minference.ecs.diff_render import summary
 from minference.ecs.diff_values import Absent, Segment, word_segments
 from minference.ecs.entity import Entity
+from minference.ecs.members import Place
 from minference.threads.attachments import Attachment
 from minference.threads.messages import ChatMessage
 
@@ -63,10 +64,8 @@ def message_rows(diff: EntityDiff) -> list[Row]:
 
 def _interleaved(changed: CollectionChanged, old: int, new: int) -> Iterator[Row]:
     """Walk both lists at once. What is neither told of on the left nor on the right is equal on both sides."""
-    left: dict[int, Row] = {
-        int(each.place): Row("removed", _cell(each.entity, int(each.place), "removed"), None) for each in changed.removed
-    }
-    right: dict[int, Row] = {int(each.place): Row("added", None, _cell(each.entity, int(each.place), "added")) for each in changed.added}
+    left = {int(each.place): Row("removed", _cell(each.entity, each.place, "removed"), None) for each in changed.removed}
+    right = {int(each.place): Row("added", None, _cell(each.entity, each.place, "added")) for each in changed.added}
     edits = {int(each.place): each for each in changed.changed}
     for moved in changed.moved:
         was, now = int(moved.old_place), int(moved.new_place)
@@ -112,11 +111,11 @@ def _of_side(entity: Entity, index: int, pieces: tuple[Segment, ...], without: s
     return Cell(_title(entity, index), _clipped(tuple(piece for piece in pieces if piece.change != without)), note)
 
 
-def _cell(entity: Entity, index: int, change: Literal["same", "removed", "added"], note: str = "") -> Cell:
+def _cell(entity: Entity, index: Place, change: Literal["same", "removed", "added"], note: str = "") -> Cell:
     return Cell(_title(entity, index), _clipped((Segment(change, _text(entity)),)), note)
 
 
-def _title(entity: Entity, index: int) -> str:
+def _title(entity: Entity, index: Place) -> str:
     role = entity.role.value if isinstance(entity, ChatMessage) else type(entity).__name__
     return f"#{index} {role}"
 
@@ -133,7 +132,7 @@ def _text(entity: Entity) -> str:
 
 def _clipped(pieces: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The pieces, as far as they are shown."""
-    room, kept = LONGEST, []
+    room, kept = LONGEST, list[Segment]()
     for piece in pieces:
         if room <= 0:
             return (*kept, Segment("same", " …"))

@@ -9,13 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from minference.cli.show import summarise
 from minference.ecs.lineage import LineageTree, VersionInfo
 from minference.errors import LineageNotFound, VersionNotFound
 from minference.storage.base import EntityStorage
 from minference.threads.thread import ChatThread
+from minference.ui.changes import in_words
 from minference.ui.inspector import id_in_path, opened
-from minference.ui.line import Line, line_through
+from minference.ui.line import Line, line_through, ticks_on
 from minference.ui.marks import thread_mark
 from minference.ui.sides import field_rows, message_rows
 from minference.ui.templating import parse_id
@@ -64,13 +64,14 @@ async def tree(request: Request) -> Response:
     rows = rows_to_show(versions, shown, tags, everything=everything)
     alone = [row.version.ecs_id for row in rows if row.version is not None and row.version.parent_id is not None][-MOST_TOLD:]
     told = zip(alone, await storage.changes(alone), strict=True)
-    changes = {each: "; ".join(summarise(diff)) for each, diff in told if diff is not None}
+    changes = {each: in_words(diff) for each, diff in told if diff is not None}
     [thread] = await storage.peek(ChatThread, [shown], history=slice(0), tools=slice(0))
     return inspector.render(
         "tree.html",
         section="threads",
         thread=thread,
         view=draw(versions, rows, shown, tags, changes),
+        before=versions[shown].parent_id or shown,
         size=len(versions),
         heads=len(versions.heads),
         has_stretches=any(row.version is None for row in rows),
@@ -108,7 +109,8 @@ async def compare(request: Request) -> Response:
 async def _thread(request: Request, lineage: UUID, shown: UUID, *, follows: bool) -> Response:
     inspector, storage = await opened(request)
     mark = await thread_mark(storage, lineage)
-    line = _line(await inspector.door.tree(lineage), shown, request)
+    versions = await inspector.door.tree(lineage)
+    line = _line(versions, shown, request)
     view = await look(storage, shown, request.query_params.get("from"))
     tags = await storage.tags(lineage)
     return inspector.render(
@@ -123,6 +125,7 @@ async def _thread(request: Request, lineage: UUID, shown: UUID, *, follows: bool
         follows=follows,
         here=f"/threads/{lineage}/at/{shown}",
         tip_query=f"?tip={line.tip.ecs_id}",
+        ticks=ticks_on(line, versions, tags),
         mark=mark,
         mark_url=f"/mark?thread={lineage}",
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from minference.cli.show import loaded_messages, summarise
+from minference.cli.show import loaded_messages
 from minference.ecs.diff import CollectionChanged, EntityDiff, TextChanged
 from minference.ecs.diff_values import Segment
 from minference.storage.base import EntityStorage
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.statistics import OutputLine, outputs_of
 from minference.threads.thread import ChatThread
+from minference.ui.changes import in_words
 from minference.ui.window import Window, window_of
 
 LONGEST = 12_000
@@ -53,8 +54,8 @@ class ThreadView:
     thread: ChatThread
     messages: list[Shown]
     window: Window
-    changes: list[str]
-    """What the version changed, in a few words per field."""
+    changes: str
+    """What the version changed, in words."""
     touched: tuple[int, ...] = ()
     """Indexes of all messages that the version added, edited or moved."""
     marks: Mapping[int, Mark] = field(default_factory=dict)
@@ -79,7 +80,8 @@ async def look(storage: EntityStorage, version: UUID, wanted: str | None) -> Thr
         Shown(index, message, marks.get(index), edits.get(index, ()), tuple(outputs.get(message.lineage_id, ())))
         for index, message in messages.items()
     ]
-    told = summarise(diff) if diff is not None else ["created" + (f" with {window.length:,} messages" if window.length else "")]
+    created = f"created with {window.length:,} message{'' if window.length == 1 else 's'}" if window.length else "created"
+    told = in_words(diff) if diff is not None else created
     return ThreadView(thread, shown, window, told, tuple(sorted(marks)), marks)
 
 

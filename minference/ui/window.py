@@ -35,8 +35,8 @@ class Window:
 
 def window_of(length: int, wanted: str | None) -> Window:
     """The last messages, or those from the index that is wanted; whatever is no index of the thread is brought back into it."""
-    last = max(0, length - MESSAGES)
-    start = (
-        min(int(wanted), max(0, length - 1)) if wanted is not None and wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else last
-    )
+    if wanted is None or not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
+        start = max(0, length - MESSAGES)
+    else:
+        start = min(int(wanted), max(0, length - 1))
     return Window(start, min(length, start + MESSAGES), length)

@@ -43,6 +43,7 @@
     slider.max = String(Number(state.count) - 1);
     slider.disabled = state.count === "1";
     if (!waiting) slider.value = state.place;
+    document.querySelector(".ticks").replaceWith(document.adoptNode(page.querySelector(".ticks")));
     for (const id of ["previous", "next"]) find(id).replaceWith(document.adoptNode(page.getElementById(id)));
     label();
   }
