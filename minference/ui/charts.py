@@ -8,6 +8,8 @@ from math import floor, log10
 
 from markupsafe import Markup
 
+from minference.ecs.diff_render import printable
+
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 22
 COLOURS = 8
@@ -77,7 +79,7 @@ def _bars(series: Series, days: Sequence[date], most: float, text: Text) -> Iter
             if not (value := values.get(day, 0)):
                 continue
             top, bottom = _y(below + value, most), _y(below, most)
-            told = f"{day:%d %b %Y}  {name}: {text(value)}"
+            told = printable(f"{day:%d %b %Y}  {name}: {text(value)}")
             round_by = 2 if width > 6 else 0
             yield _BAR.format(number % COLOURS, _x(index, days) - width / 2, top, width, max(bottom - top, 0.5), round_by, told)
             below += value
@@ -89,7 +91,7 @@ def _lines(series: Series, days: Sequence[date], most: float, text: Text) -> Ite
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
         yield Markup('<polyline class="l{}" points="{}"/>').format(number % COLOURS, path)
         for x, y, day in points:
-            told = f"{day:%d %b %Y}  {name}: {text(values[day])}"
+            told = printable(f"{day:%d %b %Y}  {name}: {text(values[day])}")
             yield _DOT.format(number % COLOURS, x, y, told)
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from minference.clients.catalog import create_client
 from minference.clients.embedding import canonical
@@ -76,14 +76,14 @@ async def request_body(request: Request) -> Response:
     """`/outputs/{version}/request`: all of the request, as JSON."""
     _, storage = await opened(request)
     [output] = await storage.peek(ProcessedOutput, [id_in_path(request, "version")])
-    return JSONResponse((await rebuilt(storage, output.raw_output)).body)
+    return _json((await rebuilt(storage, output.raw_output)).body)
 
 
 async def reply_body(request: Request) -> Response:
     """`/outputs/{version}/reply`: all of the reply, as JSON."""
     _, storage = await opened(request)
     [output] = await storage.peek(ProcessedOutput, [id_in_path(request, "version")])
-    return JSONResponse(output.raw_output.raw_result)
+    return _json(output.raw_output.raw_result)
 
 
 async def attachment(request: Request) -> Response:
@@ -113,6 +113,11 @@ async def rebuilt(storage: EntityStorage, raw: RawOutput) -> Sent:
     except MinferenceError:
         pass  # of a client that is not there, or a version that cannot be read any more, the parameters are still known
     return Sent(dict(raw.request_parameters), is_exact=False)
+
+
+def _json(value: object) -> Response:
+    """A document in plain characters: halves of others, as streams cut them, stand as escapes."""
+    return Response(json.dumps(value, indent=2), media_type="application/json")
 
 
 async def _exchange(storage: EntityStorage, output: ProcessedOutput) -> Exchange:
