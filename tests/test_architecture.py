@@ -34,6 +34,9 @@ CIRCLES_ON_PURPOSE = {
     ("minference.ecs.entity", "minference.ecs.showing"): "an entity shows itself when it is printed",
     ("minference.ecs.entity", "minference.ecs.erasing"): "a class that does not say what is left of its values gets empty ones",
     ("minference.ecs.diff", "minference.ecs.diff_render"): "a diff shows itself when it is printed",
+    ("minference.ecs.lineage", "minference.ecs.lineage_graph"): "a lineage draws itself when a notebook shows it",
+    ("minference.ecs.lineage", "minference.ecs.lineage_svg"): "a lineage draws itself when a notebook shows it",
+    ("minference.threads.thread", "minference.threads.notebook"): "a thread shows itself when a notebook prints it",
     ("minference.ecs.plan", "minference.ecs.entity"): "compiling a class asks which of its annotations are entities",
 }
 """Imports inside a function that close a circle between modules of one layer, and why."""

@@ -22,6 +22,8 @@ from minference.ui.templating import parse_id
 from minference.ui.thread_view import look
 from minference.ui.tree_view import draw, rows_to_show
 
+MOST_ROWS = 400
+"""Places at which two versions differ that are shown."""
 MOST_TOLD = 300
 """Versions in a tree of which it is told what they changed."""
 
@@ -93,6 +95,7 @@ async def compare(request: Request) -> Response:
         raise HTTPException(404, "this is the first version of its thread: there is nothing before it to compare it with")
     diff = await storage.diff(old.ecs_id, new.ecs_id)
     is_thread = isinstance(diff.new, ChatThread)
+    rows = message_rows(diff) if is_thread else []
     return inspector.render(
         "compare.html",
         section="threads",
@@ -102,7 +105,8 @@ async def compare(request: Request) -> Response:
         is_thread=is_thread,
         is_same=not diff,
         fields=field_rows(diff),
-        rows=message_rows(diff) if is_thread else [],
+        rows=rows[:MOST_ROWS],
+        more=len(rows[MOST_ROWS:]),
     )
 
 
