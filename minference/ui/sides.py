@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic_core import to_jsonable_python
@@ -69,14 +69,15 @@ def _interleaved(changed: CollectionChanged, old: int, new: int) -> Iterator[Row
     edits = {int(each.place): each for each in changed.changed}
     for moved in changed.moved:
         was, now = int(moved.old_place), int(moved.new_place)
-        left[was] = Row("moved", _cell(moved.entity, was, "same", f"moved to #{now}"), None)
-        right[now] = Row("moved", None, _cell(moved.entity, now, "same", f"moved from #{was}"))
+        both = _edited(edits[now], was, now) if now in edits else _unedited(moved.entity, was, now)
+        left[was] = Row("moved", replace(both[0], note=f"moved to #{now}"), None)
+        right[now] = Row("moved", None, replace(both[1], note=f"moved from #{was}"))
     at_old = at_new = skipped = 0
     while at_old < old or at_new < new:
         row = left.get(at_old) if at_old in left else right.get(at_new)
         edit = edits.pop(at_new, None) if row is None or row.right is not None else None
         if row is None and edit is not None:
-            row = _edited(edit, at_old, at_new)
+            row = Row("changed", *_edited(edit, at_old, at_new))
         if row is None:
             skipped += 1
         else:
@@ -85,34 +86,38 @@ def _interleaved(changed: CollectionChanged, old: int, new: int) -> Iterator[Row
             skipped = 0
             yield row
         if edit is not None:
-            yield from _other_fields(edit, told=row is not None and row.kind == "changed")
+            yield from _other_fields(edit)
         at_old += row is None or row.left is not None
         at_new += row is None or row.right is not None
     if skipped:
         yield Row("same", None, None, skipped, at_new - skipped)
 
 
-def _edited(member: MemberChanged, was: int, now: int) -> Row:
+def _edited(member: MemberChanged, was: int, now: int) -> tuple[Cell, Cell]:
     old, new = member.diff.old, member.diff.new
     text = member.diff.fields.get("content")
     if not isinstance(text, TextChanged):
-        return Row("changed", _cell(old, was, "same"), _cell(new, now, "same"))
-    return Row("changed", _of_side(old, was, text.segments, "added"), _of_side(new, now, text.segments, "removed"))
+        return _cell(old, was, "same"), _cell(new, now, "same")
+    return _of_side(old, was, text.segments, "added"), _of_side(new, now, text.segments, "removed")
 
 
-def _other_fields(member: MemberChanged, *, told: bool) -> Iterator[Row]:
-    """What else an edit changed; `told`: its text was shown already."""
+def _unedited(entity: Entity, was: int, now: int) -> tuple[Cell, Cell]:
+    return _cell(entity, was, "same"), _cell(entity, now, "same")
+
+
+def _other_fields(member: MemberChanged) -> Iterator[Row]:
+    """What an edit changed beside the text."""
     for name, item in member.diff.fields.items():
-        if not (told and name == "content"):
+        if not (name == "content" and isinstance(item, TextChanged)):
             yield from _field(f"history[{member.place}].{name}", item, {id(member.diff)})
 
 
-def _of_side(entity: Entity, index: int, pieces: tuple[Segment, ...], without: str, note: str = "") -> Cell:
-    return Cell(_title(entity, index), _clipped(tuple(piece for piece in pieces if piece.change != without)), note)
+def _of_side(entity: Entity, index: int, pieces: tuple[Segment, ...], without: str) -> Cell:
+    return Cell(_title(entity, index), _clipped(tuple(piece for piece in pieces if piece.change != without)))
 
 
-def _cell(entity: Entity, index: Place, change: Literal["same", "removed", "added"], note: str = "") -> Cell:
-    return Cell(_title(entity, index), _clipped((Segment(change, _text(entity)),)), note)
+def _cell(entity: Entity, index: Place, change: Literal["same", "removed", "added"]) -> Cell:
+    return Cell(_title(entity, index), _clipped((Segment(change, _text(entity)),)))
 
 
 def _title(entity: Entity, index: Place) -> str:
