@@ -18,7 +18,6 @@ app = typer.Typer(
     name="minference",
     help="Git for conversations, with a fleet of models attached.",
     epilog=EXIT_CODES,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

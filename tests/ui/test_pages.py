@@ -9,7 +9,9 @@ from html import unescape
 import pytest
 from starlette.testclient import TestClient
 
+from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
+from minference.testing import ProviderServer
 from minference.threads.thread import ChatThread
 from tests.ui.conftest import Stored, work_on
 from tests.ui.samples import HOSTILE, PIXEL, a_thread, answer, ask
@@ -116,7 +118,7 @@ def test_the_tree_shows_branches_and_tags(pages: TestClient, stored: Stored) -> 
     assert set(re.findall(r'<span class="tag">(.*?)</span>', page)) == {"first plan", "main", "sintra"}
     assert page.count("<circle") == 11
     assert page.count("<path") == 10
-    assert page.count('class="badge head"') == 2
+    assert page.count('class="badge end"') == 2
 
 
 def test_two_versions_stand_side_by_side(pages: TestClient, stored: Stored) -> None:
@@ -222,3 +224,27 @@ def test_an_erased_thread_says_when_and_why(sqlite_url: str, visit: Callable[[st
     assert "by ada: asked for by mail" in text_of(page)
     for path, shown in every_page(client, thread):
         assert "secret" not in shown, path
+
+
+def test_the_request_of_a_run_is_shown_exactly_as_it_was_sent(
+    sqlite_url: str, visit: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProviderServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "a-test-key")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+
+        async def work(storage: EntityStorage) -> ChatThread:
+            thread = a_thread(client="openai", model="m", system="Be brief.")
+            thread.new_message = "Why is the sky blue?"
+            async with InferenceOrchestrator(storage=storage) as orchestrator:
+                await orchestrator.run([thread])
+            return thread
+
+        thread = work_on(sqlite_url, work)
+        monkeypatch.delenv("OPENAI_API_KEY")
+        client = visit(sqlite_url)
+        page = client.get(f"/messages/{thread.history[-1].ecs_id}").text
+        assert "exactly as sent" in page
+        assert client.get(links(page, "/request")[0]).json() == server.requests[0].body
+        assert "a-test-key" not in page
+        assert client.get("/usage").text.count("<rect") >= 3
