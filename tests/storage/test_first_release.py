@@ -23,10 +23,10 @@ from tests.storage.tables import broken_rules, rows_of
 
 
 @pytest.fixture
-async def old_url(sql_url: str) -> str:
+async def old_url(empty_sql_url: str) -> str:
     """A database with the tables and rows of revision 0001."""
-    await load_first_release(sql_url)
-    return sql_url
+    await load_first_release(empty_sql_url)
+    return empty_sql_url
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ async def test_a_cycle_of_entities_without_a_table_is_whole(upgraded: EntityStor
     assert all(isinstance(each, Entity) for each in first.items)
 
 
-async def test_an_export_of_that_time_is_imported(sql_url: str) -> None:
-    async with open_storage(sql_url) as storage:
+async def test_an_export_of_that_time_is_imported(empty_sql_url: str) -> None:
+    async with open_storage(empty_sql_url) as storage:
         then = exported_then()
         await storage.import_lines([HEADER, *map(json.dumps, then)])
         assert _plain([json.loads(line) async for line in storage.export_lines()][1:]) == then
