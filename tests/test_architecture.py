@@ -49,6 +49,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": (
         "minference/storage/sql/",
         "minference/threads/tables.py",
+        "minference/threads/reading.py",
         "minference/threads/listing.py",
         "minference/threads/statistics.py",
     ),

@@ -14,6 +14,7 @@ from minference.ecs.entity import kinds_of
 from minference.storage.base import EntityStorage
 from minference.storage.glancing import with_subclasses
 from minference.storage.sql.schema import EntityCommit, EntityKind, EntityVersion
+from minference.threads.reading import reading
 from minference.threads.tables import ChatThreadSQL, LLMConfigSQL, ThreadMessageView
 from minference.threads.thread import ChatThread
 
@@ -65,7 +66,7 @@ async def list_threads(storage: EntityStorage, wanted: ThreadFilter, *, limit: i
     """
     heads = _heads(wanted)
     page = heads.order_by(EntityVersion.created_at.desc(), EntityVersion.id.desc()).limit(limit).offset(skip)
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         rows = (await session.execute(page)).all()
         count = await session.scalar(select(func.count()).select_from(heads.subquery()))
         lengths = select(EntityVersion.lineage_id, func.count()).where(EntityVersion.lineage_id.in_([row[0] for row in rows]))
@@ -80,13 +81,13 @@ async def list_threads(storage: EntityStorage, wanted: ThreadFilter, *, limit: i
 async def newest_commit(storage: EntityStorage) -> tuple[int, int]:
     """The highest key of a commit, and that of the latest one: together they change with almost every save, and cost next to nothing."""
     latest = select(EntityCommit.id).order_by(EntityCommit.created_at.desc()).limit(1)
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         return await session.scalar(select(func.max(EntityCommit.id))) or 0, await session.scalar(latest) or 0
 
 
 async def models_in_use(storage: EntityStorage) -> list[str]:
     """The names of the models in all configs, in alphabetical order."""
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         return sorted(await session.scalars(select(LLMConfigSQL.model).distinct()))
 
 
@@ -94,7 +95,7 @@ async def newest_versions(storage: EntityStorage, lineages: Sequence[UUID]) -> d
     """The newest version of each of these lineages, if it is of a thread."""
     if not lineages:
         return {}
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         rows = await session.execute(_heads(ThreadFilter(), lineages))
         return {row[0]: row[1] for row in rows}
 
@@ -103,7 +104,7 @@ async def place_of_message(storage: EntityStorage, version: UUID, message: UUID)
     """The index in this version of a thread of a message, given by its lineage or a version; `None` if it is not there."""
     view = ThreadMessageView
     here = select(func.min(view.position)).where(view.thread_ecs_id == version)
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         return await session.scalar(here.where((view.message_lineage_id == message) | (view.message_ecs_id == message)))
 
 

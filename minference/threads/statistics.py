@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Label, Select, SQLColumnExpression, Text, cas
 
 from minference.storage.base import EntityStorage
 from minference.storage.sql.schema import EntityVersion
+from minference.threads.reading import reading
 from minference.threads.tables import ProcessedOutputSQL, RawOutputSQL, UsageSQL
 
 
@@ -57,7 +58,7 @@ async def usage_by_model_and_day(storage: EntityStorage, since: datetime | None 
     Raises:
         ConfigurationError: The storage has no tables.
     """
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         days = _day(session.get_bind().dialect.name)
         rows = (await session.execute(_summed(days, since))).all()
         troubled = (await session.execute(_troubled(days, since))).all()
@@ -92,7 +93,7 @@ async def outputs_of(storage: EntityStorage, messages: Sequence[UUID]) -> dict[U
     found = select(*columns, RawOutputSQL.attempts).join(EntityVersion, EntityVersion.id == ProcessedOutputSQL.id)
     found = found.join(RawOutputSQL, RawOutputSQL.id == ProcessedOutputSQL.raw_output_id)
     lines: dict[UUID, list[OutputLine]] = {}
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         rows = await session.execute(found.where(ProcessedOutputSQL.message_uuid.in_(messages)).order_by(EntityVersion.id))
         for message, version, seconds, error, attempts in rows:
             lines.setdefault(message, []).append(OutputLine(version, seconds, len(attempts), error))

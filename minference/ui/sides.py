@@ -113,11 +113,11 @@ def _other_fields(member: MemberChanged) -> Iterator[Row]:
 
 
 def _of_side(entity: Entity, index: int, pieces: tuple[Segment, ...], without: str) -> Cell:
-    return Cell(_title(entity, index), _clipped(tuple(piece for piece in pieces if piece.change != without)))
+    return Cell(_title(entity, index), clipped(tuple(piece for piece in pieces if piece.change != without)))
 
 
 def _cell(entity: Entity, index: Place, change: Literal["same", "removed", "added"]) -> Cell:
-    return Cell(_title(entity, index), _clipped((Segment(change, _text(entity)),)))
+    return Cell(_title(entity, index), clipped((Segment(change, _text(entity)),)))
 
 
 def _title(entity: Entity, index: Place) -> str:
@@ -135,7 +135,7 @@ def _text(entity: Entity) -> str:
     return "\n".join(filter(None, [entity.content, entity.refusal or "", *attached, *calls]))
 
 
-def _clipped(pieces: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def clipped(pieces: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The pieces, as far as they are shown."""
     room, kept = LONGEST, list[Segment]()
     for piece in pieces:
@@ -192,7 +192,7 @@ def _members(path: str, item: CollectionChanged, seen: set[int]) -> Iterator[Row
 def _pair(path: str, old: str, new: str) -> Row:
     pieces = word_segments(old, new)
     left, right = (tuple(piece for piece in pieces if piece.change != without) for without in ("added", "removed"))
-    return Row("changed", Cell(path, _clipped(left)), Cell(path, _clipped(right)))
+    return Row("changed", Cell(path, clipped(left)), Cell(path, clipped(right)))
 
 
 def _shown(value: object) -> str:

@@ -30,7 +30,8 @@ def ago(moment: datetime) -> str:
         if passed < size:
             return f"{int(passed)}{unit} ago"
         passed /= size
-    return moment.astimezone(UTC).strftime("%-d %b %Y")
+    day = moment.astimezone(UTC)
+    return f"{day.day} {day:%b %Y}"
 
 
 def seconds(value: float) -> str:

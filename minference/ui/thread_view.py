@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.statistics import OutputLine, outputs_of
 from minference.threads.thread import ChatThread
 from minference.ui.changes import in_words
+from minference.ui.sides import clipped
 from minference.ui.window import Window, window_of
 
 LONGEST = 12_000
@@ -58,7 +58,6 @@ class ThreadView:
     """What the version changed, in words."""
     touched: tuple[int, ...] = ()
     """Indexes of all messages that the version added, edited or moved."""
-    marks: Mapping[int, Mark] = field(default_factory=dict)
 
 
 async def look(storage: EntityStorage, version: UUID, wanted: str | None) -> ThreadView:
@@ -82,7 +81,7 @@ async def look(storage: EntityStorage, version: UUID, wanted: str | None) -> Thr
     ]
     created = f"created with {window.length:,} message{'' if window.length == 1 else 's'}" if window.length else "created"
     told = in_words(diff) if diff is not None else created
-    return ThreadView(thread, shown, window, told, tuple(sorted(marks)), marks)
+    return ThreadView(thread, shown, window, told, tuple(sorted(marks)))
 
 
 def _marks(diff: EntityDiff | None) -> tuple[dict[int, Mark], dict[int, tuple[Segment, ...]]]:
@@ -100,5 +99,5 @@ def _marks(diff: EntityDiff | None) -> tuple[dict[int, Mark], dict[int, tuple[Se
         marks[int(member.place)] = "edited"
         text = member.diff.fields.get("content")
         if isinstance(text, TextChanged):
-            edits[int(member.place)] = text.segments
+            edits[int(member.place)] = clipped(text.segments)
     return marks, edits

@@ -134,3 +134,22 @@ def test_what_is_saved_meanwhile_is_seen(sqlite_url: str, visit: Visit) -> None:
 
     work_on(sqlite_url, goes_on)
     assert "what about tea" in client.get(here).text
+
+
+def test_a_damaged_database_is_told(sqlite_url: str, tmp_path: Path, visit: Visit) -> None:
+    thread = work_on(sqlite_url, one_thread)
+    path = tmp_path / "chats.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"\xff" * (len(whole) - 100))
+    assert visit(sqlite_url).get("/").status_code == 503
+    path.write_bytes(whole)
+    client = visit(sqlite_url)
+    assert client.get("/").status_code == 200
+    with path.open("r+b") as file:  # the same file, so that it stays open
+        file.seek(4096)
+        file.write(b"\xff" * (len(whole) - 4096))
+    for address in ("/", "/usage", f"/threads/{thread.lineage_id}", "/search?q=hello"):
+        page = client.get(address)
+        assert page.status_code == 500, address
+        assert "This cannot be shown" in page.text, address
+    assert client.get("/mark").json() == {"mark": "unreadable"}
