@@ -54,6 +54,7 @@ pictures: $(DEV) ## Take the pictures of docs/pictures anew
 
 docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 	$(RUN) -m tests.support.tables_page
+	$(RUN) -m tests.support.formats_page
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks

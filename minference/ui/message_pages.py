@@ -15,7 +15,6 @@ from minference.clients.catalog import create_client
 from minference.clients.embedding import canonical
 from minference.ecs.recording import nothing_recorded
 from minference.errors import MinferenceError
-from minference.inference.requests import configs_of
 from minference.storage.base import EntityStorage
 from minference.threads.attachments import Attachment, ImageType
 from minference.threads.messages import ChatMessage
@@ -103,7 +102,7 @@ async def rebuilt(storage: EntityStorage, raw: RawOutput) -> Sent:
     try:
         thread = await storage.get(ChatThread, raw.thread_version)
         client = create_client(raw.client)
-        for config in configs_of(thread):
+        for config in thread.llm_config.with_fallbacks():
             if config.client != raw.client:
                 continue
             with nothing_recorded():
