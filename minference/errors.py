@@ -94,6 +94,8 @@ MinferenceError
     ├── NoStructuredOutput
     ├── RequestTooLarge
     ├── TurnsExhausted
+    ├── DeadlineExceeded
+    ├── NotAWorkflow
     └── InvalidRunFile
 """
 
@@ -911,6 +913,22 @@ class TurnsExhausted(RunError):
     def __init__(self, max_turns: int) -> None:
         self.max_turns = max_turns
         super().__init__(f"the thread was not done after {max_turns} model calls: raise max_turns, or run it again to go on")
+
+
+class DeadlineExceeded(RunError):
+    """A run or a thread in it was not done in time. What was answered is saved."""
+
+    def __init__(self, of: str, seconds: float) -> None:
+        self.of, self.seconds = of, seconds
+        super().__init__(f"the {of} was not done within {seconds:g} s: run it again to go on from what is saved, or allow more time")
+
+
+class NotAWorkflow(RunError):
+    """A thread whose steps are to be forced, one tool after the other, does not say so; nothing was sent."""
+
+    def __init__(self, ecs_id: UUID, reason: str) -> None:
+        self.ecs_id, self.reason = ecs_id, reason
+        super().__init__(f"thread {ecs_id} is no workflow: {reason}")
 
 
 class InvalidRunFile(RunError):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import Self
+from typing import Self, Unpack
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import OrchestratorClosed, ThreadBusy
+from minference.errors import NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.calls import Line
+from minference.inference.crowd import in_parallel
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.limits import Limits, RateLimiter
+from minference.inference.options import RunOptions, setup_with
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.progress import (
     Progress,
@@ -30,6 +31,7 @@ from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
+from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
 
@@ -119,20 +121,64 @@ class InferenceOrchestrator:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"))
+        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"), None)
 
-    async def run(self, threads: Sequence[ChatThread], *, max_turns: int = 10) -> list[Outcome]:
+    async def run(self, threads: Sequence[ChatThread], *, concurrency: int | None = None, **options: Unpack[RunOptions]) -> list[Outcome]:
         """Each thread until it is done: model, tools, model, ... Outcomes in the order of the threads.
 
         A thread that was ended in the middle goes on from what is saved; one that is done is `Completed` without a call.
+
+        Args:
+            concurrency: Threads that may be under way at once; `None` for all.
+            options: See `RunOptions`.
 
         Raises:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, replace(self._opened("run"), max_turns=max_turns))
+        return await self._run_all(threads, setup_with(self._opened("run"), options), concurrency)
 
-    async def stream(self, thread: ChatThread, *, max_turns: int = 10) -> AsyncGenerator[Event, None]:
+    async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
+        """A thread through the steps of its workflow that are left: its tools in order, each forced once.
+
+        Raises:
+            NotAWorkflow: Its response format is another, or it has no tools; nothing was sent.
+            ThreadBusy: The object is being run already; nothing was sent.
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = self._opened("run_workflow")
+        if thread.llm_config.response_format is not ResponseFormat.workflow:
+            wanted = "set llm_config.response_format to 'workflow'"
+            raise NotAWorkflow(thread.ecs_id, f"its response format is {thread.llm_config.response_format.value!r}: {wanted}")
+        if not thread.tools:
+            raise NotAWorkflow(thread.ecs_id, "it has no tools: put the tool of each step into `tools`, in order")
+        options.setdefault("max_turns", max(2 * len(thread.tools), 10))
+        [outcome] = await self._run_all([thread], setup_with(setup, options), None)
+        return outcome
+
+    async def as_completed(
+        self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], *, concurrency: int = 256, **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Outcome, None]:
+        """Like `run` for any iterable or async iterable, however long: the outcome of each thread as soon as there is one.
+
+        A thread is taken when there is room for it, and forgotten with its outcome, whose `thread_id` says whose it is. While
+        nobody takes outcomes, no further thread begins. Leave the loop early with `contextlib.aclosing`: replies on their way are
+        waited for and saved. An object that is being run already is `Failed(ThreadBusy)`.
+
+        Args:
+            concurrency: Threads that may be under way at once.
+            options: See `RunOptions`.
+
+        Raises:
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = setup_with(self._opened("as_completed"), options)
+        with self._shown(len(threads) if isinstance(threads, Sized) else None):
+            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+
+    async def stream(self, thread: ChatThread, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Like `run` for one thread, telling every step and the text as it comes; the last event is `Finished`.
 
         If a stream breaks off in the middle of a text, or is closed there, what was received is saved as an assistant
@@ -142,22 +188,30 @@ class InferenceOrchestrator:
             ThreadBusy: The object is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        setup = replace(self._opened("stream"), max_turns=max_turns, streaming=True)
-        with self._claimed([thread]), self._shown([thread]):
+        setup = replace(setup_with(self._opened("stream"), options), streaming=True)
+        with self._claimed([thread]), self._shown(1):
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
 
-    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
-        with self._claimed(threads), self._shown(threads):
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._outcome(thread, setup)) for thread in threads]
-            except BaseExceptionGroup as bugs:
-                if len(bugs.exceptions) > 1:
-                    raise
-                raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
-        return [task.result() for task in tasks]
+    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
+        async def work(place: int) -> tuple[int, Outcome]:
+            return place, await self._outcome(threads[place], setup)
+
+        at_once = concurrency if concurrency is not None else max(len(threads), 1)
+        with self._claimed(threads), self._shown(len(threads)):
+            async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
+                found = {place: outcome async for place, outcome in outcomes}
+        return [found[place] for place in range(len(threads))]
+
+    async def _claimed_outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
+        try:
+            with self._claimed([thread]):
+                return await self._outcome(thread, setup)
+        except ThreadBusy as busy:
+            failed = Failed(thread, busy)
+            self._tell(ThreadFailed(failed))
+            return failed
 
     async def _outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
         async with aclosing(self._events(thread, setup)) as events:
@@ -199,8 +253,8 @@ class InferenceOrchestrator:
             self._busy -= claimed
 
     @contextmanager
-    def _shown(self, threads: Sequence[ChatThread]) -> Iterator[None]:
-        self._tell(RunStarted(len(threads)))
+    def _shown(self, threads: int | None) -> Iterator[None]:
+        self._tell(RunStarted(threads))
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -36,6 +37,11 @@ class Completed:
         return True
 
     @property
+    def thread_id(self) -> UUID:
+        """The lineage of the thread: what names it, whatever became of it."""
+        return self.thread.lineage_id
+
+    @property
     def content(self) -> str:
         """The text of the reply."""
         return self.reply.content
@@ -65,6 +71,11 @@ class Failed:
     def ok(self) -> Literal[False]:
         """That it is no `Completed`."""
         return False
+
+    @property
+    def thread_id(self) -> UUID:
+        """The lineage of the thread: what names it, whatever became of it."""
+        return self.thread.lineage_id
 
     def __repr__(self) -> str:
         parts = [_label(self.thread), f"{type(self.error).__name__}: {self.error}", *_count(self.attempts)]

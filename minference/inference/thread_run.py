@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -20,6 +20,7 @@ from minference.errors import (
     TurnsExhausted,
 )
 from minference.inference.calls import Answer, Line, ModelCall
+from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
@@ -33,6 +34,10 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 from minference.threads.turns import Ask, CallModel, Done, RunTools, next_step
 
+Until = Literal["turn", "done"] | Callable[[ChatThread], bool]
+"""When a thread has gone far enough: after one reply and its tools; when nothing is left to do; or, before each further call
+of the model, when a function of the thread says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -42,8 +47,7 @@ class Setup:
     storage: CurrentStorage
     author: str
     """Who the commits say it was."""
-    until: Literal["turn", "done"]
-    """Whether to stop after one reply and its tools, or when nothing is left to do."""
+    until: Until
     max_turns: int
     """Replies, re-asks for a valid structured output not counted."""
     structured_attempts: int
@@ -52,6 +56,15 @@ class Setup:
     workshop: Workshop
     """What tools run with."""
     streaming: bool = False
+    deadline: Deadline | None = None
+    """Of the whole call."""
+    thread_seconds: float | None = None
+    """What each thread may take."""
+
+    def first_deadline(self) -> Deadline | None:
+        """That of the call or that of a thread which begins now, whichever comes first."""
+        own = Deadline.after(self.thread_seconds, "thread") if self.thread_seconds is not None else None
+        return min(filter(None, (self.deadline, own)), key=lambda each: each.moment, default=None)
 
 
 class ThreadRun:
@@ -71,7 +84,7 @@ class ThreadRun:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
         try:
-            async with aclosing(self._steps()) as steps:
+            async with aclosing(until(self._setup.first_deadline(), self._steps())) as steps:
                 async for event in steps:
                     yield event
         except MinferenceError as error:
@@ -83,7 +96,7 @@ class ThreadRun:
             match next_step(self._thread):
                 case RunTools(reply, calls):
                     steps = self._run_tools(reply, calls, may_have_started=interrupted)
-                case CallModel() if self._setup.until == "turn" and self._turns == 1:
+                case CallModel() if self._is_far_enough():
                     yield Finished(self._completed(_last_reply(self._thread)))
                     return
                 case CallModel() if self._turns == self._setup.max_turns:
@@ -108,6 +121,14 @@ class ThreadRun:
             async with aclosing(steps):
                 async for event in steps:
                     yield event
+
+    def _is_far_enough(self) -> bool:
+        """Whether the call that comes next is not wanted. A user who waits for an answer gets one."""
+        if not callable(self._setup.until):
+            return self._setup.until == "turn" and self._turns == 1
+        thread = self._thread
+        answered = thread.new_message is None and thread.last_message is not None and thread.last_message.role is not MessageRole.user
+        return answered and any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
 
     def _asks_again(self, reply: ChatMessage) -> bool:
         """Whether an earlier run gave up on a structured output that is worth another try: then the model is told why."""
