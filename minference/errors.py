@@ -7,6 +7,7 @@ MinferenceError
 │   ├── MissingKey
 │   ├── UnknownThread
 │   ├── RepeatedToolName
+│   ├── UnknownPrice
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -38,6 +39,8 @@ MinferenceError
 │   ├── BlobNotFound
 │   ├── TagNotFound
 │   ├── TagTaken
+│   ├── RunNotFound
+│   ├── RunBusy
 │   ├── InvalidTagName
 │   ├── WrongEntityType
 │   ├── StaleVersion
@@ -95,6 +98,7 @@ MinferenceError
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── DeadlineExceeded
+    ├── BudgetExceeded
     ├── NotAWorkflow
     └── InvalidRunFile
 """
@@ -156,6 +160,17 @@ class RepeatedToolName(ConfigurationError, ValueError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"two different tools of the thread are called {name!r}, so a call could mean either: rename one of them")
+
+
+class UnknownPrice(ConfigurationError, LookupError):
+    """There is a limit in dollars for calls whose price nobody knows; nothing was sent."""
+
+    def __init__(self, client: str, model: str) -> None:
+        self.client, self.model = client, model
+        super().__init__(
+            f"max_cost cannot be kept, because the price of {client}/{model} is unknown: pass "
+            f"prices={{'{client}/{model}': Price(input=..., output=...)}} to the orchestrator, or limit max_tokens instead"
+        )
 
 
 class MissingExtra(ConfigurationError):
@@ -419,6 +434,25 @@ class TagTaken(StorageError):
     def __init__(self, lineage_id: UUID, name: str, holder: UUID) -> None:
         self.lineage_id, self.name, self.holder = lineage_id, name, holder
         super().__init__(f"tag {name!r} of lineage {lineage_id} names version {holder}: pass move=True to move it, or choose another name")
+
+
+class RunNotFound(StorageError, LookupError):
+    """No run has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"no run is called {name!r}: the runs here are {', '.join(map(repr, known)) or 'none'}")
+
+
+class RunBusy(StorageError):
+    """Another process works on the run; nothing was sent."""
+
+    def __init__(self, name: str, holder: str, held_until: datetime) -> None:
+        self.name, self.holder, self.held_until = name, holder, held_until
+        super().__init__(
+            f"run {name!r} is being worked on by process {holder!r}, which keeps others out until {held_until:%H:%M:%S} UTC or for as "
+            "long as it lives: wait for it; if you know that it is gone, wait until then, or take the run over (force)"
+        )
 
 
 class InvalidTagName(StorageError, ValueError):
@@ -921,6 +955,17 @@ class DeadlineExceeded(RunError):
     def __init__(self, of: str, seconds: float) -> None:
         self.of, self.seconds = of, seconds
         super().__init__(f"the {of} was not done within {seconds:g} s: run it again to go on from what is saved, or allow more time")
+
+
+class BudgetExceeded(RunError):
+    """The next call would spend more than is allowed; it was not made. What was answered before is saved."""
+
+    def __init__(self, what: str, spent: float, needed: float, limit: float) -> None:
+        self.what, self.spent, self.needed, self.limit = what, spent, needed, limit
+        super().__init__(
+            f"the budget of {limit:,.10g} {what} does not allow the next call: {spent:,.10g} are spent, and it may take {needed:,.10g}. "
+            "Raise it and run the thread again to go on"
+        )
 
 
 class NotAWorkflow(RunError):

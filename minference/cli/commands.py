@@ -87,6 +87,14 @@ def run(
 
 
 @app.command()
+def usage(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Say what all replies in the database used and cost, by day and model. Days are those of UTC."""
+    from minference.cli.usage import usage as work
+
+    work(database, as_json)
+
+
+@app.command()
 def doctor(
     ping: Annotated[list[str] | None, typer.Option(help="Also ask this client for a short answer (CLIENT or CLIENT/MODEL).")] = None,
     database: DatabaseOption = DEFAULT_DATABASE,

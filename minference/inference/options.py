@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypedDict
 
+from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
 from minference.inference.thread_run import Setup, Until
 
@@ -22,6 +23,9 @@ class RunOptions(TypedDict, total=False):
     thread_deadline: float | None
     """The same for each thread, from its beginning: for all of its calls, retries, pauses and tools."""
 
+    budget: Budget | None
+    """What may be spent; one object can be given to several calls. Threads that cannot go on are `Failed(BudgetExceeded)`."""
+
 
 def setup_with(setup: Setup, options: RunOptions) -> Setup:
     """The setup as the options want it.
@@ -37,6 +41,7 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
         Deadline.after(each, "thread")  # refuses what no thread could keep
     return replace(
         setup,
+        line=replace(setup.line, budget=options.get("budget")),
         until=options.get("until", "done"),
         max_turns=max_turns,
         deadline=Deadline.after(seconds, "run") if seconds is not None else None,

@@ -16,6 +16,7 @@ from minference.inference.events import Event, Finished, Saved
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.options import RunOptions, setup_with
 from minference.inference.outcomes import Completed, Failed, Outcome
+from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
     Progress,
     ProgressEvent,
@@ -54,6 +55,7 @@ class InferenceOrchestrator:
         limits: Limits | RateLimiter = None,
         clients: Mapping[str, Client] | None = None,
         retry: RetryPolicy | Retrier | None = None,
+        prices: Mapping[str, Price] | None = None,
         structured_attempts: int = 2,
         tool_concurrency: int = 8,
         source_tools: SourceTools = "refuse",
@@ -68,6 +70,7 @@ class InferenceOrchestrator:
             limits: What the providers allow; or a limiter, to share one between orchestrators.
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
+            prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
             structured_attempts: Replies that one structured output may take, until one fits its schema.
             tool_concurrency: Tool calls of one reply that may run at once.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
@@ -83,6 +86,7 @@ class InferenceOrchestrator:
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
         self._clients = dict(clients or {})
         self._retrier = retry if isinstance(retry, Retrier) else Retrier(retry or RetryPolicy())
+        self._prices = PriceList(prices)
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
         self._source_tools = source_tools
@@ -98,7 +102,7 @@ class InferenceOrchestrator:
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds)
+        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds, self._prices)
         workshop = Workshop(storage=storage, sandbox=self._sandbox)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from minference.errors import MinferenceError
+from minference.inference.budgets import NOTHING, Spent
 from minference.threads.messages import ChatMessage
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput
 from minference.threads.thread import ChatThread
@@ -30,6 +31,8 @@ class Completed:
     """The structured output, if one was asked for; also of a reply that was there before."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt on the way."""
+    spent: Spent = NOTHING
+    """What the replies of this run used, those included that a structured output was asked for again."""
 
     @property
     def ok(self) -> Literal[True]:
@@ -66,6 +69,8 @@ class Failed:
     error: MinferenceError
     attempts: tuple[str, ...] = ()
     """One line per failed attempt, those that were made good included."""
+    spent: Spent = NOTHING
+    """What the replies of this run used."""
 
     @property
     def ok(self) -> Literal[False]:

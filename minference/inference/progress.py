@@ -74,6 +74,7 @@ class RichProgress:
         self._bar: RichBar | None = None
         self._task: TaskID | None = None
         self._runs = self._total = self._done = self._failed = self._tokens = 0
+        self._cost = 0.0
         self._uncounted = 0
         """Runs of which nobody knows how many threads they have."""
 
@@ -87,6 +88,7 @@ class RichProgress:
                 self._open()
             case TokensUsed(usage=usage):
                 self._tokens += usage.total_tokens
+                self._cost += usage.cost_usd or 0.0
             case ThreadCompleted():
                 self._done += 1
             case ThreadFailed():
@@ -120,6 +122,7 @@ class RichProgress:
         speed = self._bar.tasks[0].speed
         facts = [f"{speed:.1f}/s"] if speed else []
         facts.append(f"{self._tokens:,} tokens")
+        facts += [f"${self._cost:,.2f}"] if self._cost else []
         facts += [f"[red]{self._failed} failed[/red]"] if self._failed else []
         self._bar.update(self._task, total=self._all(), completed=self._done, facts=" · ".join(facts))
 
@@ -131,3 +134,4 @@ class RichProgress:
             self._bar.stop()
         self._bar = self._task = None
         self._total = self._done = self._failed = self._tokens = self._uncounted = 0
+        self._cost = 0.0

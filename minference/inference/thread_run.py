@@ -19,6 +19,7 @@ from minference.errors import (
     ToolInterrupted,
     TurnsExhausted,
 )
+from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
@@ -80,6 +81,7 @@ class ThreadRun:
         self._turns = 0
         self._output: ProcessedOutput | None = None
         self._failures: list[str] = []
+        self._spent = NOTHING
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
@@ -88,7 +90,7 @@ class ThreadRun:
                 async for event in steps:
                     yield event
         except MinferenceError as error:
-            yield Finished(Failed(self._thread, error, tuple(self._failures)))
+            yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
         interrupted = True
@@ -143,12 +145,13 @@ class ThreadRun:
         if isinstance(verdict, Invalid):
             raise NoStructuredOutput(verdict.name, verdict.reason)
         json_object = self._output.json_object if self._output else verdict.object if isinstance(verdict, Valid) else None
-        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures))
+        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures), self._spent)
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
         """One reply; of a structured output, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
+            self._setup.line.check(prepared)
             await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked
@@ -181,9 +184,10 @@ class ThreadRun:
     async def _save_reply(self, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
-        message = message_of(answer.reply, thread)
+        message = message_of(answer, thread)
         verdict = judge(thread, message)
         self._output = output_of(answer, message, verdict, thread)
+        self._spent = self._spent.plus(message.usage.total_tokens if message.usage else 0, answer.cost)
         thread.history.append(message)
         advance_workflow(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
