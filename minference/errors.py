@@ -450,8 +450,8 @@ class RunBusy(StorageError):
     def __init__(self, name: str, holder: str, held_until: datetime) -> None:
         self.name, self.holder, self.held_until = name, holder, held_until
         super().__init__(
-            f"run {name!r} is being worked on by process {holder!r}, which keeps others out until {held_until:%H:%M:%S} UTC or for as "
-            "long as it lives: wait for it; if you know that it is gone, wait until then, or take the run over (force)"
+            f"run {name!r} is being worked on by {holder!r}, which keeps others out until {held_until:%H:%M:%S} UTC, and longer while "
+            "it lives: wait for it, or end it first"
         )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypedDict
+
+from pydantic import JsonValue
 
 from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
@@ -26,6 +29,9 @@ class RunOptions(TypedDict, total=False):
     budget: Budget | None
     """What may be spent; one object can be given to several calls. Threads that cannot go on are `Failed(BudgetExceeded)`."""
 
+    about: Mapping[str, JsonValue]
+    """What else a named run is to remember, for people and programs that look at it."""
+
 
 def setup_with(setup: Setup, options: RunOptions) -> Setup:
     """The setup as the options want it.
@@ -47,3 +53,19 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
         deadline=Deadline.after(seconds, "run") if seconds is not None else None,
         thread_seconds=each,
     )
+
+
+def settings_of(options: RunOptions) -> dict[str, JsonValue]:
+    """What a named run remembers of its options: what is data, and means the same to whoever continues it."""
+    until = options.get("until", "done")
+    return {**options.get("about", {}), "max_turns": options.get("max_turns", 10), **({"until": until} if isinstance(until, str) else {})}
+
+
+def with_settings(settings: Mapping[str, JsonValue], options: RunOptions) -> RunOptions:
+    """The options, and where they say nothing, what the run remembers."""
+    remembered = RunOptions()
+    if isinstance(turns := settings.get("max_turns"), int):
+        remembered["max_turns"] = turns
+    if settings.get("until") == "turn":
+        remembered["until"] = "turn"
+    return {**remembered, **options}

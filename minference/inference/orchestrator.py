@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from typing import Self, Unpack
 
+from pydantic import JsonValue
+
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.errors import ConfigurationError, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.calls import Line
 from minference.inference.crowd import in_parallel
 from minference.inference.events import Event, Finished, Saved
+from minference.inference.journal import Journal
 from minference.inference.limits import Limits, RateLimiter
-from minference.inference.options import RunOptions, setup_with
+from minference.inference.options import RunOptions, settings_of, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -28,10 +31,13 @@ from minference.inference.progress import (
     TokensUsed,
 )
 from minference.inference.requests import ClientPool, Renderer
+from minference.inference.resuming import threads_of_run
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
+from minference.storage.base import EntityStorage
+from minference.storage.runs import EntryState
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
@@ -127,20 +133,33 @@ class InferenceOrchestrator:
         """
         return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"), None)
 
-    async def run(self, threads: Sequence[ChatThread], *, concurrency: int | None = None, **options: Unpack[RunOptions]) -> list[Outcome]:
+    async def run(
+        self,
+        threads: Sequence[ChatThread],
+        *,
+        concurrency: int | None = None,
+        run_id: str | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[Outcome]:
         """Each thread until it is done: model, tools, model, ... Outcomes in the order of the threads.
 
         A thread that was ended in the middle goes on from what is saved; one that is done is `Completed` without a call.
 
         Args:
             concurrency: Threads that may be under way at once; `None` for all.
+            run_id: A name under which the storage keeps which threads are to be done and how far each is: see `resume`.
             options: See `RunOptions`.
 
         Raises:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
+            RunBusy: Another process works on the run of this name; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, setup_with(self._opened("run"), options), concurrency)
+        setup = setup_with(self._opened("run"), options)
+        if run_id is None:
+            return await self._run_all(threads, setup, concurrency)
+        async with self._journal(run_id, settings_of(options)) as journal:
+            return await self._run_all(threads, replace(setup, journal=journal), concurrency)
 
     async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
         """A thread through the steps of its workflow that are left: its tools in order, each forced once.
@@ -161,7 +180,12 @@ class InferenceOrchestrator:
         return outcome
 
     async def as_completed(
-        self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], *, concurrency: int = 256, **options: Unpack[RunOptions]
+        self,
+        threads: Iterable[ChatThread] | AsyncIterable[ChatThread],
+        *,
+        concurrency: int = 256,
+        run_id: str | None = None,
+        **options: Unpack[RunOptions],
     ) -> AsyncGenerator[Outcome, None]:
         """Like `run` for any iterable or async iterable, however long: the outcome of each thread as soon as there is one.
 
@@ -171,14 +195,49 @@ class InferenceOrchestrator:
 
         Args:
             concurrency: Threads that may be under way at once.
+            run_id: As in `run`. A thread is in the work list once it was taken from the iterable.
             options: See `RunOptions`.
 
         Raises:
+            RunBusy: Another process works on the run of this name; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
         setup = setup_with(self._opened("as_completed"), options)
-        with self._shown(len(threads) if isinstance(threads, Sized) else None):
-            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
+        total = len(threads) if isinstance(threads, Sized) else None
+        async with AsyncExitStack() as stack:
+            if run_id is not None:
+                journal = await stack.enter_async_context(self._journal(run_id, settings_of(options)))
+                setup = replace(setup, journal=journal)
+            outcomes = await stack.enter_async_context(aclosing(self._as_completed(threads, setup, concurrency, total)))
+            async for outcome in outcomes:
+                yield outcome
+
+    async def resume(
+        self, run_id: str, *, retry_failed: bool = True, concurrency: int = 256, **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Outcome, None]:
+        """The threads of a named run that are not done, each from where it is saved; outcomes as they come.
+
+        What the run was told of turns counts again, unless `options` say otherwise; deadlines and budgets begin anew. Tools are
+        found by their names: the modules that define them must have been imported.
+
+        Args:
+            run_id: The name that `run` or `as_completed` was given, by whichever process.
+            retry_failed: Whether threads that have failed are tried again.
+            concurrency: Threads that may be under way at once.
+            options: See `RunOptions`.
+
+        Raises:
+            RunNotFound: There is no such run.
+            RunBusy: Another process works on it; nothing was sent. One of this machine that was killed does not count.
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = self._opened("resume")
+        states = [EntryState.pending, EntryState.running, *([EntryState.failed] if retry_failed else [])]
+        async with self._journal(run_id, None) as journal:
+            setup = replace(setup_with(setup, with_settings(journal.info.settings, options)), journal=journal)
+            total = sum(journal.info.counts.get(state, 0) for state in states)
+            threads = threads_of_run(self._runs_storage(), run_id, states)
+            async with aclosing(self._as_completed(threads, setup, concurrency, total)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
 
@@ -197,6 +256,23 @@ class InferenceOrchestrator:
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
+
+    async def _as_completed(
+        self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
+    ) -> AsyncGenerator[Outcome, None]:
+        with self._shown(total):
+            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+
+    def _runs_storage(self) -> EntityStorage:
+        storage = self._opened("run").storage
+        if not isinstance(storage, EntityStorage):
+            raise ConfigurationError(f"named runs need a storage that keeps them, and {type(storage).__name__} does not: use open_storage")
+        return storage
+
+    def _journal(self, run_id: str, settings: Mapping[str, JsonValue] | None) -> Journal:
+        return Journal(self._runs_storage().runs(), run_id, settings)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
         async def work(place: int) -> tuple[int, Outcome]:
@@ -218,6 +294,20 @@ class InferenceOrchestrator:
             return failed
 
     async def _outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
+        if (journal := setup.journal) is None:
+            return await self._run_one(thread, setup)
+        try:
+            await setup.storage.submit(thread, author=setup.author, note="work list")  # so that whoever resumes the run finds it
+            await journal.begin(thread.lineage_id)
+        except MinferenceError as error:
+            failed = Failed(thread, error)
+            self._tell(ThreadFailed(failed))
+            return failed
+        outcome = await self._run_one(thread, setup)
+        await journal.end(outcome)
+        return outcome
+
+    async def _run_one(self, thread: ChatThread, setup: Setup) -> Outcome:
         async with aclosing(self._events(thread, setup)) as events:
             async for event in events:
                 if isinstance(event, Finished):

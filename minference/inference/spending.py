@@ -47,7 +47,7 @@ async def usage_by_day(storage: EntityStorage) -> list[UsageOfDay]:
         return await _from_memory(storage)
     async with storage.sql() as session:
         connection = await session.connection()
-        rows = (await connection.exec_driver_sql(_ROWS.format(day=_DAY[connection.dialect.name]))).all()
+        rows: list[tuple[Any, ...]] = [*map(tuple, await connection.exec_driver_sql(_ROWS.format(day=_DAY[connection.dialect.name])))]
     return [_row(date.fromisoformat(row[0]), row[1], row[2:]) for row in rows]
 
 

@@ -23,6 +23,7 @@ from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
+from minference.inference.journal import Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
@@ -61,6 +62,8 @@ class Setup:
     """Of the whole call."""
     thread_seconds: float | None = None
     """What each thread may take."""
+    journal: Journal | None = None
+    """Where is written down how far each thread is, if the run has a name."""
 
     def first_deadline(self) -> Deadline | None:
         """That of the call or that of a thread which begins now, whichever comes first."""

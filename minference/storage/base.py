@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff
@@ -247,6 +247,7 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
 class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, KeepsRuns, Protocol):
     """Keeps entities as immutable versions."""
 

@@ -23,7 +23,7 @@ class MemoryRuns:
         self._entries: dict[str, dict[UUID, RunEntry]] = {}
 
     async def take(
-        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, force: bool = False
+        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
     ) -> RunInfo:
         """See `Runs.take`."""
         now = utc_now()
@@ -33,7 +33,7 @@ class MemoryRuns:
                 raise RunNotFound(name, sorted(self._runs))
             known = RunInfo(name, now, now, {}, None, None)
             self._entries[name] = {}
-        elif not force and known.holder not in (None, holder) and known.held_until is not None and known.held_until > now:
+        elif known.holder not in (None, holder, instead_of) and known.held_until is not None and known.held_until > now:
             raise RunBusy(name, str(known.holder), known.held_until)
         kept = known.settings if settings is None else dict(settings)
         self._runs[name] = replace(known, holder=holder, held_until=now + timedelta(seconds=seconds), settings=kept, updated_at=now)

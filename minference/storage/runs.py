@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -73,6 +73,19 @@ class RunInfo:
         """How many threads it has."""
         return sum(self.counts.values())
 
+    @property
+    def left(self) -> int:
+        """How many threads are neither done nor failed."""
+        return self.counts.get(EntryState.pending, 0) + self.counts.get(EntryState.running, 0)
+
+    def status(self, now: datetime) -> Literal["running", "interrupted", "failed", "done"]:
+        """Whether somebody works on it; else whether something was left, or has failed."""
+        if self.holder is not None and self.held_until is not None and self.held_until > now:
+            return "running"
+        if self.left:
+            return "interrupted"
+        return "failed" if self.counts.get(EntryState.failed) else "done"
+
 
 @dataclass(frozen=True, slots=True)
 class Began:
@@ -101,14 +114,14 @@ class Runs(Protocol):
     """Named runs in a storage. Everything is durable when it returns, and may be said again without harm but `Ended`."""
 
     async def take(
-        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, force: bool = False
+        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
     ) -> RunInfo:
         """Make the run if it is new, and keep others out of it for so long.
 
         Args:
             holder: A name of the process that nobody else has.
             settings: What is to be known of the run from now on; `None` to leave that as it is.
-            force: Whether to take it from another holder.
+            instead_of: A holder to take it from, if it is still that one's.
 
         Raises:
             RunBusy: Another process holds it.
@@ -151,7 +164,6 @@ class Runs(Protocol):
         ...
 
 
-@runtime_checkable
 class KeepsRuns(Protocol):
     """A part of `EntityStorage`."""
 

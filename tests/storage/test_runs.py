@@ -73,7 +73,7 @@ async def test_settings_are_kept_until_others_are_given(storage: EntityStorage) 
 async def test_a_run_belongs_to_one_process_until_it_lets_go_or_is_silent_for_too_long(storage: EntityStorage) -> None:
     await a_run(storage, 1)
     runs = storage.runs()
-    with pytest.raises(RunBusy, match="worked on by process 'me'") as caught:
+    with pytest.raises(RunBusy, match="worked on by 'me'") as caught:
         await runs.take("nightly", "you", MINUTE, settings={})
     assert (await runs.get("nightly")).settings["max_turns"] == 3
     assert caught.value.holder == "me"
@@ -84,7 +84,9 @@ async def test_a_run_belongs_to_one_process_until_it_lets_go_or_is_silent_for_to
     await runs.release("nightly", "me")
     assert (await runs.take("nightly", "you", 0.0, settings=None)).holder == "you"
     assert (await runs.take("nightly", "me", MINUTE, settings=None)).holder == "me"
-    assert (await runs.take("nightly", "you", MINUTE, settings=None, force=True)).holder == "you"
+    assert (await runs.take("nightly", "you", MINUTE, settings=None, instead_of="me")).holder == "you"
+    with pytest.raises(RunBusy):
+        await runs.take("nightly", "us", MINUTE, settings=None, instead_of="me")
 
 
 async def test_a_run_that_nobody_made_is_not_found(storage: EntityStorage) -> None:

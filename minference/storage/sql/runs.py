@@ -26,7 +26,7 @@ _SET_UP = """
     ON CONFLICT (name) DO NOTHING"""
 _TAKE = """
     UPDATE run SET holder = {1:text}, held_until = {3:timestamptz}, updated_at = {2:timestamptz}, settings = COALESCE({4:json}, settings)
-    WHERE name = {0:text} AND ({5:boolean} OR holder IS NULL OR holder = {1:text} OR held_until <= {2:timestamptz})"""
+    WHERE name = {0:text} AND (holder IS NULL OR holder = {1:text} OR holder = {5:text} OR held_until <= {2:timestamptz})"""
 _HOLD = "UPDATE run SET held_until = {2:timestamptz} WHERE name = {0:text} AND holder = {1:text} RETURNING name"
 _RELEASE = "UPDATE run SET holder = NULL, held_until = NULL WHERE name = {0:text} AND holder = {1:text}"
 _ADD = """
@@ -64,7 +64,7 @@ class SqlRuns:
         self._dialect = driver.dialect
 
     async def take(
-        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, force: bool = False
+        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
     ) -> RunInfo:
         """See `Runs.take`."""
         document = None if settings is None else escape_json(json_document(dict(settings)))
@@ -74,7 +74,7 @@ class SqlRuns:
             if document is not None:
                 await transaction.execute(self._sql(_SET_UP), [(escape_text(name), self._time(now), document)])
             until = self._time(now + timedelta(seconds=seconds))
-            await transaction.execute(self._sql(_TAKE), [(escape_text(name), holder, self._time(now), until, document, force)])
+            await transaction.execute(self._sql(_TAKE), [(escape_text(name), holder, self._time(now), until, document, instead_of)])
             taken = await self._get(transaction.fetch, name)
             if taken.holder != holder:
                 raise RunBusy(name, str(taken.holder), taken.held_until or now)
