@@ -99,13 +99,14 @@ MinferenceError
     ├── TurnsExhausted
     ├── DeadlineExceeded
     ├── BudgetExceeded
+    ├── SharedLimitsUnavailable
     ├── NotAWorkflow
     └── InvalidRunFile
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -699,6 +700,7 @@ class ProviderError(MinferenceError):
         retry_after: float | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.client = client
         self.status = status
@@ -710,6 +712,8 @@ class ProviderError(MinferenceError):
         self.code = code
         """The provider's own name of the error, e.g. `insufficient_quota`."""
         self.request_id = request_id
+        self.headers = dict(headers or {})
+        """Those headers of the answer that tell of limits; lower-case names."""
         super().__init__(f"{client}: {message}")
 
 
@@ -966,6 +970,14 @@ class BudgetExceeded(RunError):
             f"the budget of {limit:,.10g} {what} does not allow the next call: {spent:,.10g} are spent, and it may take {needed:,.10g}. "
             "Raise it and run the thread again to go on"
         )
+
+
+class SharedLimitsUnavailable(RunError):
+    """The limits that processes share cannot be reached, so that no call can be made within them."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the limits shared through Redis cannot be reached ({reason}): run the thread again when it is back")
 
 
 class NotAWorkflow(RunError):

@@ -58,6 +58,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "mcp": ("minference/inference/mcp",),
     "pydantic_monty": ("minference/inference/sandbox.py",),
     "tenacity": ("minference/inference/",),
+    "redis": ("minference/inference/redis_limits.py",),
+    "genai_prices": ("minference/inference/prices.py",),
     "asyncio": ("minference/storage/", "minference/inference/"),
 }
 """Who may import what, at run time; a name ending in `/` is a folder, one without `.py` is the beginning of a file's name."""
@@ -70,7 +72,7 @@ ASYNCIO_ELSEWHERE = {
 }
 """Who else may use asyncio, and for what."""
 
-IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty")
+IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty", "redis", "genai_prices")
 """Imported inside the function that needs it, never when a module of ours is imported."""
 
 MODULE_STATE = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.embedding import embed
 from minference.ecs.identity import utc_now
@@ -25,6 +26,8 @@ from minference.threads.thread import ChatThread
 T = TypeVar("T")
 
 _NOTHING = TokenUsage(0, 0)
+_OVERLOADED = (429, 529)
+"""What a provider says that gets too many calls."""
 
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
@@ -79,7 +82,9 @@ class Line:
         try:
             client, model = prepared.model
             output_tokens = prepared.config.max_tokens
-            reservation = await self.limiter.reserve(client, model, input_tokens=prepared.input_tokens, output_tokens=output_tokens)
+            reservation = await self.limiter.reserve(
+                client, model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account
+            )
         except BaseException:
             hold.settle(0, 0.0)
             raise
@@ -223,6 +228,8 @@ class ModelCall:
             cost = self._cost(prepared, reply, reply.usage, sent.start)
             sent.settle(reply.usage, cost)
             self._line.renderer.learn(prepared, reply.usage.prompt)
+        sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
+        sent.reservation.learn(allowances(response.headers))
         raw = RawOutput(
             client=prepared.config.client,
             thread_version=self._version,
@@ -243,8 +250,14 @@ class ModelCall:
 
     def _refused(self, sent: _Sent, error: ProviderError) -> None:
         """A refused request used no tokens; one that may have been served keeps its estimate."""
-        if error.retry_after is not None:
-            self._line.limiter.pause(*sent.prepared.model, self._line.limiter.now() + error.retry_after)
+        told = allowances(error.headers)
+        sent.reservation.learn(told)
+        if error.retryable and error.status in _OVERLOADED:
+            exhausted = [each.reset for each in told if each.remaining == 0 and each.reset is not None]
+            sent.reservation.overloaded(error.retry_after if error.retry_after is not None else max(exhausted, default=None))
+        elif error.retry_after is not None:
+            until = self._line.limiter.now() + error.retry_after
+            self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
         if error.status is not None and error.status >= 400:
             sent.settle(_NOTHING, 0.0)
 

@@ -73,7 +73,7 @@ class InferenceOrchestrator:
 
         Args:
             storage: Where threads are saved; `None` for the current storage at the moment of entering.
-            limits: What the providers allow; or a limiter, to share one between orchestrators.
+            limits: What the providers allow; or a limiter, to share one between orchestrators, or processes. Its owner closes it.
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
             prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.

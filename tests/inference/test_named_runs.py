@@ -33,8 +33,8 @@ def scripted(storage: EntityStorage, client: ScriptedClient) -> InferenceOrchest
     return InferenceOrchestrator(storage, clients={"scripted": client})
 
 
-async def resumed(orchestrator: InferenceOrchestrator, run_id: str = "nightly", **options: bool) -> list[Outcome]:
-    return [outcome async for outcome in orchestrator.resume(run_id, **options)]
+async def resumed(orchestrator: InferenceOrchestrator, *, retry_failed: bool = True) -> list[Outcome]:
+    return [outcome async for outcome in orchestrator.resume("nightly", retry_failed=retry_failed)]
 
 
 @pytest.mark.parametrize("method", ["run", "as_completed"])
@@ -180,12 +180,12 @@ async def test_a_thread_that_cannot_be_written_down_is_not_asked(memory: EntityS
     async def broken(name: str, lineages: object) -> None:
         raise WriteFailed("the disk is full")
 
-    runs.add = broken  # type: ignore[assignment]  # the storage fails
+    runs.add = broken  # type: ignore[method-assign]  # the storage fails
     async with scripted(memory, client) as orchestrator:
         [outcome] = await orchestrator.run([chat := thread("a")], run_id="nightly")
         assert isinstance(failed(outcome).error, WriteFailed)
         assert client.requests == []
-        runs.add = add  # type: ignore[method-assign]
+        runs.add = add  # type: ignore[method-assign]  # it works again
         [outcome] = await orchestrator.run([chat], run_id="nightly")
     assert completed(outcome).content == "You said: a"
 
