@@ -26,6 +26,8 @@ from minference.threads.thread import ChatThread
 T = TypeVar("T")
 
 _NOTHING = TokenUsage(0, 0)
+_ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 429)
+"""Refusals for good that say nothing of the request itself: another key, quota or model may do."""
 _OVERLOADED = (429, 529)
 """What a provider says that gets too many calls."""
 
@@ -165,13 +167,13 @@ class ModelCall:
             await _close(stream.items)
 
     async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]]) -> T:
-        """What `send` gives for the config or, where that cannot be reached, for a fallback."""
+        """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
         for prepared in self._alternatives():
             try:
                 return await self._line.retrier.call(lambda now=prepared: self._line.admit(now), send, self._failures)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             except ProviderError as error:
-                if not error.retryable:
+                if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
                     raise
                 failed = error
         assert failed is not None, "there is at least one config"

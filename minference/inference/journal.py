@@ -60,8 +60,10 @@ class Journal:
         await self._note(Began(lineage_id))
 
     async def end(self, outcome: Outcome) -> None:
-        """Note how a thread ended."""
-        error = None if isinstance(outcome, Completed) else f"{type(outcome.error).__name__}: {outcome.error}"
+        """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own."""
+        error = (
+            None if isinstance(outcome, Completed) else "\n".join((f"{type(outcome.error).__name__}: {outcome.error}", *outcome.attempts))
+        )
         spent = outcome.spent
         await self._note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
 

@@ -65,6 +65,8 @@ class MemoryRuns:
             entry = self._entries[name][step.lineage_id]
             if isinstance(step, Began):
                 changed = replace(entry, state=EntryState.running, starts=entry.starts + 1, error=None, updated_at=now)
+            elif entry.state is not EntryState.running:
+                continue
             else:
                 unknown = entry.cost_usd is None or step.cost_usd is None
                 changed = replace(

@@ -37,7 +37,7 @@ class RunEntry:
     starts: int
     """How often somebody has begun with it."""
     error: str | None
-    """Why it failed, if it did."""
+    """Why it failed, if it did; further lines tell of each attempt."""
     replies: int
     tokens: int
     cost_usd: float | None
@@ -111,7 +111,7 @@ Step = Began | Ended
 
 
 class Runs(Protocol):
-    """Named runs in a storage. Everything is durable when it returns, and may be said again without harm but `Ended`."""
+    """Named runs in a storage. Everything is durable when it returns, and may be said again without harm."""
 
     async def take(
         self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
@@ -142,7 +142,7 @@ class Runs(Protocol):
         ...
 
     async def note(self, name: str, steps: Sequence[Step]) -> None:
-        """Write down how far threads are, in order."""
+        """Write down how far threads are, in order. Nothing ends that was not begun, so that nothing is counted twice."""
         ...
 
     async def entries(

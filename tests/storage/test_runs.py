@@ -39,7 +39,7 @@ async def test_a_work_list_keeps_its_order_and_takes_each_thread_once(storage: E
 
 
 async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) -> None:
-    one, two, three, _four = await a_run(storage, 4)
+    one, two, three, four = await a_run(storage, 4)
     error = "a \0 surrogate \ud800"
     steps: list[Step] = [
         Began(one),
@@ -54,7 +54,7 @@ async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) 
     assert [shown(entry) for entry in entries] == [
         (done, 1, None, 2, 30, 0.25), (done, 2, None, 2, 12, 1.0), (running, 2, None, 1, 1, None), (pending, 0, None, 0, 0, 0.0),
     ]  # fmt: skip
-    await storage.runs().note("nightly", [Ended(three, error, 0, 0, 1.0)])
+    await storage.runs().note("nightly", [Ended(three, error, 0, 0, 1.0), Ended(three, None, 9, 9, 9.0), Ended(four, None, 9, 9, 9.0)])
     assert [shown(entry) for entry in await storage.runs().entries("nightly", [failed])] == [(failed, 2, error, 1, 1, None)]
     run = await storage.runs().get("nightly")
     assert (run.counts, run.total) == ({done: 2, failed: 1, pending: 1}, 4)
@@ -121,6 +121,13 @@ async def test_erasing_a_thread_forgets_why_it_failed(sql_url: str) -> None:
         await storage.register(thread, other)
         await storage.runs().take("nightly", "me", MINUTE, settings={})
         await storage.runs().add("nightly", [thread.lineage_id, other.lineage_id])
-        await storage.runs().note("nightly", [Ended(each.lineage_id, "it said Wintermute", 0, 0, None) for each in (thread, other)])
+        await storage.runs().note(
+            "nightly",
+            [
+                step
+                for each in (thread, other)
+                for step in (Began(each.lineage_id), Ended(each.lineage_id, "it said Wintermute", 0, 0, None))
+            ],
+        )
         await storage.erase(thread, reason="asked to")
         assert [entry.error for entry in await storage.runs().entries("nightly")] == [None, "it said Wintermute"]

@@ -40,7 +40,7 @@ _BEGAN = """
 _ENDED = """
     UPDATE run_entry SET state = {3:text}, error = {4:text}, replies = replies + {5:bigint}, tokens = tokens + {6:bigint},
         cost_usd = cost_usd + {7:double precision}, updated_at = {2:timestamptz}
-    WHERE run_name = {0:text} AND lineage_id = {1:uuid}"""
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
 _TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
 _ENTRIES = """
     SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry
