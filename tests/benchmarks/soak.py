@@ -193,8 +193,8 @@ async def _saved(url: str) -> set[Asked]:
 def main(arguments: list[str]) -> None:
     """Run as a program."""
     if arguments[:1] == ["--child"]:
-        url, count, client, concurrency = arguments[1:]
-        asyncio.run(work(url, int(count), client, int(concurrency)))
+        url, threads, client, concurrency = arguments[1:]
+        asyncio.run(work(url, int(threads), client, int(concurrency)))
         return
     count = int(arguments[0]) if arguments else 5000
     with tempfile.TemporaryDirectory() as folder:
