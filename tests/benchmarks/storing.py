@@ -41,8 +41,10 @@ def _database(server: Postgres, name: str) -> Database:
 
 async def _show_throughput(name: str, database: Database) -> None:
     many = await throughput(database, 200)
-    budgets = (">= 2,000", ">= 5x") if name == "SQLite" else ("", "")
-    line(f"200 threads together on {name}, durable", f"{many.together:,.0f} turns/s", budgets[0])
+    budgets = (">= 0.12x", ">= 5x") if name == "SQLite" else ("", "")
+    line(f"200 threads together on {name}, durable", f"{many.together:,.0f} turns/s")
+    # 2,000 a second where the bare driver writes 17,000.
+    line("against the bare driver in one transaction", f"{many.together / many.bare_together:.2f}x", budgets[0])
     line("against one by one", f"{many.together / many.one_by_one:.1f}x", budgets[1])
 
 

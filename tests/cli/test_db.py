@@ -13,6 +13,7 @@ from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.storage.tables import damage
+from tests.support.sqlite import with_tables
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def saved(tmp_path: Path) -> ChatThread:
     """A thread with one message in minference.db."""
 
     async def save() -> ChatThread:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             thread = ChatThread(name="sky", llm_config=LLMConfig(client="scripted", model="m"))
             thread.history.append(ChatMessage(role=MessageRole.user, content="Why?"))
             return await storage.register(thread)

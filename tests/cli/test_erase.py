@@ -18,6 +18,7 @@ from minference.storage.open import open_storage
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import COMMAND, Cli
 from tests.storage.erasures import a_full_thread, a_thread, files_with, reply, said
+from tests.support.sqlite import with_tables
 
 SECRET = "Wintermute"
 
@@ -27,7 +28,7 @@ def saved(tmp_path: Path) -> list[ChatThread]:
     """Two threads in minference.db that share a message; the first has a reply with outputs."""
 
     async def save() -> list[ChatThread]:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             one, two = a_full_thread(SECRET), a_thread("b", name="two")
             one.name = "one"
             two.history.append(one.history[0])
@@ -121,7 +122,7 @@ def test_one_message_is_erased_by_the_id_that_show_prints(cli: Cli, saved: list[
 
 def test_a_message_of_an_older_version_is_found(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
     async def drop() -> str:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             thread = await storage.get(ChatThread, saved[1].ecs_id)
             thread.history.append(said(SECRET))
             await storage.register(thread)

@@ -20,6 +20,7 @@ from minference.testing import Hang, ProviderServer, RecordedRequest, Status, de
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.cli.test_run_file import GOOD, Write
+from tests.support.sqlite import with_tables
 
 SERVED = """
 name = "capitals"
@@ -53,7 +54,7 @@ def saved(folder: Path, count: int) -> dict[str, list[str]]:
 
     async def read() -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        async with open_storage(f"sqlite:///{folder / 'runs.db'}") as storage:
+        async with open_storage(with_tables(folder / "runs.db")) as storage:
             for number in range(count):
                 for head in await storage.heads(lineage_of_run(f"capitals/c{number}")):
                     assert f"c{number}" not in found, "one thread, one head"

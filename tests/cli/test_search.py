@@ -12,6 +12,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.support.sqlite import with_tables
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def saved(tmp_path: Path) -> ChatThread:
     """A thread with two messages in minference.db."""
 
     async def save() -> ChatThread:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             thread = ChatThread(name="sky", llm_config=LLMConfig(client="scripted", model="m"))
             for text in ("Why is the sky\nblue?", "Rayleigh \x1b[31m scattering"):
                 thread.history.append(ChatMessage(role=MessageRole.user, content=text))

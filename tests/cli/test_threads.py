@@ -16,6 +16,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.support.sqlite import with_tables
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def saved(tmp_path: Path) -> list[ChatThread]:
     """Two threads in minference.db: one of two versions that called a tool, one fresh and without a name."""
 
     async def save() -> list[ChatThread]:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             thread = ChatThread(
                 name="sky", llm_config=LLMConfig(client="scripted", model="m"), system_prompt=SystemPrompt(content="Be brief.")
             )
@@ -178,7 +179,7 @@ def test_a_file_that_is_no_database_is_named(cli: Cli, tmp_path: Path) -> None:
 
 def test_content_cannot_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
     async def save() -> None:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             config = LLMConfig(client="scripted", model="m")
             await storage.register(ChatThread(name="\x1b[2J[red]x", llm_config=config, new_message="\x1b]0;owned\x07"), note="\x1b[31m")
 
@@ -195,7 +196,7 @@ def shown(tmp_path: Path) -> ChatThread:
     """A thread of two versions in minference.db, whose message carries something, and then something else."""
 
     async def save() -> ChatThread:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             thread = ChatThread(name="shown", llm_config=LLMConfig(client="scripted", model="m"))
             image = ImageAttachment.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2_000), "cat\x1b.png")
             thread.add_user_message("Look.", attachments=[image, ImageLink(name="dog", url="https://example.org/dog.png")])

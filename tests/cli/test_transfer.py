@@ -13,6 +13,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.support.sqlite import with_tables
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def saved(tmp_path: Path) -> list[ChatThread]:
     """Two threads in minference.db, the first of two versions."""
 
     async def save() -> list[ChatThread]:
-        async with open_storage(f"sqlite:///{tmp_path / 'minference.db'}") as storage:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
             threads = [ChatThread(name=name, llm_config=LLMConfig(client="scripted", model="m")) for name in ("sky", "sea")]
             await storage.register(*threads, author="ada")
             threads[0].history.append(ChatMessage(role=MessageRole.user, content="Why \x85\u2028 blue?"))
@@ -61,7 +62,7 @@ def test_tags_and_what_messages_carry_go_along_and_a_tag_that_stays_is_told(cli:
     sky = saved[0]
 
     async def attach_and_tag(first: bool) -> None:
-        async with open_storage(f"sqlite:///{tmp_path / ('minference.db' if first else 'other.db')}") as storage:
+        async with open_storage(with_tables(tmp_path / ("minference.db" if first else "other.db"))) as storage:
             thread = await storage.get(ChatThread, sky.ecs_id)
             thread.add_user_message("Look.", attachments=[FileAttachment.from_bytes(b"words", "w.txt")])
             await storage.register(thread)

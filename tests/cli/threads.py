@@ -13,6 +13,7 @@ from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
+from tests.support.sqlite import with_tables
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def in_database(folder: Path, work: Callable[[EntityStorage], Awaitable[T]]) -> 
     """What some work with minference.db in this folder comes to."""
 
     async def run() -> T:
-        async with open_storage(f"sqlite:///{folder / 'minference.db'}") as storage:
+        async with open_storage(with_tables(folder / "minference.db")) as storage:
             return await work(storage)
 
     return asyncio.run(run())

@@ -13,6 +13,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.merge import merge_entities
 from minference.ecs.merge_lists import Strategy
 from tests.ecs.merge_samples import Doc, Part, copy, texts
+from tests.support.examples import examples
 
 Edit = Callable[[Doc, str], None]
 
@@ -164,7 +165,7 @@ def test_different_fields_give_no_conflict(ours_edits: list[Edit], theirs_edits:
     assert is_equal(ours, expected)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100, 1000))
 @given(start=EDITS, ours_edits=EDITS, theirs_edits=EDITS, strategy=st.sampled_from([None, "append"]), onto_theirs=st.booleans())
 def test_nothing_that_was_written_is_lost(
     start: list[Edit], ours_edits: list[Edit], theirs_edits: list[Edit], strategy: Strategy | None, onto_theirs: bool
@@ -179,7 +180,7 @@ def test_nothing_that_was_written_is_lost(
         assert not any(isinstance(conflict.ours, tuple) for conflict in conflicts)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100, 1000))
 @given(start=EDITS, ours_edits=EDITS, theirs_edits=EDITS)
 def test_conflicts_are_the_same_from_both_sides(start: list[Edit], ours_edits: list[Edit], theirs_edits: list[Edit]) -> None:
     base = a_doc(start)

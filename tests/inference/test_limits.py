@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from minference.errors import RequestTooLarge
 from minference.inference.limits import MINUTE, Limits, RateLimiter, RequestLimits, Reservation, limits_for
 from minference.inference.tokens import TokenRatios, estimate_tokens
+from tests.support.examples import examples
 from tests.support.virtual_time import run_virtually, virtual_now
 
 
@@ -249,7 +250,7 @@ def largest_window(counted: list[tuple[float, int]]) -> int:
     return max((sum(n for moment, n in counted if start <= moment < start + MINUTE) for start, _ in counted), default=0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(60, 500))
 @given(calls)
 def test_no_minute_holds_more_than_the_limits_whenever_the_provider_counts(calls: list[Call]) -> None:
     limits = RequestLimits(

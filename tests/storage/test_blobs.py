@@ -35,6 +35,8 @@ from tests.storage.failing import DOOMED, FailingDatabase, FailingMemory
 from tests.storage.graphs import contents_of
 from tests.storage.tables import broken_rules
 from tests.storage.test_faults import child, heard, said_at_the_end
+from tests.support.examples import examples
+from tests.support.sqlite import with_tables
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
@@ -278,7 +280,7 @@ async def test_a_version_may_refer_to_bytes_that_come_with_another_of_the_same_t
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[EntityStorage]:
     """A second, empty storage."""
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as opened:
+    async with open_storage(with_tables(tmp_path / "other.db")) as opened:
         yield opened
 
 
@@ -365,7 +367,7 @@ async def test_many_saves_with_large_contents_are_not_one_transaction(storage: E
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12, 100), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["cover", "many", "named", "drop", "go back", "share"]), st.integers(0, 3), st.binary(max_size=2)),
@@ -380,7 +382,7 @@ def test_whatever_is_done_with_blobs_every_version_keeps_its_own_and_each_conten
 
 async def _edit(edits: list[tuple[str, int, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/x.db"
+        url = with_tables(f"{folder}/x.db")
         async with open_storage("memory:") as memory, open_storage(url) as database:
             for storage in (memory, database):
                 albums = [Album(name=str(number)) for number in range(4)]
@@ -403,7 +405,7 @@ async def _edit(edits: list[tuple[str, int, bytes]]) -> None:
                             albums[which] = await storage.get(Album, list(versions)[which % len(versions)])
                     await storage.register(*albums)
                     for each in albums:
-                        own = {blob.sha256: await blob.read() for blob in blobs_below(each)}
+                        own = await storage.read_blobs(blobs_below(each))
                         versions[each.ecs_id] = own
                         held.update(own.values())
                 for ecs_id, contents in versions.items():

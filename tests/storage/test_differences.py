@@ -21,6 +21,7 @@ from tests.storage.counting import counting
 from tests.storage.edits import THING_EDITS, THREAD_EDITS, Thing, edit_thing, edit_thread, numbers, pick, some_talks, some_trees
 from tests.storage.graphs import reachable
 from tests.storage.lineage_samples import Box, Item, Ring, Shelf, a_thread, line, say
+from tests.support.examples import examples
 
 
 async def whole(storage: EntityStorage, old: UUID, new: UUID) -> EntityDiff:
@@ -207,7 +208,7 @@ def _becomes(change: CollectionChanged, before: list[Any], after: list[Any]) -> 
 EDITS = st.lists(st.tuples(st.sampled_from([*THING_EDITS, "save", "save"]), numbers, numbers, numbers), min_size=1, max_size=24)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 async def test_of_any_graph_it_is_the_difference_of_the_whole_trees(storage: EntityStorage, edits: list[tuple[str, int, int, int]]) -> None:
     root = some_trees()[0]
@@ -228,7 +229,7 @@ async def test_of_any_graph_it_is_the_difference_of_the_whole_trees(storage: Ent
 THREAD_STEPS = st.lists(st.tuples(st.sampled_from([*THREAD_EDITS, "save", "save"]), numbers, numbers), min_size=1, max_size=30)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=THREAD_STEPS)
 async def test_of_any_thread_it_is_the_difference_of_the_whole_threads(storage: EntityStorage, steps: list[tuple[str, int, int]]) -> None:
     thread, other = some_talks()

@@ -17,6 +17,7 @@ from minference.threads.attachments import ERASED_URL, FileAttachment, ImageAtta
 from minference.threads.thread import ChatThread
 from tests.storage.erasures import a_thread, files_with, tables_with
 from tests.storage.test_erasing_older import whole
+from tests.support.sqlite import with_tables
 
 SECRET = "Wintermute"
 PDF = FileAttachment.from_bytes(b"%PDF-" + SECRET.encode() * 2000, f"{SECRET}.pdf").data
@@ -32,7 +33,7 @@ class Album(Entity, kind="erasing_album"):
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[EntityStorage]:
     """A second, empty storage."""
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as opened:
+    async with open_storage(with_tables(tmp_path / "other.db")) as opened:
         yield opened
 
 

@@ -20,6 +20,7 @@ from minference.storage.portable import Imported
 from minference.threads.thread import ChatThread
 from tests.storage.erasures import a_full_thread, a_thread, everything, reply, said, tables_with
 from tests.storage.test_erasing import DAY, Diary
+from tests.support.sqlite import with_tables
 
 SECRET = "Wintermute"
 
@@ -31,7 +32,7 @@ TOMBSTONE = {"lineage": ONE, "at": "2026-01-01T00:00:00Z", "reason": "r", "autho
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[EntityStorage]:
     """A second, empty storage."""
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as opened:
+    async with open_storage(with_tables(tmp_path / "other.db")) as opened:
         yield opened
 
 

@@ -6,7 +6,6 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,9 @@ from minference.threads.thread import ChatThread
 from tests.storage.edits import THREAD_EDITS, edit_thread, numbers, pick
 from tests.storage.erasures import everything, files_with, reply, tables_with
 from tests.storage.tables import Rows, rows_of
+from tests.support.examples import examples
 from tests.support.postgres import Postgres
+from tests.support.sqlite import with_tables
 
 Step = tuple[str, int, int, int]
 
@@ -173,16 +174,16 @@ async def play(url: str, script: list[Step]) -> None:
 
 
 @given(scripts)
-@settings(max_examples=40)
+@settings(max_examples=examples(15, 200))
 def test_in_memory(script: list[Step]) -> None:
     asyncio.run(play("memory:", script))
 
 
 @given(scripts)
-@settings(max_examples=12)
+@settings(max_examples=examples(5, 60))
 def test_in_sqlite(script: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(f"sqlite:///{Path(folder) / 'talks.db'}", script))
+        asyncio.run(play(with_tables(f"{folder}/talks.db"), script))
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def databases(postgres: Postgres, postgresql_template: str) -> Any:
 
 
 @given(script=scripts)
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2, 30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_postgresql(databases: Any, script: list[Step]) -> None:
     with databases() as url:
         asyncio.run(play(url, script))

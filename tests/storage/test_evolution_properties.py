@@ -24,6 +24,8 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from tests.storage.programs import undefined
+from tests.support.examples import examples
+from tests.support.sqlite import with_tables
 
 KIND = "evolving_through_the_years"
 
@@ -175,7 +177,7 @@ events = st.lists(
 
 @pytest.mark.parametrize("kind_of_storage", ["memory", "sqlite"])
 def test_no_value_is_ever_out_of_reach(kind_of_storage: str) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=examples(12, 200))
     @given(events)
     def check(happenings: list[tuple[str, int, int]]) -> None:
         asyncio.run(_live(kind_of_storage, happenings))
@@ -185,7 +187,7 @@ def test_no_value_is_ever_out_of_reach(kind_of_storage: str) -> None:
 
 async def _live(kind_of_storage: str, happenings: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        url = "memory:" if kind_of_storage == "memory" else f"sqlite:///{folder}/x.db"
+        url = "memory:" if kind_of_storage == "memory" else with_tables(f"{folder}/x.db")
         async with open_storage(url) as storage:
             years = Years(storage)
             years.define()
@@ -200,7 +202,7 @@ async def _live(kind_of_storage: str, happenings: list[tuple[str, int, int]]) ->
 
 async def _travel(years: Years, folder: str) -> None:
     """The same elsewhere: exported by a program that knows the class, and by one that does not."""
-    async with open_storage("memory:") as known, open_storage(f"sqlite:///{folder}/y.db") as unknown, open_storage("memory:") as third:
+    async with open_storage("memory:") as known, open_storage(with_tables(f"{folder}/y.db")) as unknown, open_storage("memory:") as third:
         await known.import_lines([line async for line in years.storage.export_lines()])
         await years.check(known)
         with undefined(KIND):

@@ -10,7 +10,7 @@ import pytest
 
 import minference.threads.tables  # noqa: F401 - declares the tables
 from minference.ecs.entity import Entity
-from minference.errors import OutdatedDatabase
+from minference.errors import OutdatedDatabase, ReadFailed
 from minference.storage.base import EntityStorage
 from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
@@ -23,10 +23,10 @@ from tests.storage.tables import broken_rules, rows_of
 
 
 @pytest.fixture
-async def old_url(sql_url: str) -> str:
+async def old_url(empty_sql_url: str) -> str:
     """A database with the tables and rows of revision 0001."""
-    await load_first_release(sql_url)
-    return sql_url
+    await load_first_release(empty_sql_url)
+    return empty_sql_url
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ async def test_a_cycle_of_entities_without_a_table_is_whole(upgraded: EntityStor
     assert all(isinstance(each, Entity) for each in first.items)
 
 
-async def test_an_export_of_that_time_is_imported(sql_url: str) -> None:
-    async with open_storage(sql_url) as storage:
+async def test_an_export_of_that_time_is_imported(empty_sql_url: str) -> None:
+    async with open_storage(empty_sql_url) as storage:
         then = exported_then()
         await storage.import_lines([HEADER, *map(json.dumps, then)])
         assert _plain([json.loads(line) async for line in storage.export_lines()][1:]) == then
@@ -97,3 +97,9 @@ async def test_an_older_database_is_left_alone_where_that_is_asked_for(old_url: 
     with pytest.raises(OutdatedDatabase, match=f"its schema revision is '0001' and this minference needs '{HEAD}'"):
         await open_database(engine, migrate="check")
     await engine.dispose()
+
+
+async def test_an_older_database_that_is_trusted_says_what_it_needs_when_it_cannot_be_read(old_url: str) -> None:
+    async with open_storage(old_url, migrate="off") as storage:
+        with pytest.raises(ReadFailed, match=r"not those of this minference.* run `minference db upgrade`"):
+            await storage.list_by_type(ChatThread)

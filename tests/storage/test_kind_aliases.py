@@ -13,6 +13,7 @@ from minference.errors import DuplicateKind
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.messages import ChatMessage, MessageRole
+from tests.support.sqlite import with_tables
 
 
 class Page(Entity, kind="aliased_page"):
@@ -75,7 +76,7 @@ async def test_an_export_has_the_new_kind_and_an_old_export_is_read(storage: Ent
     memo_class = _rename()
     now = [line async for line in storage.export_lines()]
     assert {version["kind"] for version in json.loads(now[1])["versions"]} == {"aliased_memo", "aliased_page"}
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as other:
+    async with open_storage(with_tables(tmp_path / "other.db")) as other:
         await other.import_lines(lines)
         assert [line async for line in other.export_lines()] == now
         memo = await other.get(memo_class, old.ecs_id)

@@ -31,6 +31,7 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 from tests.storage.rows import RawDatabase, Rows, documents_of, raw_database, same
 from tests.storage.specimens import CLASSES, Color, Corner, Everything, Level, MoreThanEverything, Tableless, entities_of
+from tests.support.examples import examples
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_every_field_comes_back_as_it_was(database: RawDatabase, cls: type[Entit
     mapping = mapping_for(cls)
     references, sequences, keys = required_places(mapping)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @settings(max_examples=examples(15, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(st.lists(entities_of(cls), min_size=1, max_size=4))
     def check(entities: list[Entity]) -> None:
         ids = range(100, 100 + len(entities))

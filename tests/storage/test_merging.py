@@ -16,6 +16,7 @@ from minference.storage.open import open_storage
 from minference.threads.messages import ChatMessage, SystemPrompt
 from minference.threads.thread import ChatThread
 from tests.storage.lineage_samples import Box, Item, Scale, Shelf, a_thread, line, said, say, versions_of
+from tests.support.examples import examples
 
 
 async def test_the_common_ancestor_is_where_two_branches_part(storage: EntityStorage) -> None:
@@ -383,7 +384,7 @@ def _edit(thread: ChatThread, edits: list[tuple[str, int]], side: str) -> None:
             thread.history.pop(place % len(thread.history))
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25, 200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ours_edits=EDITS, theirs_edits=EDITS, saves=st.booleans(), way=st.sampled_from(["merge", "rebase", "revert"]))
 async def test_what_is_in_memory_afterwards_is_what_is_stored(
     ours_edits: list[tuple[str, int]], theirs_edits: list[tuple[str, int]], saves: bool, way: str

@@ -30,9 +30,9 @@ from minference.threads.tools import CallableTool
 
 
 @pytest.fixture
-async def engine(sql_url: str) -> AsyncIterator[AsyncEngine]:
+async def engine(empty_sql_url: str) -> AsyncIterator[AsyncEngine]:
     """A database with the tables of the newest revision."""
-    engine = open_engine(sql_url)
+    engine = open_engine(empty_sql_url)
     await open_database(engine)
     yield engine
     await engine.dispose()
@@ -91,17 +91,17 @@ async def test_the_views_can_be_read(engine: AsyncEngine, view: str) -> None:
         assert (await connection.exec_driver_sql(f"SELECT * FROM {view}")).all() == []
 
 
-async def test_tools_from_before_they_could_be_source_or_resolve_references_load_without_both(sql_url: str) -> None:
+async def test_tools_from_before_they_could_be_source_or_resolve_references_load_without_both(empty_sql_url: str) -> None:
     tool = CallableTool(name="old", input_schema={"type": "object"}, resolve_references=True, source_text="def old(): ...")
-    async with open_storage(sql_url) as storage:
+    async with open_storage(empty_sql_url) as storage:
         await storage.register(tool)
-    engine = open_engine(sql_url)
+    engine = open_engine(empty_sql_url)
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
         async with connection.begin():
             await connection.run_sync(_undo, "0006")
     await engine.dispose()
-    async with open_storage(sql_url) as storage:
+    async with open_storage(empty_sql_url) as storage:
         found = await storage.get(CallableTool, tool.ecs_id)
         assert (found.name, found.resolve_references, found.source_text) == ("old", False, None)
 
@@ -162,15 +162,15 @@ def _native(kind: Any, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("file", sorted(WRITTEN.glob("revision_*.json")), ids=lambda file: file.stem)
-async def test_a_database_of_an_earlier_revision_is_upgraded_and_every_version_is_as_it_was(sql_url: str, file: Path) -> None:
+async def test_a_database_of_an_earlier_revision_is_upgraded_and_every_version_is_as_it_was(empty_sql_url: str, file: Path) -> None:
     written, revision = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("revision_")
-    engine = open_engine(sql_url)
+    engine = open_engine(empty_sql_url)
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
         async with connection.begin():
             await connection.run_sync(_write, revision, written["tables"])
     await engine.dispose()
-    async with open_storage(sql_url) as storage:
+    async with open_storage(empty_sql_url) as storage:
         assert await storage.check() == []
         for ecs_id, (_, dumped) in written["versions"].items():
             assert _dump(await storage.get(Entity, UUID(ecs_id))) == dumped

@@ -45,9 +45,9 @@ class BoatSQL(EntityTable, entity=Boat):
 
 
 @pytest.fixture
-async def engine(sql_url: str) -> AsyncIterator[AsyncEngine]:
+async def engine(empty_sql_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on an empty database."""
-    engine = open_engine(sql_url)
+    engine = open_engine(empty_sql_url)
     yield engine
     await engine.dispose()
 
@@ -105,12 +105,12 @@ async def test_tables_of_the_application_are_created_when_they_are_missing(engin
 
 
 @pytest.mark.parametrize("migrate", ["check", "off"])
-async def test_an_empty_database_stays_empty_unless_it_may_be_created(engine: AsyncEngine, sql_url: str, migrate: Migrate) -> None:
+async def test_an_empty_database_stays_empty_unless_it_may_be_created(engine: AsyncEngine, empty_sql_url: str, migrate: Migrate) -> None:
     with pytest.raises(OutdatedDatabase, match="holds no tables yet") as caught:
         await open_database(engine, migrate=migrate)
     assert caught.value.known == HEAD
-    if sql_url.startswith("sqlite"):
-        assert not Path(sql_url.removeprefix("sqlite:///")).exists()
+    if empty_sql_url.startswith("sqlite"):
+        assert not Path(empty_sql_url.removeprefix("sqlite:///")).exists()
     else:
         assert await _tables(engine) == set()
 
@@ -223,10 +223,11 @@ asyncio.run(main())
 """
 
 
-async def test_eight_processes_that_open_a_new_database_at_once_agree(sql_url: str) -> None:
+async def test_eight_processes_that_open_a_new_database_at_once_agree(empty_sql_url: str) -> None:
     pipe = asyncio.subprocess.PIPE
     openers = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", _OPENER, sql_url, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(8)
+        await asyncio.create_subprocess_exec(sys.executable, "-c", _OPENER, empty_sql_url, stdin=pipe, stdout=pipe, stderr=pipe)
+        for _ in range(8)
     ]
     for opener in openers:
         assert opener.stdout is not None

@@ -31,6 +31,8 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 from tests.storage.edits import THING_EDITS, Thing, edit_thing, numbers, pick
 from tests.storage.graphs import contents_of
+from tests.support.examples import examples
+from tests.support.sqlite import with_tables
 
 
 class Piece(Entity, kind="portable_piece"):
@@ -45,7 +47,7 @@ class Piece(Entity, kind="portable_piece"):
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[EntityStorage]:
     """A second, empty storage."""
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as opened:
+    async with open_storage(with_tables(tmp_path / "other.db")) as opened:
         yield opened
 
 
@@ -240,7 +242,7 @@ async def test_outputs_are_exported_by_their_own_lineage(storage: EntityStorage,
     await assert_same_versions(storage, other, output.lineage_id, ProcessedOutput)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(12, 100), deadline=None)
 @given(edits=st.lists(st.tuples(st.sampled_from(THING_EDITS), numbers, numbers, numbers, numbers), max_size=25))
 def test_any_history_of_any_graph_goes_from_memory_to_a_file_and_back(edits: list[tuple[str, int, int, int, int]]) -> None:
     asyncio.run(_there_and_back(edits))
@@ -248,7 +250,11 @@ def test_any_history_of_any_graph_goes_from_memory_to_a_file_and_back(edits: lis
 
 async def _there_and_back(edits: list[tuple[str, int, int, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_storage("memory:") as first, open_storage(f"sqlite:///{folder}/x.db") as second, open_storage("memory:") as third:
+        async with (
+            open_storage("memory:") as first,
+            open_storage(with_tables(f"{folder}/x.db")) as second,
+            open_storage("memory:") as third,
+        ):
             things = [Thing(name=str(number)) for number in range(4)]
             lineages = [thing.lineage_id for thing in things]
             await first.register(*things)
@@ -310,7 +316,7 @@ async def test_a_bad_line_is_named_and_nothing_of_its_file_is_imported(other: En
     lines[3] = BREAKS[fault](lines[3])
     file = tmp_path / "bad.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
-    async with open_storage(f"sqlite:///{tmp_path / 'target.db'}") as target:
+    async with open_storage(with_tables(tmp_path / "target.db")) as target:
         with pytest.raises(InvalidExport, match=r"^line 4 ") as raised:
             await target.import_from(file)
         assert raised.value.line == 4

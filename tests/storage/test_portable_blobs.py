@@ -29,6 +29,8 @@ from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
 from tests.storage.test_blobs import change
 from tests.storage.test_portable import a_history, assert_same_versions, exported
+from tests.support.examples import examples
+from tests.support.sqlite import with_tables
 
 
 class Scan(Entity, kind="portable_scan"):
@@ -41,7 +43,7 @@ class Scan(Entity, kind="portable_scan"):
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[EntityStorage]:
     """A second, empty storage."""
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as opened:
+    async with open_storage(with_tables(tmp_path / "other.db")) as opened:
         yield opened
 
 
@@ -168,7 +170,7 @@ async def test_bytes_that_are_wrong_missing_or_left_over_are_refused(other: Enti
     lines = change(await exported(other))
     file = tmp_path / "bad.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
-    async with open_storage(f"sqlite:///{tmp_path / 'target.db'}") as target:
+    async with open_storage(with_tables(tmp_path / "target.db")) as target:
         for attempt in (target.import_from(file), target.import_lines(lines)):
             with pytest.raises(InvalidExport, match=reason) as raised:
                 await attempt
@@ -202,7 +204,7 @@ async def test_two_imports_of_blobs_at_once_bring_everything_once(sqlite_url: st
         assert await one.check() == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10, 100), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=2), st.sampled_from(SCAN_EDITS)), max_size=15))
 def test_any_history_of_blobs_and_tags_goes_through_every_kind_of_storage(edits: list[tuple[int, bytes, str]]) -> None:
     asyncio.run(_scans_there_and_back(edits))
@@ -210,7 +212,11 @@ def test_any_history_of_blobs_and_tags_goes_through_every_kind_of_storage(edits:
 
 async def _scans_there_and_back(edits: list[tuple[int, bytes, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_storage("memory:") as first, open_storage(f"sqlite:///{folder}/x.db") as second, open_storage("memory:") as third:
+        async with (
+            open_storage("memory:") as first,
+            open_storage(with_tables(f"{folder}/x.db")) as second,
+            open_storage("memory:") as third,
+        ):
             scans = [Scan(name=str(number)) for number in range(3)]
             await first.register(*scans)
             for which, content, kind in edits:
@@ -301,6 +307,6 @@ async def test_a_file_counts_its_commits_whatever_else_is_in_it(storage: EntityS
     thread = await a_scanned_history(storage)
     await storage.tag("main", thread)
     assert await storage.export_to(tmp_path / "all.jsonl") == 4
-    async with open_storage(f"sqlite:///{tmp_path / 'target.db'}") as target:
+    async with open_storage(with_tables(tmp_path / "target.db")) as target:
         done = await target.import_from(tmp_path / "all.jsonl")
         assert (done.commits, done.blobs, done.tags) == (4, 4, 1)

@@ -34,6 +34,7 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 from tests.storage.rows import same
 from tests.storage.specimens import Everything, EverythingSQL, MoreThanEverything, entities_of
+from tests.support.examples import examples
 
 TABLES: dict[type[Entity], type[EntityTable[Any]]] = {
     SystemPrompt: SystemPromptSQL,
@@ -83,7 +84,7 @@ def test_a_row_gives_the_values_that_loading_gives(sql_url: str, cls: type[Entit
         storage = open_storage(sql_url, durability="fast")
         runner.run(storage.__aenter__())
 
-        @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+        @settings(max_examples=examples(8, 50), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
         @given(st.lists(entities_of(cls), min_size=1, max_size=4))
         def check(entities: list[Entity]) -> None:
             runner.run(compare(storage, entities))
@@ -98,7 +99,7 @@ def test_a_row_gives_the_values_that_loading_gives(sql_url: str, cls: type[Entit
 def test_a_row_of_an_entity_gives_back_its_values(cls: type[Entity]) -> None:
     plan = plan_of(cls)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @settings(max_examples=examples(15, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(entities_of(cls))
     def check(entity: Entity) -> None:
         holds = {name: entity.__dict__[name] for name in (*plan.references, *(field.name for field in plan.collections))}

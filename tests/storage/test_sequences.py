@@ -16,6 +16,7 @@ from minference.storage.open import open_storage
 from minference.storage.sequences import EMPTY, MAX_SPANS, OPEN, Place, Run, cut, place_edit
 from tests.storage.lineage_samples import a_thread, say
 from tests.storage.tables import rows_of
+from tests.support.examples import examples
 
 NOW = utc_now()
 
@@ -110,7 +111,7 @@ def edited(kind: str, members: list[Version], place: Place, one: int, two: int, 
     return new
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, 2000), deadline=None)
 @given(st.lists(edits, min_size=10, max_size=40))
 @example([("extend", 0, 2, False), ("insert", 0, 0, False), ("cut", 1, 0, False), ("append", 0, 0, False)])
 @example([("extend", 0, 2, False), ("insert", 0, 0, False), ("cut", 1, 0, False), ("append", 0, 1, False)])

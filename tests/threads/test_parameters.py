@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from minference.errors import UnusableFunction
 from minference.threads.schemas import schema_errors, schema_validator
 from minference.threads.signatures import signature_of
+from tests.support.examples import examples
 from tests.threads.signature_samples import Sample, samples
 
 
@@ -143,7 +144,7 @@ def test_a_parameter_that_no_model_can_fill_in_is_refused_with_the_reason(functi
 
 
 @given(samples())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(50, 500))
 def test_arguments_survive_the_way_through_json_whatever_the_signature(sample: Sample) -> None:
     signature = signature_of(sample.function)
     assert schema_errors(schema_validator("sample", signature.input_schema), sample.as_json) is None
