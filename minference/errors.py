@@ -10,6 +10,7 @@ MinferenceError
 │   ├── MissingKey
 │   ├── UnknownThread
 │   ├── RepeatedToolName
+│   ├── UnknownPrice
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -41,6 +42,8 @@ MinferenceError
 │   ├── BlobNotFound
 │   ├── TagNotFound
 │   ├── TagTaken
+│   ├── RunNotFound
+│   ├── RunBusy
 │   ├── InvalidTagName
 │   ├── WrongEntityType
 │   ├── StaleVersion
@@ -98,12 +101,16 @@ MinferenceError
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── RequestNotRebuilt
+    ├── DeadlineExceeded
+    ├── BudgetExceeded
+    ├── SharedLimitsUnavailable
+    ├── NotAWorkflow
     └── InvalidRunFile
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -182,6 +189,17 @@ class RepeatedToolName(ConfigurationError, ValueError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"two different tools of the thread are called {name!r}, so a call could mean either: rename one of them")
+
+
+class UnknownPrice(ConfigurationError, LookupError):
+    """There is a limit in dollars for calls whose price nobody knows; nothing was sent."""
+
+    def __init__(self, client: str, model: str) -> None:
+        self.client, self.model = client, model
+        super().__init__(
+            f"max_cost cannot be kept, because the price of {client}/{model} is unknown: pass "
+            f"prices={{'{client}/{model}': Price(input=..., output=...)}} to the orchestrator, or limit max_tokens instead"
+        )
 
 
 class MissingExtra(ConfigurationError):
@@ -447,6 +465,25 @@ class TagTaken(StorageError):
         super().__init__(f"tag {name!r} of lineage {lineage_id} names version {holder}: pass move=True to move it, or choose another name")
 
 
+class RunNotFound(StorageError, LookupError):
+    """No run has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"no run is called {name!r}: the runs here are {', '.join(map(repr, known)) or 'none'}")
+
+
+class RunBusy(StorageError):
+    """Another process works on the run; nothing was sent."""
+
+    def __init__(self, name: str, holder: str, held_until: datetime) -> None:
+        self.name, self.holder, self.held_until = name, holder, held_until
+        super().__init__(
+            f"run {name!r} is being worked on by {holder!r}, which keeps others out until {held_until:%H:%M:%S} UTC, and longer while "
+            "it lives: wait for it, or end it first"
+        )
+
+
 class InvalidTagName(StorageError, ValueError):
     """This text cannot name a version."""
 
@@ -691,6 +728,7 @@ class ProviderError(MinferenceError):
         retry_after: float | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.client = client
         self.status = status
@@ -702,6 +740,8 @@ class ProviderError(MinferenceError):
         self.code = code
         """The provider's own name of the error, e.g. `insufficient_quota`."""
         self.request_id = request_id
+        self.headers = dict(headers or {})
+        """Those headers of the answer that tell of limits; lower-case names."""
         super().__init__(f"{client}: {message}")
 
 
@@ -947,6 +987,41 @@ class TurnsExhausted(RunError):
     def __init__(self, max_turns: int) -> None:
         self.max_turns = max_turns
         super().__init__(f"the thread was not done after {max_turns} model calls: raise max_turns, or run it again to go on")
+
+
+class DeadlineExceeded(RunError):
+    """A run or a thread in it was not done in time. What was answered is saved."""
+
+    def __init__(self, of: str, seconds: float) -> None:
+        self.of, self.seconds = of, seconds
+        super().__init__(f"the {of} was not done within {seconds:g} s: run it again to go on from what is saved, or allow more time")
+
+
+class BudgetExceeded(RunError):
+    """The next call would spend more than is allowed; it was not made. What was answered before is saved."""
+
+    def __init__(self, what: str, spent: float, needed: float, limit: float) -> None:
+        self.what, self.spent, self.needed, self.limit = what, spent, needed, limit
+        super().__init__(
+            f"the budget of {limit:,.10g} {what} does not allow the next call: {spent:,.10g} are spent, and it may take {needed:,.10g}. "
+            "Raise it and run the thread again to go on"
+        )
+
+
+class SharedLimitsUnavailable(RunError):
+    """The limits that processes share cannot be reached, so that no call can be made within them."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the limits shared through Redis cannot be reached ({reason}): run the thread again when it is back")
+
+
+class NotAWorkflow(RunError):
+    """A thread whose steps are to be forced, one tool after the other, does not say so; nothing was sent."""
+
+    def __init__(self, ecs_id: UUID, reason: str) -> None:
+        self.ecs_id, self.reason = ecs_id, reason
+        super().__init__(f"thread {ecs_id} is no workflow: {reason}")
 
 
 class InvalidRunFile(RunError):

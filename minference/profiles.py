@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -97,6 +98,12 @@ class Profile(BaseModel):
         if not (value.isascii() and value.isprintable()) or " " in value:
             raise ConfigurationError(f"{self.key_env} holds characters that no API key has: set it again, without spaces or line breaks")
         return value
+
+    def account(self) -> str:
+        """Names key and server without telling them: calls of one account share its limits."""
+        value = os.environ.get(self.key_env, "").strip() if self.key_env else ""
+        url = os.environ.get(self.base_url_env, "").strip() if self.base_url_env else ""
+        return hashlib.sha256(f"{url or self.base_url or ''}\n{value}".encode()).hexdigest()[:12]
 
     def url(self) -> str:
         """Where requests go, from the environment or the profile.

@@ -76,6 +76,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "uvicorn": ("minference/ui/server.py", "minference/testing/"),
     "jinja2": ("minference/ui/templating.py",),
     "tenacity": ("minference/inference/",),
+    "redis": ("minference/inference/redis_limits.py",),
+    "genai_prices": ("minference/inference/prices.py",),
     "asyncio": ("minference/storage/", "minference/inference/"),
 }
 """Who may import what, at run time; a name ending in `/` is a folder, one without `.py` is the beginning of a file's name."""
@@ -89,7 +91,7 @@ ASYNCIO_ELSEWHERE = {
 }
 """Who else may use asyncio, and for what."""
 
-IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty")
+IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty", "redis", "genai_prices")
 """Imported inside the function that needs it, never when a module of ours is imported."""
 
 MODULE_STATE = {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from minference.cli.branch_commands import lineage
-from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption
+from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption, StateChoice
 from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
@@ -23,8 +23,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 db = typer.Typer(help="The database as a whole.", rich_markup_mode=None)
+runs = typer.Typer(help="Runs: what was to be done, and how far it is.", rich_markup_mode=None)
 local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
+app.add_typer(runs, name="runs")
 app.add_typer(db, name="db")
 app.add_typer(local, name="local")
 
@@ -83,6 +85,51 @@ def run(
     from minference.cli.run import run as work
 
     raise typer.Exit(work(file, database, output, as_json))
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The name of the run: see `minference runs list`.")],
+    modules: Annotated[
+        list[str] | None, typer.Option("--import", help="A module that registers tools of the run, if no run file names them.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Whether threads that have failed are tried again.")] = True,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was interrupted or in which threads have failed. What is answered is not asked again."""
+    from minference.cli.runs import resume as work
+
+    raise typer.Exit(work(run, database, modules or [], retry_failed, as_json))
+
+
+@runs.command("list")
+def runs_list(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """List the runs in the database, with how far they are, also while they run."""
+    from minference.cli.runs import list_runs
+
+    list_runs(database, as_json)
+
+
+@runs.command("show")
+def runs_show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The name of the run.")],
+    state: Annotated[list[StateChoice] | None, typer.Option(help="Only threads in this state.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a run is, and the state of each of its threads."""
+    from minference.cli.runs import show_run
+
+    show_run(run, database, [each.value for each in state or ()], as_json)
+
+
+@app.command()
+def usage(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Say what all replies in the database used and cost, by day and model. Days are those of UTC."""
+    from minference.cli.usage import usage as work
+
+    work(database, as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import typer
 from minference.cli.commands import app
 from minference.errors import MinferenceError, StorageError
 
-GROUPS = (["threads"], ["db"], ["local"])
+GROUPS = (["threads"], ["runs"], ["db"], ["local"])
 
 SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
 

@@ -37,3 +37,12 @@ class StrategyChoice(StrEnum):
     ours = "ours"
     theirs = "theirs"
     append = "append"
+
+
+class StateChoice(StrEnum):
+    """How far a thread of a run is."""
+
+    pending = "pending"
+    running = "running"
+    done = "done"
+    failed = "failed"

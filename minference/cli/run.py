@@ -17,11 +17,12 @@ from minference.cli.database import file_of, url_of, writing
 from minference.cli.options import DEFAULT_DATABASE
 from minference.cli.output import one_line, print_json, stderr, stdout, table
 from minference.cli.run_file import RunFile, read_run_file
-from minference.cli.run_threads import Plan, RunThread, prepare
+from minference.cli.run_threads import Plan, prepare
 from minference.errors import InvalidRunFile
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed, Outcome
-from minference.inference.progress import ProgressEvent, RichProgress, TokensUsed
+from minference.inference.progress import Progress, ProgressEvent, RichProgress, TokensUsed
+from minference.storage.base import EntityStorage
 
 
 def run(file: Path, database: str | None, output: Path | None, as_json: bool) -> int:
@@ -44,10 +45,32 @@ async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) ->
     progress = CountingProgress()
     async with writing(database) as storage:
         threads = await plan.threads(storage)
-        limits = plan.run.limits
-        async with InferenceOrchestrator(storage=storage, limits=limits, progress=progress, author=f"run {plan.name}") as orchestrator:
-            outcomes = await orchestrator.run([each.thread for each in threads], max_turns=plan.run.max_turns)
-    results = [result_json(each, outcome) for each, outcome in zip(threads, outcomes, strict=True)]
+        async with orchestrator_for(plan, storage, progress) as orchestrator:
+            about = {"file": str(plan.path.resolve())}
+            outcomes = await orchestrator.run(
+                [each.thread for each in threads], run_id=plan.name, max_turns=plan.run.max_turns, budget=plan.budget(), about=about
+            )
+    return report(
+        [result_json(each.id, outcome) for each, outcome in zip(threads, outcomes, strict=True)],
+        output,
+        as_json,
+        progress.tokens,
+        began,
+        storage.url,
+    )
+
+
+def orchestrator_for(plan: Plan, storage: EntityStorage, progress: Progress) -> InferenceOrchestrator:
+    """What runs the threads of a file, within its limits."""
+    return InferenceOrchestrator(storage=storage, limits=plan.run.limits, progress=progress, author=f"run {plan.name}")
+
+
+def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool, tokens: int, began: float, url: str) -> int:
+    """Write and print what became of the threads. Returns 1 if some failed, else 0.
+
+    Raises:
+        InvalidRunFile: The output file cannot be written.
+    """
     if output is not None:
         write_atomically(output, b"".join(to_json(result) + b"\n" for result in results))
     if as_json:
@@ -55,8 +78,8 @@ async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) ->
             print_json(result, lines=True)
     else:
         stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)))
-    failed = sum(not outcome.ok for outcome in outcomes)
-    stderr().print(f"{_summary(results, failed, progress.tokens, time.monotonic() - began)}; saved in {storage.url}", soft_wrap=True)
+    failed = sum(result["status"] == "failed" for result in results)
+    stderr().print(f"{_summary(results, failed, tokens, time.monotonic() - began)}; saved in {url}", soft_wrap=True)
     return 1 if failed else 0
 
 
@@ -74,15 +97,15 @@ class CountingProgress:
         self._bar(event)
 
 
-def result_json(each: RunThread, outcome: Outcome) -> dict[str, Any]:
+def result_json(name: str, outcome: Outcome) -> dict[str, Any]:
     """What became of one prompt, as data."""
     done = isinstance(outcome, Completed)
     return {
-        "id": each.id,
+        "id": name,
         "status": "done" if done else "failed",
         "already_done": isinstance(outcome, Completed) and outcome.output is None,
-        "thread": str(each.thread.lineage_id),
-        "version": str(each.thread.ecs_id),
+        "thread": str(outcome.thread_id),
+        "version": str(outcome.thread.ecs_id),
         "text": outcome.content if isinstance(outcome, Completed) else None,
         "object": outcome.object if isinstance(outcome, Completed) else None,
         "error": None if isinstance(outcome, Completed) else f"{type(outcome.error).__name__}: {outcome.error}",

@@ -102,6 +102,15 @@ class PromptsTable(_Table):
         return self
 
 
+class BudgetTable(_Table):
+    """What one start of the run may spend. Threads that are left over fail, and are tried again by the next."""
+
+    max_cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """US dollars."""
+    max_tokens: int | None = Field(default=None, ge=0)
+    """Of requests and replies."""
+
+
 class RunFile(_Table):
     """A whole run."""
 
@@ -116,6 +125,7 @@ class RunFile(_Table):
     tools: tuple[ToolTable, ...] = ()
     output: OutputTable | None = None
     limits: RequestLimits | None = None
+    budget: BudgetTable | None = None
 
 
 _TABLES: dict[str, type[BaseModel]] = {
@@ -125,6 +135,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "tools": ToolTable,
     "output": OutputTable,
     "limits": RequestLimits,
+    "budget": BudgetTable,
     "model.fallbacks": LLMConfig,
 }
 

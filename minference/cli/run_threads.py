@@ -17,6 +17,7 @@ from minference.clients.catalog import create_client
 from minference.ecs.entity import Entity
 from minference.ecs.plan import IDENTITY_FIELDS
 from minference.errors import InvalidRunFile, ToolError
+from minference.inference.budgets import Budget
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import MessageRole, SystemPrompt
@@ -53,6 +54,10 @@ class Plan:
         """
         systems = {text: SystemPrompt(content=text) for _, prompt in self.prompts if (text := self._system(prompt)) is not None}
         return [await self._thread(storage, name, prompt, systems) for name, prompt in self.prompts]
+
+    def budget(self) -> Budget | None:
+        """What this start of the run may spend."""
+        return Budget(**self.run.budget.model_dump()) if self.run.budget else None
 
     def _system(self, prompt: Prompt) -> str | None:
         return prompt.system if prompt.system is not None else self.run.prompts.system

@@ -58,6 +58,10 @@ class AnthropicClient:
         self.profile.key()
         self.profile.url()
 
+    def account(self) -> str:
+        """See `HasAccount.account`."""
+        return self.profile.account()
+
     def to_request(self, thread: ChatThread) -> Request:
         """The body of the request for the thread's next reply, and the API version if the config names one. Pure.
 

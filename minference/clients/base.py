@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from minference.threads.messages import FinishReason, ToolCall
 from minference.threads.thread import ChatThread
@@ -59,6 +59,15 @@ class TextDelta:
     """A piece of text of a reply that is still being written."""
 
     text: str
+
+
+@runtime_checkable
+class HasAccount(Protocol):
+    """A client whose limits belong to a key, not to whoever calls."""
+
+    def account(self) -> str:
+        """Names the key without telling it; empty if there is none."""
+        ...
 
 
 class Client(Protocol):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from minference.clients.allowances import limit_headers
 from minference.errors import ProviderRefused
 
 _PASSING = {408, 409, 429}
@@ -127,6 +128,7 @@ def refused(client: str, *, status: int, headers: Mapping[str, str], body: objec
         retry_after=retry_after(headers),
         code=without_key(code, key) if code else None,
         request_id=request_id(headers),
+        headers=limit_headers(headers),
     )
 
 

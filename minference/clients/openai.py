@@ -52,6 +52,10 @@ class OpenAIClient:
         self.profile.key()
         self.profile.url()
 
+    def account(self) -> str:
+        """See `HasAccount.account`."""
+        return self.profile.account()
+
     def to_request(self, thread: ChatThread) -> Request:
         """The body of the request for the thread's next reply. Pure.
 

@@ -8,19 +8,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.allowances import allowances
+from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.embedding import embed
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
+from minference.inference.budgets import Budget, Estimate, Hold
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
+from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
 from minference.inference.retries import Retrier, describe
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
 
 T = TypeVar("T")
+
+_NOTHING = TokenUsage(0, 0)
+_ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 429)
+"""Refusals for good that say nothing of the request itself: another key, quota or model may do."""
+_OVERLOADED = (429, 529)
+"""What a provider says that gets too many calls."""
 
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
@@ -34,6 +43,8 @@ class Answer:
     raw: RawOutput
     interrupted: bool = False
     """Whether the caller was cancelled while the reply was on its way: it is to be saved, then the cancellation goes on."""
+    cost: float | None = None
+    """In US dollars; `None` if the price is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,39 @@ class Line:
     """Where the bytes of attachments are."""
     drain_seconds: float
     """How long a reply that is on its way may still come after a cancellation."""
+    prices: PriceList
+    budget: Budget | None = None
+    """What this call of the orchestrator may spend."""
+
+    def estimate(self, prepared: Prepared) -> Estimate:
+        """The most that a request is expected to use."""
+        client, model = prepared.model
+        usage = TokenUsage(prepared.input_tokens, prepared.config.max_tokens)
+        return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
+
+    def check(self, prepared: Prepared) -> None:
+        """Return if the budget allows the request.
+
+        Raises:
+            BudgetExceeded: It does not.
+            UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
+        """
+        if self.budget is not None:
+            self.budget.check(self.estimate(prepared))
+
+    async def admit(self, prepared: Prepared) -> _Sent:
+        """Wait for room in the budget and under the limits of the provider, and take it."""
+        hold = await self.budget.hold(self.estimate(prepared)) if self.budget is not None else Hold(None, 0, 0.0)
+        try:
+            client, model = prepared.model
+            output_tokens = prepared.config.max_tokens
+            reservation = await self.limiter.reserve(
+                client, model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account
+            )
+        except BaseException:
+            hold.settle(0, 0.0)
+            raise
+        return _Sent(prepared, reservation, hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +99,17 @@ class _Sent:
 
     prepared: Prepared
     reservation: Reservation
+    hold: Hold
     start: datetime = field(default_factory=utc_now)
+
+    def settle(self, usage: TokenUsage | None = None, cost: float | None = None) -> None:
+        """Count what was used, or the estimate if nobody knows. Settling again changes nothing."""
+        if usage is None:
+            self.reservation.settle()
+            self.hold.settle()
+        else:
+            self.reservation.settle(usage.prompt, usage.completion)
+            self.hold.settle(usage.prompt + usage.completion, cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +163,17 @@ class ModelCall:
             self._failures.append(describe(error, (utc_now() - sent.start).total_seconds()))
             raise
         finally:
-            sent.reservation.settle()
+            sent.settle()
             await _close(stream.items)
 
     async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]]) -> T:
-        """What `send` gives for the config or, where that cannot be reached, for a fallback."""
+        """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
         for prepared in self._alternatives():
             try:
-                return await self._line.retrier.call(lambda now=prepared: self._admit(now), send, self._failures)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                return await self._line.retrier.call(lambda now=prepared: self._line.admit(now), send, self._failures)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             except ProviderError as error:
-                if not error.retryable:
+                if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
                     raise
                 failed = error
         assert failed is not None, "there is at least one config"
@@ -129,12 +183,6 @@ class ModelCall:
         yield self._prepared
         for config in self._thread.llm_config.with_fallbacks()[1:]:
             yield self._line.renderer.prepare_fallback(self._thread, config)
-
-    async def _admit(self, prepared: Prepared) -> _Sent:
-        client, model = prepared.model
-        output_tokens = prepared.config.max_tokens
-        reservation = await self._line.limiter.reserve(client, model, input_tokens=prepared.input_tokens, output_tokens=output_tokens)
-        return _Sent(prepared, reservation)
 
     async def _send(self, sent: _Sent) -> Answer:
         prepared = sent.prepared
@@ -146,7 +194,7 @@ class ModelCall:
             self._refused(sent, error)
             raise
         finally:
-            sent.reservation.settle()
+            sent.settle()
 
     async def _begin(self, sent: _Sent) -> _Stream:
         prepared = sent.prepared
@@ -160,7 +208,7 @@ class ModelCall:
         except BaseException as error:
             if isinstance(error, ProviderError):
                 self._refused(sent, error)
-            sent.reservation.settle()
+            sent.settle()
             if items is not None:
                 await _close(items)
             raise
@@ -171,15 +219,19 @@ class ModelCall:
         try:
             return embed(request, await self._line.storage.read_blobs(blobs)) if blobs else request
         except BaseException:
-            sent.reservation.settle(0, 0)  # it never left
+            sent.settle(_NOTHING, 0.0)  # it never left
             raise
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
         prepared, end = sent.prepared, utc_now()
         reply = prepared.client.from_response(response.payload, prepared.request)
+        cost: float | None = None
         if reply.usage is not None:
-            sent.reservation.settle(reply.usage.prompt, reply.usage.completion)
+            cost = self._cost(prepared, reply, reply.usage, sent.start)
+            sent.settle(reply.usage, cost)
             self._line.renderer.learn(prepared, reply.usage.prompt)
+        sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
+        sent.reservation.learn(allowances(response.headers))
         parameters = {name: value for name, value in prepared.request.items() if name not in IN_THREAD_VERSION}
         raw = RawOutput(
             client=prepared.config.client,
@@ -191,14 +243,26 @@ class ModelCall:
             end_time=end,
             attempts=tuple(self._failures),
         )
-        return Answer(reply, raw, interrupted)
+        return Answer(reply, raw, interrupted, cost)
+
+    def _cost(self, prepared: Prepared, reply: Reply, usage: TokenUsage, at: datetime) -> float | None:
+        """By the name that the provider gives the model, or by ours."""
+        client, asked = prepared.model
+        answered = self._line.prices.cost(client, reply.model, usage, at=at)
+        return answered if answered is not None else self._line.prices.cost(client, asked, usage, at=at)
 
     def _refused(self, sent: _Sent, error: ProviderError) -> None:
         """A refused request used no tokens; one that may have been served keeps its estimate."""
-        if error.retry_after is not None:
-            self._line.limiter.pause(*sent.prepared.model, self._line.limiter.now() + error.retry_after)
+        told = allowances(error.headers)
+        sent.reservation.learn(told)
+        if error.retryable and error.status in _OVERLOADED:
+            exhausted = [each.reset for each in told if each.remaining == 0 and each.reset is not None]
+            sent.reservation.overloaded(error.retry_after if error.retry_after is not None else max(exhausted, default=None))
+        elif error.retry_after is not None:
+            until = self._line.limiter.now() + error.retry_after
+            self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
         if error.status is not None and error.status >= 400:
-            sent.reservation.settle(0, 0)
+            sent.settle(_NOTHING, 0.0)
 
 
 async def _close(items: AsyncIterator[TextDelta | Response]) -> None:

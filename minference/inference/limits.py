@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from minference.errors import RequestTooLarge
-from minference.inference.windows import SlidingWindow, Spending
-
-MINUTE = 60.0
-ARRIVAL_SLACK = 1.0
-"""Seconds within which a request has reached the provider, if no reply says that it was there earlier."""
-
-Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[None]]
+from minference.clients.allowances import Allowance, Measured
+from minference.inference.buckets import MINUTE as MINUTE
+from minference.inference.buckets import Bucket, Clock, LocalBucket, Meter, Room, Sleep
+from minference.inference.concurrency import Concurrency
 
 
 class RequestLimits(BaseModel):
@@ -32,23 +28,39 @@ class RequestLimits(BaseModel):
     """Input and output together, for providers that count them so."""
     max_in_flight: int | None = Field(default=None, ge=1)
     """Calls that may be under way at once."""
+    smooth_seconds: float | None = Field(default=None, gt=0, lt=60, allow_inf_nan=False)
+    """Also spread what is allowed in a minute over spans of so many seconds, for providers that look at shorter times."""
+    watch_latency: bool = False
+    """Whether fewer calls are made when replies take more than twice as long as at their best, for servers that never say
+    that they have too much to do (vLLM)."""
 
 
 Limits = Mapping[str, RequestLimits] | RequestLimits | None
 """One for every model of every client, or by client name or `client/model`, the narrower first."""
 
 
+class Quota(NamedTuple):
+    """Whose calls are counted together."""
+
+    client: str
+    model: str
+    account: str = ""
+    """Names the key without telling it."""
+
+
 class Reservation:
     """Room for one call. `settle` must be called once, when the call is over."""
 
-    __slots__ = ("_bucket", "_settled", "input_tokens", "output_tokens", "spendings")
+    __slots__ = ("_bucket", "_room", "_settled", "input_tokens", "output_tokens", "sent")
 
-    def __init__(self, bucket: _Bucket | None, spendings: tuple[Spending, ...], input_tokens: int, output_tokens: int) -> None:
+    def __init__(self, bucket: Bucket, room: Room, input_tokens: int, output_tokens: int, sent: float) -> None:
         self._bucket = bucket
+        self._room = room
         self._settled = False
-        self.spendings = spendings
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
+        self.sent = sent
+        """By the limiter's clock."""
 
     def settle(self, input_tokens: int | None = None, output_tokens: int | None = None) -> None:
         """Replace the estimates by what was used; `None` keeps an estimate. Settling again changes nothing."""
@@ -59,53 +71,94 @@ class Reservation:
             self.input_tokens = input_tokens
         if output_tokens is not None:
             self.output_tokens = output_tokens
-        if self._bucket is not None:
-            self._bucket.settle(self)
+        self._bucket.settle(self._room, self.input_tokens, self.output_tokens)
+
+    def succeeded(self, output_tokens: int) -> None:
+        """The call was answered: there may be more at once."""
+        self._bucket.succeeded(self.sent, output_tokens)
+
+    def overloaded(self, pause: float | None) -> None:
+        """The provider has too much to do: there are fewer calls at once, and none before so many seconds."""
+        self._bucket.overloaded(self.sent, pause)
+
+    def learn(self, told: Sequence[Allowance]) -> None:
+        """What the provider said of its limits in the answer to this call."""
+        self._bucket.learn(told, self.sent)
+
+
+class Buckets(Protocol):
+    """Where quotas are kept, if not in this process."""
+
+    def bucket(self, quota: Quota, limits: RequestLimits) -> Bucket:
+        """The one of this quota."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...
 
 
 class RateLimiter:
-    """Keeps every (client, model) within its limits, in this process.
+    """Keeps every (client, model, key) within its limits.
 
     A call reserves its request and its estimated tokens in one step, in order of arrival: nobody overtakes, so nobody
     starves. Who waits, waits exactly until there is room; only the head of a line has a timer.
 
-    Requests and input tokens count from their arrival at the provider, output and combined tokens from the reply.
+    Requests and input tokens count from their arrival at the provider, output and combined tokens from the reply. What
+    providers tell in their headers is kept as well, where it is narrower or nothing else is known.
     """
 
-    def __init__(self, limits: Limits = None, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self, limits: Limits = None, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep, shared: Buckets | None = None
+    ) -> None:
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
-        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._shared = shared
+        self._buckets: dict[Quota, Bucket] = {}
 
     def now(self) -> float:
         """The limiter's clock, in seconds."""
         return self._clock()
 
-    def check(self, client: str, model: str, *, input_tokens: int, output_tokens: int) -> None:
+    def check(self, client: str, model: str, *, input_tokens: int, output_tokens: int, account: str = "") -> None:
         """Return if `reserve` would sooner or later find room.
 
         Raises:
             RequestTooLarge: The limit is smaller than this one request.
         """
-        self._bucket(client, model).amounts(input_tokens, output_tokens)
+        self._bucket(Quota(client, model, account)).check(input_tokens, output_tokens)
 
-    async def reserve(self, client: str, model: str, *, input_tokens: int, output_tokens: int) -> Reservation:
+    async def reserve(self, client: str, model: str, *, input_tokens: int, output_tokens: int, account: str = "") -> Reservation:
         """Wait until there is room, and take it. A cancelled wait leaves the line as if it had never been there.
 
         Raises:
             RequestTooLarge: The limit is smaller than this one request, so waiting would never help.
         """
-        return await self._bucket(client, model).reserve(input_tokens, output_tokens)
+        bucket = self._bucket(Quota(client, model, account))
+        room = await bucket.reserve(input_tokens, output_tokens)
+        return Reservation(bucket, room, input_tokens, output_tokens, self._clock())
 
-    def pause(self, client: str, model: str, until: float) -> None:
+    def pause(self, client: str, model: str, until: float, *, account: str = "") -> None:
         """Let no call of this model begin before `until`, by the limiter's clock. Other models go on."""
-        self._bucket(client, model).pause(until)
+        self._bucket(Quota(client, model, account)).pause(until - self._clock())
 
-    def _bucket(self, client: str, model: str) -> _Bucket:
-        key = (client, model)
-        if (bucket := self._buckets.get(key)) is None:
-            bucket = self._buckets[key] = _Bucket(limits_for(self._limits, client, model), self._clock, self._sleep)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of what is shared with other processes."""
+        if self._shared is not None:
+            await self._shared.aclose()
+
+    def _bucket(self, quota: Quota) -> Bucket:
+        if (bucket := self._buckets.get(quota)) is None:
+            limits = limits_for(self._limits, quota.client, quota.model)
+            made = self._shared.bucket(quota, limits) if self._shared is not None else None
+            bucket = self._buckets[quota] = made or LocalBucket(meters_of(limits), concurrency_of(limits), self._clock, self._sleep)
         return bucket
 
 
@@ -118,82 +171,20 @@ def limits_for(limits: Limits, client: str, model: str) -> RequestLimits:
     return limits.get(f"{client}/{model}") or limits.get(client) or RequestLimits()
 
 
-class _Bucket:
-    """One quota: its windows, the calls under way, and the line of those who wait."""
-
-    def __init__(self, limits: RequestLimits, clock: Clock, sleep: Sleep) -> None:
-        self._clock = clock
-        self._sleep = sleep
-        self._max_in_flight = limits.max_in_flight or inf
-        self._in_flight = 0
-        self._paused_until = -inf
-        self._windows = _windows(limits)
-        self._line = asyncio.Lock()
-        self._news = asyncio.Event()
-
-    def amounts(self, input_tokens: int, output_tokens: int) -> list[int]:
-        """What a call takes of each window."""
-        amounts = [measure(input_tokens, output_tokens) for _, measure in self._windows]
-        for (window, _), amount in zip(self._windows, amounts, strict=True):
-            if amount > window.limit:
-                raise RequestTooLarge(amount, window.limit, window.what)
-        return amounts
-
-    async def reserve(self, input_tokens: int, output_tokens: int) -> Reservation:
-        amounts = self.amounts(input_tokens, output_tokens)
-        async with self._line:
-            while (moment := self._free_at(amounts, now := self._clock())) > now:
-                await self._wait(moment - now)
-            self._in_flight += 1
-            spendings = tuple(window.spend(amount, now) for (window, _), amount in zip(self._windows, amounts, strict=True))
-            return Reservation(self, spendings, input_tokens, output_tokens)
-
-    def settle(self, reservation: Reservation) -> None:
-        now = self._clock()
-        self._in_flight -= 1
-        for (window, measure), spending in zip(self._windows, reservation.spendings, strict=True):
-            window.settle(spending, measure(reservation.input_tokens, reservation.output_tokens), now)
-        self._news.set()
-
-    def pause(self, until: float) -> None:
-        self._paused_until = max(self._paused_until, until)
-
-    def _free_at(self, amounts: list[int], now: float) -> float:
-        if self._in_flight >= self._max_in_flight:
-            return inf
-        moment = max(now, self._paused_until)
-        for (window, _), amount in zip(self._windows, amounts, strict=True):
-            moment = max(moment, window.free_at(amount, now))
-        return moment
-
-    async def _wait(self, seconds: float) -> None:
-        """Until the time is over or something was settled."""
-        self._news.clear()
-        if seconds == inf:
-            await self._news.wait()
-            return
-        timer = asyncio.ensure_future(self._sleep(seconds))
-        timer.add_done_callback(self._wake)
-        try:
-            await self._news.wait()
-        finally:
-            timer.remove_done_callback(self._wake)
-            timer.cancel()
-
-    def _wake(self, _timer: asyncio.Future[None]) -> None:
-        self._news.set()
-
-
-Measure = Callable[[int, int], int]
-
-
-def _windows(limits: RequestLimits) -> tuple[tuple[SlidingWindow, Measure], ...]:
-    kinds: list[tuple[str, int | None, float, Measure]] = [
-        ("requests", limits.requests_per_minute, ARRIVAL_SLACK, lambda _input, _output: 1),
-        ("input tokens", limits.input_tokens_per_minute, ARRIVAL_SLACK, lambda input_tokens, _output: input_tokens),
-        ("output tokens", limits.output_tokens_per_minute, inf, lambda _input, output_tokens: output_tokens),
-        ("tokens", limits.tokens_per_minute, inf, lambda input_tokens, output_tokens: input_tokens + output_tokens),
+def meters_of(limits: RequestLimits, minute: float = MINUTE) -> list[Meter]:
+    """What has to be counted so that the limits hold."""
+    kinds: list[tuple[Measured, int | None]] = [
+        ("requests", limits.requests_per_minute),
+        ("input tokens", limits.input_tokens_per_minute),
+        ("output tokens", limits.output_tokens_per_minute),
+        ("tokens", limits.tokens_per_minute),
     ]
-    return tuple(
-        (SlidingWindow(what, limit, length=MINUTE, slack=slack), measure) for what, limit, slack, measure in kinds if limit is not None
-    )
+    meters = [Meter(what, limit, length=minute) for what, limit in kinds if limit is not None]
+    if (span := limits.smooth_seconds) is not None:
+        meters += [Meter(what, max(1, int(limit * span / MINUTE)), length=span) for what, limit in kinds if limit is not None]
+    return meters
+
+
+def concurrency_of(limits: RequestLimits) -> Concurrency:
+    """How many calls may be under way at once, at first."""
+    return Concurrency(inf if limits.max_in_flight is None else limits.max_in_flight, watch_latency=limits.watch_latency)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
-from typing import Self
+from typing import Self, Unpack
+
+from pydantic import JsonValue
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import OrchestratorClosed, ThreadBusy
+from minference.errors import ConfigurationError, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.calls import Line
+from minference.inference.crowd import in_parallel
 from minference.inference.events import Event, Finished, Saved
+from minference.inference.journal import Journal
 from minference.inference.limits import Limits, RateLimiter
+from minference.inference.options import RunOptions, settings_of, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
+from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
     Progress,
     ProgressEvent,
@@ -26,10 +31,14 @@ from minference.inference.progress import (
     TokensUsed,
 )
 from minference.inference.requests import ClientPool, Renderer
+from minference.inference.resuming import threads_of_run
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
+from minference.storage.base import EntityStorage
+from minference.storage.runs import EntryState
+from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
 
@@ -52,6 +61,7 @@ class InferenceOrchestrator:
         limits: Limits | RateLimiter = None,
         clients: Mapping[str, Client] | None = None,
         retry: RetryPolicy | Retrier | None = None,
+        prices: Mapping[str, Price] | None = None,
         structured_attempts: int = 2,
         tool_concurrency: int = 8,
         source_tools: SourceTools = "refuse",
@@ -63,9 +73,10 @@ class InferenceOrchestrator:
 
         Args:
             storage: Where threads are saved; `None` for the current storage at the moment of entering.
-            limits: What the providers allow; or a limiter, to share one between orchestrators.
+            limits: What the providers allow; or a limiter, to share one between orchestrators, or processes. Its owner closes it.
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
+            prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
             structured_attempts: Replies that one structured output may take, until one fits its schema.
             tool_concurrency: Tool calls of one reply that may run at once.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
@@ -81,6 +92,7 @@ class InferenceOrchestrator:
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
         self._clients = dict(clients or {})
         self._retrier = retry if isinstance(retry, Retrier) else Retrier(retry or RetryPolicy())
+        self._prices = PriceList(prices)
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
         self._source_tools = source_tools
@@ -96,7 +108,7 @@ class InferenceOrchestrator:
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds)
+        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds, self._prices)
         workshop = Workshop(storage=storage, sandbox=self._sandbox)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
@@ -119,20 +131,117 @@ class InferenceOrchestrator:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"))
+        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"), None)
 
-    async def run(self, threads: Sequence[ChatThread], *, max_turns: int = 10) -> list[Outcome]:
+    async def run(
+        self,
+        threads: Sequence[ChatThread],
+        *,
+        concurrency: int | None = None,
+        run_id: str | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[Outcome]:
         """Each thread until it is done: model, tools, model, ... Outcomes in the order of the threads.
 
         A thread that was ended in the middle goes on from what is saved; one that is done is `Completed` without a call.
 
+        Args:
+            concurrency: Threads that may be under way at once; `None` for all.
+            run_id: A name under which the storage keeps which threads are to be done and how far each is: see `resume`.
+            options: See `RunOptions`.
+
         Raises:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
+            RunBusy: Another process works on the run of this name; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, replace(self._opened("run"), max_turns=max_turns))
+        setup = setup_with(self._opened("run"), options)
+        if run_id is None:
+            return await self._run_all(threads, setup, concurrency)
+        async with self._journal(run_id, settings_of(options)) as journal:
+            return await self._run_all(threads, replace(setup, journal=journal), concurrency)
 
-    async def stream(self, thread: ChatThread, *, max_turns: int = 10) -> AsyncGenerator[Event, None]:
+    async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
+        """A thread through the steps of its workflow that are left: its tools in order, each forced once.
+
+        Raises:
+            NotAWorkflow: Its response format is another, or it has no tools; nothing was sent.
+            ThreadBusy: The object is being run already; nothing was sent.
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = self._opened("run_workflow")
+        if thread.llm_config.response_format is not ResponseFormat.workflow:
+            wanted = "set llm_config.response_format to 'workflow'"
+            raise NotAWorkflow(thread.ecs_id, f"its response format is {thread.llm_config.response_format.value!r}: {wanted}")
+        if not thread.tools:
+            raise NotAWorkflow(thread.ecs_id, "it has no tools: put the tool of each step into `tools`, in order")
+        options.setdefault("max_turns", max(2 * len(thread.tools), 10))
+        [outcome] = await self._run_all([thread], setup_with(setup, options), None)
+        return outcome
+
+    async def as_completed(
+        self,
+        threads: Iterable[ChatThread] | AsyncIterable[ChatThread],
+        *,
+        concurrency: int = 256,
+        run_id: str | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncGenerator[Outcome, None]:
+        """Like `run` for any iterable or async iterable, however long: the outcome of each thread as soon as there is one.
+
+        A thread is taken when there is room for it, and forgotten with its outcome, whose `thread_id` says whose it is. While
+        nobody takes outcomes, no further thread begins. Leave the loop early with `contextlib.aclosing`: replies on their way are
+        waited for and saved. An object that is being run already is `Failed(ThreadBusy)`.
+
+        Args:
+            concurrency: Threads that may be under way at once.
+            run_id: As in `run`. A thread is in the work list once it was taken from the iterable.
+            options: See `RunOptions`.
+
+        Raises:
+            RunBusy: Another process works on the run of this name; nothing was sent.
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = setup_with(self._opened("as_completed"), options)
+        total = len(threads) if isinstance(threads, Sized) else None
+        async with AsyncExitStack() as stack:
+            if run_id is not None:
+                journal = await stack.enter_async_context(self._journal(run_id, settings_of(options)))
+                setup = replace(setup, journal=journal)
+            outcomes = await stack.enter_async_context(aclosing(self._as_completed(threads, setup, concurrency, total)))
+            async for outcome in outcomes:
+                yield outcome
+
+    async def resume(
+        self, run_id: str, *, retry_failed: bool = True, concurrency: int = 256, **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Outcome, None]:
+        """The threads of a named run that are not done, each from where it is saved; outcomes as they come.
+
+        What the run was told of turns counts again, unless `options` say otherwise; deadlines and budgets begin anew. Tools are
+        found by their names: the modules that define them must have been imported.
+
+        Args:
+            run_id: The name that `run` or `as_completed` was given, by whichever process.
+            retry_failed: Whether threads that have failed are tried again.
+            concurrency: Threads that may be under way at once.
+            options: See `RunOptions`.
+
+        Raises:
+            RunNotFound: There is no such run.
+            RunBusy: Another process works on it; nothing was sent. One of this machine that was killed does not count.
+            OrchestratorClosed: Outside of `async with`.
+        """
+        setup = self._opened("resume")
+        states = [EntryState.pending, EntryState.running, *([EntryState.failed] if retry_failed else [])]
+        async with self._journal(run_id, None) as journal:
+            setup = replace(setup_with(setup, with_settings(journal.info.settings, options)), journal=journal)
+            total = sum(journal.info.counts.get(state, 0) for state in states)
+            threads = threads_of_run(self._runs_storage(), run_id, states)
+            async with aclosing(self._as_completed(threads, setup, concurrency, total)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+
+    async def stream(self, thread: ChatThread, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Like `run` for one thread, telling every step and the text as it comes; the last event is `Finished`.
 
         If a stream breaks off in the middle of a text, or is closed there, what was received is saved as an assistant
@@ -142,24 +251,63 @@ class InferenceOrchestrator:
             ThreadBusy: The object is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        setup = replace(self._opened("stream"), max_turns=max_turns, streaming=True)
-        with self._claimed([thread]), self._shown([thread]):
+        setup = replace(setup_with(self._opened("stream"), options), streaming=True)
+        with self._claimed([thread]), self._shown(1):
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
 
-    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
-        with self._claimed(threads), self._shown(threads):
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._outcome(thread, setup)) for thread in threads]
-            except BaseExceptionGroup as bugs:
-                if len(bugs.exceptions) > 1:
-                    raise
-                raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
-        return [task.result() for task in tasks]
+    async def _as_completed(
+        self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
+    ) -> AsyncGenerator[Outcome, None]:
+        with self._shown(total):
+            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+
+    def _runs_storage(self) -> EntityStorage:
+        storage = self._opened("run").storage
+        if not isinstance(storage, EntityStorage):
+            raise ConfigurationError(f"named runs need a storage that keeps them, and {type(storage).__name__} does not: use open_storage")
+        return storage
+
+    def _journal(self, run_id: str, settings: Mapping[str, JsonValue] | None) -> Journal:
+        return Journal(self._runs_storage().runs(), run_id, settings)
+
+    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
+        async def work(place: int) -> tuple[int, Outcome]:
+            return place, await self._outcome(threads[place], setup)
+
+        at_once = concurrency if concurrency is not None else max(len(threads), 1)
+        with self._claimed(threads), self._shown(len(threads)):
+            async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
+                found = {place: outcome async for place, outcome in outcomes}
+        return [found[place] for place in range(len(threads))]
+
+    async def _claimed_outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
+        try:
+            with self._claimed([thread]):
+                return await self._outcome(thread, setup)
+        except ThreadBusy as busy:
+            failed = Failed(thread, busy)
+            self._tell(ThreadFailed(failed))
+            return failed
 
     async def _outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
+        if (journal := setup.journal) is None:
+            return await self._run_one(thread, setup)
+        try:
+            await setup.storage.submit(thread, author=setup.author, note="work list")  # so that whoever resumes the run finds it
+            await journal.begin(thread.lineage_id)
+        except MinferenceError as error:
+            failed = Failed(thread, error)
+            self._tell(ThreadFailed(failed))
+            return failed
+        outcome = await self._run_one(thread, setup)
+        await journal.end(outcome)
+        return outcome
+
+    async def _run_one(self, thread: ChatThread, setup: Setup) -> Outcome:
         async with aclosing(self._events(thread, setup)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -199,8 +347,8 @@ class InferenceOrchestrator:
             self._busy -= claimed
 
     @contextmanager
-    def _shown(self, threads: Sequence[ChatThread]) -> Iterator[None]:
-        self._tell(RunStarted(len(threads)))
+    def _shown(self, threads: int | None) -> Iterator[None]:
+        self._tell(RunStarted(threads))
         try:
             yield
         finally:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 from pydantic import BaseModel, JsonValue
 
 from minference.errors import MinferenceError
+from minference.inference.budgets import NOTHING, Spent
 from minference.threads.messages import ChatMessage, FinishReason
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput
 from minference.threads.thread import ChatThread
@@ -32,11 +34,18 @@ class Completed:
     """One line per failed attempt on the way."""
     structured_attempts: int = 0
     """Replies of this run that were to be an object, those that were not valid included."""
+    spent: Spent = NOTHING
+    """What the replies of this run used, those included that a structured output was asked for again."""
 
     @property
     def ok(self) -> Literal[True]:
         """That it is no `Failed`."""
         return True
+
+    @property
+    def thread_id(self) -> UUID:
+        """The lineage of the thread: what names it, whatever became of it."""
+        return self.thread.lineage_id
 
     @property
     def content(self) -> str:
@@ -77,11 +86,18 @@ class Failed:
     error: MinferenceError
     attempts: tuple[str, ...] = ()
     """One line per failed attempt, those that were made good included."""
+    spent: Spent = NOTHING
+    """What the replies of this run used."""
 
     @property
     def ok(self) -> Literal[False]:
         """That it is no `Completed`."""
         return False
+
+    @property
+    def thread_id(self) -> UUID:
+        """The lineage of the thread: what names it, whatever became of it."""
+        return self.thread.lineage_id
 
     def __repr__(self) -> str:
         parts = [_label(self.thread), f"{type(self.error).__name__}: {self.error}", *_count(self.attempts)]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class RunStarted:
     """A call with this many threads begins."""
 
-    threads: int
+    threads: int | None
+    """`None` if nobody knows yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,21 @@ class RichProgress:
         self._bar: RichBar | None = None
         self._task: TaskID | None = None
         self._runs = self._total = self._done = self._failed = self._tokens = 0
+        self._cost = 0.0
+        self._uncounted = 0
+        """Runs of which nobody knows how many threads they have."""
 
     def __call__(self, event: ProgressEvent) -> None:
         """Count the event and show the counts."""
         match event:
             case RunStarted(threads):
                 self._runs += 1
-                self._total += threads
+                self._total += threads or 0
+                self._uncounted += threads is None
                 self._open()
             case TokensUsed(usage=usage):
                 self._tokens += usage.total_tokens
+                self._cost += usage.cost_usd or 0.0
             case ThreadCompleted():
                 self._done += 1
             case ThreadFailed():
@@ -107,7 +113,7 @@ class RichProgress:
             return
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console)
-        self._task = self._bar.add_task("threads", total=self._total, facts="")
+        self._task = self._bar.add_task("threads", total=self._all(), facts="")
         self._bar.start()
 
     def _show(self) -> None:
@@ -116,11 +122,16 @@ class RichProgress:
         speed = self._bar.tasks[0].speed
         facts = [f"{speed:.1f}/s"] if speed else []
         facts.append(f"{self._tokens:,} tokens")
+        facts += [f"${self._cost:,.2f}"] if self._cost else []
         facts += [f"[red]{self._failed} failed[/red]"] if self._failed else []
-        self._bar.update(self._task, total=self._total, completed=self._done, facts=" · ".join(facts))
+        self._bar.update(self._task, total=self._all(), completed=self._done, facts=" · ".join(facts))
+
+    def _all(self) -> int | None:
+        return None if self._uncounted else self._total
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._bar = self._task = None
-        self._total = self._done = self._failed = self._tokens = 0
+        self._total = self._done = self._failed = self._tokens = self._uncounted = 0
+        self._cost = 0.0

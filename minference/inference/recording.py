@@ -11,9 +11,9 @@ from minference.threads.outputs import ProcessedOutput
 from minference.threads.thread import ChatThread
 
 
-def message_of(reply: Reply, thread: ChatThread) -> ChatMessage:
+def message_of(answer: Answer, thread: ChatThread) -> ChatMessage:
     """The assistant message that a reply becomes at the end of the thread."""
-    answered = thread.last_message
+    answered, reply = thread.last_message, answer.reply
     return ChatMessage(
         role=MessageRole.assistant,
         content=reply.content,
@@ -23,12 +23,12 @@ def message_of(reply: Reply, thread: ChatThread) -> ChatMessage:
         reasoning_json=reply.reasoning_json,
         refusal=reply.refusal,
         finish_reason=reply.finish_reason,
-        usage=usage_of(reply),
+        usage=usage_of(reply, answer.cost),
     )
 
 
-def usage_of(reply: Reply) -> Usage | None:
-    """The tokens that the provider counted, if it did."""
+def usage_of(reply: Reply, cost: float | None) -> Usage | None:
+    """The tokens that the provider counted, if it did, and what they cost."""
     if (used := reply.usage) is None:
         return None
     return Usage(
@@ -43,6 +43,7 @@ def usage_of(reply: Reply) -> Usage | None:
         audio_tokens=used.audio,
         reasoning_tokens=used.reasoning,
         cached_tokens=used.cached,
+        cost_usd=cost,
     )
 
 

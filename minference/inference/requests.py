@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minference.clients.base import Client, Request
+from minference.clients.base import Client, HasAccount, Request
 from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
@@ -59,10 +59,12 @@ class Prepared:
     """Whether there is more to it than its text."""
     input_tokens: int
     """Estimated."""
+    account: str
+    """Names the key with which it is sent, without telling it."""
 
     @property
     def model(self) -> tuple[str, str]:
-        """Whose quota it uses: the names of client and model."""
+        """Who is asked: the names of client and model."""
         return self.config.client, self.config.model
 
 
@@ -109,9 +111,10 @@ class Renderer:
             request, attached = client.to_request(thread), attachments_to_send(thread)
         body = _canonical(request)
         tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
-        self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
+        account = client.account() if isinstance(client, HasAccount) else ""
+        self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens, account=account)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
-        return Prepared(client, config, request, body, blobs, bool(attached), tokens)
+        return Prepared(client, config, request, body, blobs, bool(attached), tokens, account)
 
 
 def _canonical(request: Request) -> bytes:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import tenacity
 
 from minference.errors import ProviderError
-from minference.inference.limits import Clock, Sleep
+from minference.inference.buckets import Clock, Sleep
 
 P = TypeVar("P")
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -19,8 +19,11 @@ from minference.errors import (
     ToolInterrupted,
     TurnsExhausted,
 )
+from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
+from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
+from minference.inference.journal import Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
@@ -33,6 +36,10 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 from minference.threads.turns import Ask, CallModel, Done, RunTools, next_step
 
+Until = Literal["turn", "done"] | Callable[[ChatThread], bool]
+"""When a thread has gone far enough: after one reply and its tools; when nothing is left to do; or, before each further call
+of the model, when a function of the thread says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -42,8 +49,7 @@ class Setup:
     storage: CurrentStorage
     author: str
     """Who the commits say it was."""
-    until: Literal["turn", "done"]
-    """Whether to stop after one reply and its tools, or when nothing is left to do."""
+    until: Until
     max_turns: int
     """Replies, re-asks for a valid structured output not counted."""
     structured_attempts: int
@@ -52,6 +58,17 @@ class Setup:
     workshop: Workshop
     """What tools run with."""
     streaming: bool = False
+    deadline: Deadline | None = None
+    """Of the whole call."""
+    thread_seconds: float | None = None
+    """What each thread may take."""
+    journal: Journal | None = None
+    """Where is written down how far each thread is, if the run has a name."""
+
+    def first_deadline(self) -> Deadline | None:
+        """That of the call or that of a thread which begins now, whichever comes first."""
+        own = Deadline.after(self.thread_seconds, "thread") if self.thread_seconds is not None else None
+        return min(filter(None, (self.deadline, own)), key=lambda each: each.moment, default=None)
 
 
 class ThreadRun:
@@ -68,15 +85,16 @@ class ThreadRun:
         self._output: ProcessedOutput | None = None
         self._structured = 0
         self._failures: list[str] = []
+        self._spent = NOTHING
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
         try:
-            async with aclosing(self._steps()) as steps:
+            async with aclosing(until(self._setup.first_deadline(), self._steps())) as steps:
                 async for event in steps:
                     yield event
         except MinferenceError as error:
-            yield Finished(Failed(self._thread, error, tuple(self._failures)))
+            yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
         interrupted = True
@@ -84,7 +102,7 @@ class ThreadRun:
             match next_step(self._thread):
                 case RunTools(reply, calls):
                     steps = self._run_tools(reply, calls, may_have_started=interrupted)
-                case CallModel() if self._setup.until == "turn" and self._turns == 1:
+                case CallModel() if self._is_far_enough():
                     yield Finished(self._completed(_last_reply(self._thread)))
                     return
                 case CallModel() if self._turns == self._setup.max_turns:
@@ -110,6 +128,14 @@ class ThreadRun:
                 async for event in steps:
                     yield event
 
+    def _is_far_enough(self) -> bool:
+        """Whether the call that comes next is not wanted. A user who waits for an answer gets one."""
+        if not callable(self._setup.until):
+            return self._setup.until == "turn" and self._turns == 1
+        thread = self._thread
+        answered = thread.new_message is None and thread.last_message is not None and thread.last_message.role is not MessageRole.user
+        return answered and any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
+
     def _asks_again(self, reply: ChatMessage) -> bool:
         """Whether an earlier run gave up on a structured output that is worth another try: then the model is told why."""
         verdict = judge(self._thread, reply)
@@ -123,12 +149,13 @@ class ThreadRun:
         if isinstance(verdict, Invalid):
             raise NoStructuredOutput(verdict.name, verdict.reason)
         json_object = self._output.json_object if self._output else verdict.object if isinstance(verdict, Valid) else None
-        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures), self._structured)
+        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures), self._structured, self._spent)
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
         """One reply; of a structured output, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
+            self._setup.line.check(prepared)
             await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked
@@ -161,10 +188,11 @@ class ThreadRun:
     async def _save_reply(self, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
-        message = message_of(answer.reply, thread)
+        message = message_of(answer, thread)
         verdict = judge(thread, message)
         self._output = output_of(answer, message, verdict, thread)
         self._structured += not isinstance(verdict, NotStructured)
+        self._spent = self._spent.plus(message.usage.total_tokens if message.usage else 0, answer.cost)
         thread.history.append(message)
         advance_workflow(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from heapq import merge
 from math import inf
 
 
@@ -31,7 +33,10 @@ class SlidingWindow:
         self.what = what
         """What is counted, in words for a message: requests, input tokens, ..."""
         self.limit = limit
-        self._length = length
+        """May be changed at any time."""
+        self.length = length
+        self._elsewhere = Spending(0, 0.0)
+        """What others spend of the same quota."""
         self._slack = slack
         self._in_flight: OrderedDict[Spending, None] = OrderedDict()
         self._counted: deque[Spending] = deque()
@@ -40,7 +45,13 @@ class SlidingWindow:
     def total(self, now: float) -> int:
         """What the provider may count at this moment."""
         self._move_on(now)
-        return self._total
+        return self._total + self._elsewhere.amount
+
+    def observe(self, used: int, now: float, until: float) -> None:
+        """The provider says that so much is used. What is not ours counts until then, or until the provider says otherwise."""
+        self._move_on(now)
+        self._elsewhere = Spending(max(0, used - self._total), until)
+        self._elsewhere.until = until
 
     def free_at(self, amount: int, now: float) -> float:
         """The moment from which `amount` fits if nothing else happens: at most `now` if it does already.
@@ -48,17 +59,17 @@ class SlidingWindow:
         Infinity if only a settlement can make room.
         """
         self._move_on(now)
-        missing = self._total + amount - self.limit
+        missing = self._total + self._elsewhere.amount + amount - self.limit
         if missing <= 0:
             return now
-        for spending in self._counted:
+        for spending in self._in_order():
             missing -= spending.amount
             if missing <= 0:
                 return spending.until
         for spending in self._in_flight:
             missing -= spending.amount
             if missing <= 0:
-                return spending.latest + self._length
+                return spending.latest + self.length
         return inf
 
     def spend(self, amount: int, now: float) -> Spending:
@@ -79,15 +90,22 @@ class SlidingWindow:
             del self._in_flight[spending]
             self._count(spending, now)
 
+    def _in_order(self) -> Iterator[Spending]:
+        """What counts until a known moment, the first to end first."""
+        elsewhere = [self._elsewhere] if self._elsewhere.amount else []
+        return merge(self._counted, elsewhere, key=lambda each: each.until)
+
     def _move_on(self, now: float) -> None:
         while self._in_flight and (first := next(iter(self._in_flight))).latest <= now:
             del self._in_flight[first]
             self._count(first, first.latest)
+        if self._elsewhere.amount and self._elsewhere.until <= now:
+            self._elsewhere = Spending(0, 0.0)
         while self._counted and self._counted[0].until <= now:
             old = self._counted.popleft()
             old.expired = True
             self._total -= old.amount
 
     def _count(self, spending: Spending, moment: float) -> None:
-        spending.until = moment + self._length
+        spending.until = moment + self.length
         self._counted.append(spending)

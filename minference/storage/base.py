@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff
@@ -27,6 +27,7 @@ from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.queries import Queries
 from minference.storage.recording import RecordingBlock
+from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
 
@@ -233,6 +234,10 @@ class Backend(Protocol):
         """See `Queries.sql`."""
         ...
 
+    def runs(self) -> Runs:
+        """What keeps named runs. Usable while the backend is open."""
+        ...
+
     def checks(self) -> Checks:
         """What finds out whether the rows are sound, and how many there are.
 
@@ -242,7 +247,8 @@ class Backend(Protocol):
         ...
 
 
-class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, Protocol):
+@runtime_checkable
+class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, KeepsRuns, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

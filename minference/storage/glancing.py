@@ -69,6 +69,12 @@ class Glancing(Glances):
             return Called((), ())
         return await self._backend.shallow().called(await self._kinds(cls), plain)
 
+    async def matching(self, prefix: str) -> list[VersionInfo]:
+        """See `EntityStorage.matching`."""
+        await self._settled()
+        digits = prefix.replace("-", "").lower()
+        return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
+
     async def find_by(self, cls: type[Entity], /, **values: object) -> list[VersionInfo]:
         """See `Glances.find_by`."""
         wanted = {field: _fitting(cls, field, value) for field, value in values.items()}

@@ -25,6 +25,7 @@ from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
 from minference.storage.memory_erasing import MemoryEraser
 from minference.storage.memory_rows import Row, Rows
+from minference.storage.memory_runs import MemoryRuns
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sequences import EMPTY, Place, Run, Span, place_edit
@@ -56,6 +57,7 @@ class MemoryBackend:
         """By SHA-256."""
         self._erasures: dict[UUID, Erasure] = {}
         self._ids = count(1)
+        self._runs = MemoryRuns()
 
     async def open(self) -> Ledger:
         """See `Backend.open`."""
@@ -298,6 +300,10 @@ class MemoryBackend:
         """See `Backend.eraser`."""
         rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures, self._blobs)
         return MemoryEraser(rows, self._record)
+
+    def runs(self) -> MemoryRuns:
+        """See `Backend.runs`."""
+        return self._runs
 
     def checks(self) -> Checks:
         """See `Backend.checks`."""

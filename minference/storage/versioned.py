@@ -49,6 +49,7 @@ from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
+from minference.storage.runs import Runs
 from minference.storage.search import Hit
 from minference.storage.stored import StoredVersion
 from minference.storage.transfer import export_to, import_from, import_lines
@@ -190,12 +191,6 @@ class VersionedStorage(Glancing, EntityStorage):
         """See `Stored.move_rows`."""
         await self._settle()
         return await self._backend.move_rows(list(dict.fromkeys(each for one in (cls, *more) for each in with_subclasses(one))))
-
-    async def matching(self, prefix: str) -> list[VersionInfo]:
-        """See `EntityStorage.matching`."""
-        await self._settle()
-        digits = prefix.replace("-", "").lower()
-        return await self._backend.matching(digits) if digits and set(digits) <= set("0123456789abcdef") else []
 
     async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """See `EntityStorage.blame`."""
@@ -365,6 +360,11 @@ class VersionedStorage(Glancing, EntityStorage):
         await self._settle()
         async with self._backend.sql() as session:
             yield session
+
+    def runs(self) -> Runs:
+        """See `KeepsRuns.runs`."""
+        self._open()
+        return self._backend.runs()
 
     async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
         """See `Search.search`."""

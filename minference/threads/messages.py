@@ -80,7 +80,7 @@ class ToolCall(BaseModel):
 
 
 class Usage(Entity):
-    """Tokens that one reply used. Cached and cache-write tokens are contained in `prompt_tokens`, for every provider."""
+    """Tokens that one reply used, and their price. Cached and cache-write tokens are contained in `prompt_tokens`, for every provider."""
 
     model: str
     """The model that answered, as its provider names it."""
@@ -104,6 +104,8 @@ class Usage(Entity):
     """Of the reply: spent on reasoning."""
     cached_tokens: int | None = Field(default=None, ge=0)
     """Of the request: read from the provider's cache, as OpenAI counts."""
+    cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """US dollars, at the prices of the day of the reply; `None` if the price was unknown."""
 
     @classmethod
     def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class UsageSQL(EntityTable[Usage]):
     audio_tokens: Mapped[int | None] = mapped_column(BigInteger)
     reasoning_tokens: Mapped[int | None] = mapped_column(BigInteger)
     cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cost_usd: Mapped[float | None] = mapped_column(Double)
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
@@ -332,3 +333,7 @@ class ThreadUsageView(View):
     """Of the replies: spent on reasoning."""
     audio_tokens: Mapped[int | None] = mapped_column(BigInteger)
     """Of the replies: sound."""
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+    """US dollars for those replies whose price is known; NULL if there are none."""
+    unpriced: Mapped[int]
+    """Replies whose price is unknown."""

@@ -67,6 +67,7 @@ def test_an_error_carries_its_facts_and_not_the_key() -> None:
         "retry_after": None,
         "code": "invalid_api_key",
         "request_id": "req_1",
+        "headers": {},
     }
 
 

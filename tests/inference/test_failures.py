@@ -130,12 +130,30 @@ async def test_fallbacks_are_tried_in_order_and_the_thread_keeps_its_config(memo
     }  # fmt: skip
 
 
-async def test_an_error_that_cannot_pass_tries_no_fallback(memory: EntityStorage) -> None:
-    clients = {name: ScriptedClient([NOT_ALLOWED], name=name) for name in ("first", "second", "third")}
+async def test_a_request_that_is_wrong_tries_no_fallback(memory: EntityStorage) -> None:
+    wrong = ProviderRefused("first", "no such parameter", status=400)
+    clients = {name: ScriptedClient([wrong], name=name) for name in ("first", "second", "third")}
     async with InferenceOrchestrator(memory, clients=clients) as orchestrator:
         [outcome] = await orchestrator.run([thread(llm_config=with_fallback())])
-    assert failed(outcome).error is NOT_ALLOWED
+    assert failed(outcome).error is wrong
     assert [len(client.requests) for client in clients.values()] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, None), (404, None), (429, "insufficient_quota")])
+async def test_a_key_a_model_or_a_quota_that_is_gone_is_not_tried_again_but_has_fallbacks(
+    memory: EntityStorage, status: int, code: str | None
+) -> None:
+    gone = ProviderRefused("first", "not here", status=status, code=code)
+    clients = {
+        "first": ScriptedClient([gone], name="first"),
+        "second": ScriptedClient(name="second"),
+        "third": ScriptedClient(name="third"),
+    }
+    async with InferenceOrchestrator(memory, clients=clients) as orchestrator:
+        [outcome] = await orchestrator.run([thread("Hi.", llm_config=with_fallback())])
+    assert completed(outcome).output is not None
+    assert [len(client.requests) for client in clients.values()] == [1, 1, 0]
+    assert len(completed(outcome).attempts) == 1
 
 
 async def test_a_thread_that_never_ends_is_stopped_after_its_turns(memory: EntityStorage) -> None:

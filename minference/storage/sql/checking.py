@@ -111,10 +111,11 @@ class CheckReader(ArchiveReader):
         findings: list[Finding] = []
         for key in column.foreign_keys:
             target = key.column
-            owner = next((name for name in ("owner_id", "id", "version_id") if name in table.columns), column.name)
+            owner = next((name for name in ("owner_id", "id", "version_id") if name in table.columns), None)
+            version = f"LEFT JOIN entity_version e ON e.id = t.{quoted(owner)}" if owner else "LEFT JOIN entity_version e ON e.id < 0"
             sql = f"""
-                SELECT t.{quoted(owner)}, e.ecs_id, t.{quoted(column.name)}
-                FROM {quoted(table.name)} t LEFT JOIN entity_version e ON e.id = t.{quoted(owner)}
+                SELECT t.{quoted(owner or column.name)}, e.ecs_id, t.{quoted(column.name)}
+                FROM {quoted(table.name)} t {version}
                 WHERE t.{quoted(column.name)} IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM {quoted(target.table.name)} r WHERE r.{quoted(target.name)} = t.{quoted(column.name)})"""
             text = f"{table.name} {{0}} (version {{1}}): {column.name} {{2}} is not in {target.table.name}"

@@ -115,6 +115,8 @@ class SqlEraser:
             for each in erasures
         ]
         await transaction.execute(_INSERT.sql(self._dialect), rows)
+        forget = f"UPDATE run_entry SET error = NULL WHERE error IS NOT NULL AND lineage_id {among_uuids(self._dialect)}"
+        await transaction.fetch(forget, uuid_parameter(self._dialect, list(moments)))
         return None
 
     async def _is_there(self, transaction: Transaction, erasure: Erasure) -> bool:

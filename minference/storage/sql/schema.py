@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -222,6 +223,57 @@ class ErasureRow(Base):
     """By whom; NULL if nobody was named."""
     because_of: Mapped[UUID] = mapped_column(Uuid)
     """The lineage that was to be erased."""
+
+
+class RunRow(Base):
+    """A named run."""
+
+    __tablename__ = "run"
+
+    name: Mapped[str] = mapped_column(ExactText, primary_key=True)
+    """What it is called."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it was begun first."""
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it was last begun or continued, or something of it ended."""
+    settings: Mapped[Any] = mapped_column(Json)
+    """What whoever continues it needs to know."""
+    holder: Mapped[str | None] = mapped_column(Text)
+    """The process that works on it; NULL if none does."""
+    held_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Until when that process keeps others out."""
+
+
+class RunEntryRow(Base):
+    """A thread in the work list of a run."""
+
+    __tablename__ = "run_entry"
+    __table_args__ = (
+        PrimaryKeyConstraint("run_name", "position"),
+        UniqueConstraint("run_name", "lineage_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_name: Mapped[str] = mapped_column(ExactText, reference("run.name"))
+    """The run."""
+    position: Mapped[int] = mapped_column(autoincrement=False)
+    """0, 1, 2, ..."""
+    lineage_id: Mapped[UUID] = mapped_column(Uuid, index=True)
+    """The thread."""
+    state: Mapped[str] = mapped_column(String(20))
+    """`pending`, `running`, `done` or `failed`."""
+    starts: Mapped[int]
+    """How often somebody has begun with it."""
+    error: Mapped[str | None] = mapped_column(ExactText)
+    """Why it failed."""
+    replies: Mapped[int]
+    """Replies that came in this run."""
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    """Of these replies and their requests."""
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+    """US dollars for these replies; NULL if the price of one is unknown."""
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When the state changed."""
 
 
 class AnyEntity(Base):

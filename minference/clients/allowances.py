@@ -1,0 +1,93 @@
+"""What a provider tells in its headers of what it still allows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+Measured = Literal["requests", "input tokens", "output tokens", "tokens"]
+"""What is counted; `tokens` are those of request and reply together."""
+
+_KINDS: dict[str, Measured] = {
+    "requests": "requests",
+    "tokens": "tokens",
+    "input-tokens": "input tokens",
+    "output-tokens": "output tokens",
+}
+_PARTS = ("limit", "remaining", "reset")
+_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One of a provider's limits, as it stood when it answered."""
+
+    what: Measured
+    limit: int | None
+    remaining: int | None
+    reset: float | None
+    """Seconds until nothing of it is used any more."""
+
+
+def allowances(headers: Mapping[str, str], now: datetime | None = None) -> list[Allowance]:
+    """What the headers (lower-case names) tell, in the words of OpenAI and of Anthropic; what makes no sense is left out."""
+    moment = now or datetime.now(UTC)
+    return [*_of_openai(headers, moment), *_of_anthropic(headers, moment)]
+
+
+def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of the headers that `allowances` reads."""
+    return {name: value for name, value in headers.items() if "ratelimit" in name}
+
+
+def _of_openai(headers: Mapping[str, str], now: datetime) -> Iterator[Allowance]:
+    for name in ("requests", "tokens"):
+        limit, remaining, reset = (headers.get(f"x-ratelimit-{part}-{name}") for part in _PARTS)
+        yield from _allowance(_KINDS[name], limit, remaining, reset, now)
+
+
+def _of_anthropic(headers: Mapping[str, str], now: datetime) -> Iterator[Allowance]:
+    for name, what in _KINDS.items():
+        limit, remaining, reset = (headers.get(f"anthropic-ratelimit-{name}-{part}") for part in _PARTS)
+        yield from _allowance(what, limit, remaining, reset, now)
+
+
+def _allowance(what: Measured, limit: str | None, remaining: str | None, reset: str | None, now: datetime) -> Iterator[Allowance]:
+    found = Allowance(what, _count(limit), _count(remaining), _seconds(reset, now))
+    if found.limit is not None or found.remaining is not None:
+        yield found
+
+
+def _count(text: str | None) -> int | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and number >= 0 else None
+
+
+def _seconds(text: str | None, now: datetime) -> float | None:
+    """`6ms`, `1m2s`, plain seconds, or a time as RFC 3339 writes it."""
+    if not text:
+        return None
+    if parts := _DURATION.findall(text):
+        return sum(float(number) * _UNITS[unit] for number, unit in parts) if _DURATION.sub("", text) == "" else _until(text, now)
+    try:
+        number = float(text)
+    except ValueError:
+        return _until(text, now)
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _until(text: str, now: datetime) -> float | None:
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return max(0.0, (then - now).total_seconds())

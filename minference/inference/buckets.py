@@ -1,0 +1,218 @@
+"""`Bucket`: one quota. Its meters, the calls under way, and the line of those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from minference.clients.allowances import Allowance, Measured
+from minference.errors import RequestTooLarge
+from minference.inference.concurrency import Concurrency
+from minference.inference.windows import SlidingWindow, Spending
+
+MINUTE = 60.0
+ARRIVAL_SLACK = 1.0
+"""Seconds within which a request has reached the provider, if no reply says that it was there earlier."""
+_SLACK: dict[Measured, float] = {"requests": ARRIVAL_SLACK, "input tokens": ARRIVAL_SLACK, "output tokens": inf, "tokens": inf}
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Meter:
+    """One thing that is limited, and how much of it was used lately."""
+
+    def __init__(self, what: Measured, limit: int, *, length: float = MINUTE, told: bool = False) -> None:
+        self.what = what
+        self.slack = _SLACK[what]
+        """Seconds after which the provider has certainly counted it."""
+        self.window = SlidingWindow(what, limit, length=length, slack=self.slack)
+        self.capped = told or length < MINUTE
+        """Whether a larger amount waits for the whole limit: only what the application said by itself is certain."""
+        self._given = inf if told else limit
+
+    def narrow(self, limit: int) -> None:
+        """The provider says that this is the limit; what the application said may be narrower."""
+        self.capped = self.capped or limit < self._given
+        self.window.limit = max(1, int(min(self._given, limit)))
+
+    def amount(self, input_tokens: int, output_tokens: int) -> int:
+        """What a call takes of it.
+
+        Raises:
+            RequestTooLarge: More than there will ever be.
+        """
+        match self.what:
+            case "requests":
+                amount = 1
+            case "input tokens":
+                amount = input_tokens
+            case "output tokens":
+                amount = output_tokens
+            case _:
+                amount = input_tokens + output_tokens
+        if amount > self.window.limit and not self.capped:
+            raise RequestTooLarge(amount, self.window.limit, self.what)
+        return min(amount, self.window.limit)
+
+    def used(self, input_tokens: int, output_tokens: int) -> int:
+        """What a call took of it, however much."""
+        return {"requests": 1, "input tokens": input_tokens, "output tokens": output_tokens}.get(self.what, input_tokens + output_tokens)
+
+
+class Room(Protocol):
+    """What a call was given."""
+
+    def settle(self, input_tokens: int, output_tokens: int) -> None:
+        """Give it back, except for what was used."""
+        ...
+
+
+class Bucket(ABC):
+    """See the module; where the numbers are kept is up to the subclass."""
+
+    def __init__(self, meters: Sequence[Meter], concurrency: Concurrency, clock: Clock, sleep: Sleep) -> None:
+        self._meters = list(meters)
+        self._concurrency = concurrency
+        self._clock = clock
+        self._sleep = sleep
+        self._in_flight = 0
+        self._line = asyncio.Lock()
+        self._news = asyncio.Event()
+
+    @abstractmethod
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
+        """Room for a call; or the seconds after which it is worth asking again, if there is no news before."""
+
+    @abstractmethod
+    async def _leave(self) -> None:
+        """Whoever was first in the line is there no more."""
+
+    @abstractmethod
+    def pause(self, seconds: float) -> None:
+        """Let no call begin for so long."""
+
+    def check(self, input_tokens: int, output_tokens: int) -> None:
+        """Return if there will be room sooner or later.
+
+        Raises:
+            RequestTooLarge: There will not.
+        """
+        for meter in self._meters:
+            meter.amount(input_tokens, output_tokens)
+
+    async def reserve(self, input_tokens: int, output_tokens: int) -> Room:
+        """Wait until there is room, and take it; in order of arrival."""
+        self.check(input_tokens, output_tokens)
+        async with self._line:
+            try:
+                while True:
+                    self._news.clear()
+                    seconds = inf
+                    if self._concurrency.has_room(self._in_flight):
+                        taken = await self._take(input_tokens, output_tokens)
+                        if not isinstance(taken, float):
+                            self._in_flight += 1
+                            return taken
+                        seconds = taken
+                    await self._wait(seconds)
+            except BaseException:
+                await self._leave()
+                raise
+
+    def settle(self, room: Room, input_tokens: int, output_tokens: int) -> None:
+        """A call is over, and used so much."""
+        self._in_flight -= 1
+        room.settle(input_tokens, output_tokens)
+        self._news.set()
+
+    def succeeded(self, sent: float, output_tokens: int) -> None:
+        """A call was answered."""
+        self._concurrency.succeeded(self._in_flight, sent=sent, now=self._clock(), tokens=output_tokens)
+
+    def overloaded(self, sent: float, pause: float | None) -> None:
+        """A call was refused because there were too many."""
+        self._concurrency.overloaded(self._in_flight, sent=sent, now=self._clock(), ramp=pause is not None)
+        if pause is not None:
+            self.pause(pause)
+
+    def learn(self, told: Sequence[Allowance], sent: float) -> None:
+        """What the provider said of its limits in the answer to a call."""
+        now = self._clock()
+        for each in told:
+            meter = next((meter for meter in self._meters if meter.what == each.what and meter.window.length == MINUTE), None)
+            if meter is None and each.limit is not None:
+                meter = Meter(each.what, max(1, each.limit), told=True)
+                self._meters.append(meter)
+            elif meter is not None and each.limit is not None:
+                meter.narrow(each.limit)
+            until = sent + (MINUTE if each.reset is None else each.reset)
+            if each.remaining is None or until <= now:
+                continue
+            if meter is not None:
+                limit = each.limit if each.limit is not None else meter.window.limit
+                self._observe(meter, limit - each.remaining, until)
+            elif each.remaining == 0:
+                self.pause(until - now)
+
+    @abstractmethod
+    def _observe(self, meter: Meter, used: int, until: float) -> None:
+        """The provider says that so much is used until then."""
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the time is over or something was settled."""
+        if seconds == inf:
+            await self._news.wait()
+            return
+        timer = asyncio.ensure_future(self._sleep(seconds))
+        timer.add_done_callback(self._wake)
+        try:
+            await self._news.wait()
+        finally:
+            timer.remove_done_callback(self._wake)
+            timer.cancel()
+
+    def _wake(self, _timer: asyncio.Future[None]) -> None:
+        self._news.set()
+
+
+class LocalBucket(Bucket):
+    """A quota of which this process is the only user that matters."""
+
+    _paused_until = -inf
+
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
+        now = self._clock()
+        moment = max(now, self._paused_until)
+        amounts = [(meter, meter.amount(input_tokens, output_tokens)) for meter in self._meters]
+        for meter, amount in amounts:
+            moment = max(moment, meter.window.free_at(amount, now))
+        if moment > now:
+            return moment - now
+        return _LocalRoom(tuple((meter, meter.window.spend(amount, now)) for meter, amount in amounts), self._clock)
+
+    async def _leave(self) -> None:
+        return
+
+    def pause(self, seconds: float) -> None:
+        """See `Bucket.pause`."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def _observe(self, meter: Meter, used: int, until: float) -> None:
+        meter.window.observe(used, self._clock(), until)
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalRoom:
+    spent: tuple[tuple[Meter, Spending], ...]
+    clock: Clock
+
+    def settle(self, input_tokens: int, output_tokens: int) -> None:
+        """See `Room.settle`."""
+        now = self.clock()
+        for meter, spending in self.spent:
+            meter.window.settle(spending, meter.used(input_tokens, output_tokens), now)

@@ -1,0 +1,78 @@
+"""`in_parallel`: work on the items of any iterable, so many at once, with the results as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sized
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _End:
+    """Comes after the last item, and after the last result."""
+
+
+_END = _End()
+
+
+async def in_parallel(
+    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Coroutine[Any, Any, R]], concurrency: int
+) -> AsyncGenerator[R, None]:
+    """What `work` returns for each item, in the order in which it is done.
+
+    An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
+    items are held, and one result more. What `work` or the iterable raises ends everything. Close it early with
+    `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed.
+
+    Raises:
+        ValueError: Nothing could be worked on.
+    """
+    if concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+    workers = min(concurrency, max(len(items), 1)) if isinstance(items, Sized) else concurrency
+    results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
+    crew = asyncio.create_task(_all(_each(items), work, workers, results))
+    try:
+        while not isinstance(result := await results.get(), _End):
+            yield result
+        await crew
+    finally:
+        crew.cancel()
+        await asyncio.wait((crew,))
+
+
+async def _all(
+    items: AsyncGenerator[T, None], work: Callable[[T], Coroutine[Any, Any, R]], workers: int, results: asyncio.Queue[Any]
+) -> None:
+    turn = asyncio.Lock()
+
+    async def worker() -> None:
+        while True:
+            async with turn:
+                item = await anext(items, _END)
+            if isinstance(item, _End):
+                return
+            await results.put(await work(item))
+
+    try:
+        async with aclosing(items), asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+    except BaseExceptionGroup as bugs:
+        await results.put(_END)
+        if len(bugs.exceptions) > 1:
+            raise
+        raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
+    await results.put(_END)
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

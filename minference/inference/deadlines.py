@@ -1,0 +1,58 @@
+"""Deadlines: moments after which no more is begun, and what is under way gets its grace and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from minference.errors import DeadlineExceeded
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment by the event loop's clock."""
+
+    moment: float
+    seconds: float
+    """How long there was until then, at first."""
+    of: Literal["run", "thread"]
+
+    @classmethod
+    def after(cls, seconds: float, of: Literal["run", "thread"]) -> Deadline:
+        """So many seconds from now.
+
+        Raises:
+            ValueError: That is in the past.
+        """
+        if not seconds > 0:
+            raise ValueError(f"a deadline after {seconds} s leaves no time: pass more than 0, or None")
+        return cls(asyncio.get_running_loop().time() + seconds, seconds, of)
+
+
+async def until(deadline: Deadline | None, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items until the deadline. Then the work on the next one is cancelled, which may take as long as its grace.
+
+    Raises:
+        DeadlineExceeded: The items had not ended by then.
+    """
+    async with aclosing(items):
+        if deadline is None:
+            async for item in items:
+                yield item
+            return
+        try:
+            while True:
+                if asyncio.get_running_loop().time() >= deadline.moment:
+                    raise TimeoutError
+                async with asyncio.timeout_at(deadline.moment):
+                    item = await anext(items)
+                yield item
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise DeadlineExceeded(deadline.of, deadline.seconds) from error

@@ -1,0 +1,127 @@
+"""`Journal`: writes down how far the threads of a named run are, and keeps other processes out of it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Self
+from uuid import UUID, uuid4
+
+from pydantic import JsonValue
+
+from minference.ecs.identity import utc_now
+from minference.errors import RunBusy
+from minference.inference.outcomes import Completed, Outcome
+from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
+
+LEASE = 30.0
+"""Seconds without a sign of life after which others may take a run over."""
+
+
+class Journal:
+    """One named run while this process works on it. Writes that come together become one transaction."""
+
+    def __init__(self, runs: Runs, name: str, settings: Mapping[str, JsonValue] | None) -> None:
+        self._runs = runs
+        self._name = name
+        self._settings = settings
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
+        self._waiting: list[tuple[Step, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._alive: asyncio.Task[None] | None = None
+        self._owner: asyncio.Task[object] | None = None
+        self._lost: RunBusy | None = None
+        self.info: RunInfo
+        """How the run was when this process began with it."""
+
+    async def __aenter__(self) -> Self:
+        self.info = await self._take()
+        self._owner = asyncio.current_task()
+        self._alive = asyncio.create_task(self._say_alive())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._alive is not None, "the journal is open"
+        self._alive.cancel()
+        await asyncio.wait((self._alive,))
+        if self._writing is not None:
+            await asyncio.wait((self._writing,))
+        if self._lost is not None:
+            if self._owner is not None:
+                self._owner.uncancel()
+            raise self._lost
+        await self._runs.release(self._name, self._holder)
+
+    async def begin(self, lineage_id: UUID) -> None:
+        """Note that a thread is being worked on; it is in the work list when this returns."""
+        await self._note(Began(lineage_id))
+
+    async def end(self, outcome: Outcome) -> None:
+        """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own."""
+        error = (
+            None if isinstance(outcome, Completed) else "\n".join((f"{type(outcome.error).__name__}: {outcome.error}", *outcome.attempts))
+        )
+        spent = outcome.spent
+        await self._note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+
+    async def _take(self) -> RunInfo:
+        """The run as this process's own; also if the process that held it is known to be dead."""
+        try:
+            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings)
+        except RunBusy as busy:
+            if not _is_dead(busy.holder):
+                raise
+            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
+
+    async def _say_alive(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            if not await self._runs.hold(self._name, self._holder, LEASE):
+                self._lost = RunBusy(self._name, "another process", utc_now())
+                assert self._owner is not None, "set before this task was made"
+                self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
+                return
+
+    async def _note(self, step: Step) -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((step, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await asyncio.shield(written)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            steps = [step for step, _ in batch]
+            try:
+                if new := [step.lineage_id for step in steps if isinstance(step, Began)]:
+                    await self._runs.add(self._name, new)
+                await self._runs.note(self._name, steps)
+            except BaseException as error:
+                for _, written in batch:
+                    if not written.done():
+                        written.set_exception(error)
+                        written.exception()  # whoever was cancelled meanwhile does not ask for it
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for _, written in batch:
+                with suppress(asyncio.InvalidStateError):
+                    written.set_result(None)
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether the holder is a process of this machine that is there no more."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

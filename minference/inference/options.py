@@ -1,0 +1,71 @@
+"""What one call of the orchestrator can be told, beside its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypedDict
+
+from pydantic import JsonValue
+
+from minference.inference.budgets import Budget
+from minference.inference.deadlines import Deadline
+from minference.inference.thread_run import Setup, Until
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of `run`, `as_completed`, `run_workflow` and `stream`; each may be left out."""
+
+    until: Until
+    """When a thread has gone far enough. By default when it is done."""
+    max_turns: int
+    """Replies per thread, re-asks for a valid structured output not counted. By default 10."""
+    deadline: float | None
+    """Seconds for the whole call. Threads that are not done by then are `Failed(DeadlineExceeded)`; a reply that is on its way
+    still has the orchestrator's `drain_seconds`, and is saved."""
+    thread_deadline: float | None
+    """The same for each thread, from its beginning: for all of its calls, retries, pauses and tools."""
+
+    budget: Budget | None
+    """What may be spent; one object can be given to several calls. Threads that cannot go on are `Failed(BudgetExceeded)`."""
+
+    about: Mapping[str, JsonValue]
+    """What else a named run is to remember, for people and programs that look at it."""
+
+
+def setup_with(setup: Setup, options: RunOptions) -> Setup:
+    """The setup as the options want it.
+
+    Raises:
+        ValueError: A number is not positive.
+    """
+    max_turns = options.get("max_turns", 10)
+    if max_turns < 1:
+        raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
+    seconds, each = options.get("deadline"), options.get("thread_deadline")
+    if each is not None:
+        Deadline.after(each, "thread")  # refuses what no thread could keep
+    return replace(
+        setup,
+        line=replace(setup.line, budget=options.get("budget")),
+        until=options.get("until", "done"),
+        max_turns=max_turns,
+        deadline=Deadline.after(seconds, "run") if seconds is not None else None,
+        thread_seconds=each,
+    )
+
+
+def settings_of(options: RunOptions) -> dict[str, JsonValue]:
+    """What a named run remembers of its options: what is data, and means the same to whoever continues it."""
+    until = options.get("until", "done")
+    return {**options.get("about", {}), "max_turns": options.get("max_turns", 10), **({"until": until} if isinstance(until, str) else {})}
+
+
+def with_settings(settings: Mapping[str, JsonValue], options: RunOptions) -> RunOptions:
+    """The options, and where they say nothing, what the run remembers."""
+    remembered = RunOptions()
+    if isinstance(turns := settings.get("max_turns"), int):
+        remembered["max_turns"] = turns
+    if settings.get("until") == "turn":
+        remembered["until"] = "turn"
+    return {**remembered, **options}

@@ -1,0 +1,196 @@
+"""`RedisQuotas`: quotas that several processes share, counted in Redis by its own clock.
+
+Each step is one Lua script, so that requests and tokens are taken together or not at all. A process that waits is in a line
+in Redis, and hears of news through a channel; one that died leaves the line after a few seconds, and its calls give their
+room back when they can no longer be under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from minference.errors import MissingExtra, SharedLimitsUnavailable
+from minference.inference.buckets import ARRIVAL_SLACK, MINUTE, Bucket, Meter, Room
+from minference.inference.limits import Quota, RequestLimits, concurrency_of, meters_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TICKET_SECONDS = 5.0
+"""After so long without a sign of life, a process that waits has lost its place."""
+CALL_SECONDS = 900.0
+"""After so long, a call whose process has not said that it is over is taken to be."""
+
+
+class RedisQuotas:
+    """Quotas in one Redis database: `RateLimiter(limits, shared=RedisQuotas("redis://host"))`.
+
+    Every process should be told the same limits. What providers tell in headers of limits that nobody was told of is kept by
+    each process for itself, and so is how many calls are under way at once after a provider was overloaded; pauses are shared.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "minference", minute: float = MINUTE, ticket_seconds: float = TICKET_SECONDS) -> None:
+        """Set up; nothing is connected.
+
+        Args:
+            url: As `redis.asyncio.from_url` takes it.
+            prefix: What the names of all keys begin with.
+            minute: Seconds in which the limits hold.
+            ticket_seconds: How long a process that waits keeps its place without a sign of life.
+
+        Raises:
+            MissingExtra: The package `redis` is not installed.
+        """
+        try:
+            from redis.asyncio import from_url
+        except ImportError as error:
+            raise MissingExtra("sharing limits between processes", "redis", "pip install 'minference[redis]'") from error
+        self._redis: Redis = from_url(url)
+        self._prefix = prefix
+        self._minute = minute
+        self.ticket_seconds = ticket_seconds
+        self._buckets: dict[str, _RedisBucket] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._scripts = {
+            name: self._redis.register_script(files("minference.inference").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8"))
+            for name in ("take", "settle", "observe")
+        }
+
+    def bucket(self, quota: Quota, limits: RequestLimits) -> Bucket:
+        """See `Buckets.bucket`."""
+        name = f"{self._prefix}:{{{'/'.join(filter(None, quota))}}}"  # the braces keep its keys on one node of a cluster
+        made = self._buckets[name] = _RedisBucket(self, name, limits, meters_of(limits, self._minute))
+        return made
+
+    async def aclose(self) -> None:
+        """Write what is still to be written, and close the connections."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait((self._listener,))
+        await self._redis.aclose()
+
+    async def run(self, script: str, name: str, *arguments: str | int) -> list[Any]:
+        """What a script answers about a bucket.
+
+        Raises:
+            SharedLimitsUnavailable: Redis cannot be reached, or refused.
+        """
+        from redis.exceptions import RedisError
+
+        try:
+            answer: list[Any] = await self._scripts[script](keys=[name], args=arguments)
+        except (RedisError, OSError) as error:
+            raise SharedLimitsUnavailable(f"{type(error).__name__}: {error}") from error
+        return answer
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something that nobody waits for, before the connections are closed."""
+
+        async def quietly() -> None:
+            with suppress(SharedLimitsUnavailable):  # what was taken is given back when its time is over
+                await work
+
+        task = asyncio.create_task(quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def listen(self) -> None:
+        """Hear of news from now on."""
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.create_task(self._hear())
+
+    async def _hear(self) -> None:
+        from redis.exceptions import RedisError
+
+        try:
+            async with self._redis.pubsub() as channel:
+                await channel.psubscribe(f"{self._prefix}:*:news")
+                async for message in channel.listen():
+                    told = message["channel"].decode().removesuffix(":news")
+                    if (bucket := self._buckets.get(told)) is not None:
+                        bucket.hear()
+        except (RedisError, OSError):
+            return  # whoever waits asks again after a while, and listens again
+
+
+class _RedisBucket(Bucket):
+    """One quota in Redis."""
+
+    def __init__(self, quotas: RedisQuotas, name: str, limits: RequestLimits, meters: list[Meter]) -> None:
+        super().__init__(meters, concurrency_of(limits), time.monotonic, asyncio.sleep)
+        self._quotas = quotas
+        self._name = name
+        self._most = limits.max_in_flight if limits.max_in_flight is not None else -1
+        self._ticket: str | None = None
+
+    def hear(self) -> None:
+        """Somebody gave something back."""
+        self._news.set()
+
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
+        self._quotas.listen()
+        self._ticket = self._ticket or uuid4().hex
+        amounts = tuple(meter.amount(input_tokens, output_tokens) for meter in self._meters)
+        settings = (self._ticket, _ms(self._quotas.ticket_seconds), _ms(CALL_SECONDS), self._most)
+        asked = [part for meter, amount in zip(self._meters, amounts, strict=True) for part in (*_described(meter), amount)]
+        taken, wait = await self._quotas.run("take", self._name, *settings, *asked)
+        if not taken:
+            return float(min(max(int(wait), 1) / 1000, self._quotas.ticket_seconds / 2))
+        room = _RedisRoom(self._quotas, self._name, self._ticket, tuple(zip(self._meters, amounts, strict=True)))
+        self._ticket = None
+        return room
+
+    async def _leave(self) -> None:
+        if self._ticket is not None:
+            ticket, self._ticket = self._ticket, None
+            self._quotas.later(self._quotas.run("settle", self._name, ticket))
+
+    def pause(self, seconds: float) -> None:
+        """See `Bucket.pause`."""
+        self._quotas.later(self._quotas.run("observe", self._name, "pause", _ms(seconds)))
+
+    def _observe(self, meter: Meter, used: int, until: float) -> None:
+        left = _ms(until - self._clock())
+        self._quotas.later(self._quotas.run("observe", self._name, _label(meter), left, used))
+
+
+@dataclass(frozen=True, slots=True)
+class _RedisRoom:
+    quotas: RedisQuotas
+    name: str
+    ticket: str
+    taken: tuple[tuple[Meter, int], ...]
+
+    def settle(self, input_tokens: int, output_tokens: int) -> None:
+        """See `Room.settle`."""
+        parts = [
+            part
+            for meter, amount in self.taken
+            for part in (_label(meter), _ms(meter.window.length), amount, meter.used(input_tokens, output_tokens))
+        ]
+        self.quotas.later(self.quotas.run("settle", self.name, self.ticket, *parts))
+
+
+def _ms(seconds: float) -> int:
+    return ceil(max(seconds, 0.0) * 1000)
+
+
+def _label(meter: Meter) -> str:
+    return f"{meter.what.replace(' ', '-')}-{_ms(meter.window.length)}"
+
+
+def _described(meter: Meter) -> tuple[str, int, int, int]:
+    """Name, limit, length, and how long a request may be on its way; -1 for as long as the call lasts."""
+    slack = -1 if meter.slack == inf else _ms(min(meter.slack, ARRIVAL_SLACK))
+    return _label(meter), meter.window.limit, _ms(meter.window.length), slack

@@ -1,0 +1,223 @@
+"""Named runs in their two tables. Each change is one transaction, tried again while the database is busy or away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import JsonValue, TypeAdapter
+
+from minference.ecs.identity import utc_now
+from minference.errors import MinferenceError, RunBusy, RunNotFound, WriteFailed
+from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
+from minference.storage.sql.archive import Ask
+from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.storage.sql.driver import Driver, Patience, Rows, Transaction
+from minference.storage.sql.reader import Reader
+from minference.storage.sql.types import encode_time, escape_json, escape_text, json_document, unescape_json, unescape_text
+
+T = TypeVar("T")
+
+_SET_UP = """
+    INSERT INTO run (name, created_at, updated_at, settings) VALUES ({0:text}, {1:timestamptz}, {1:timestamptz}, {2:json})
+    ON CONFLICT (name) DO NOTHING"""
+_TAKE = """
+    UPDATE run SET holder = {1:text}, held_until = {3:timestamptz}, updated_at = {2:timestamptz}, settings = COALESCE({4:json}, settings)
+    WHERE name = {0:text} AND (holder IS NULL OR holder = {1:text} OR holder = {5:text} OR held_until <= {2:timestamptz})"""
+_HOLD = "UPDATE run SET held_until = {2:timestamptz} WHERE name = {0:text} AND holder = {1:text} RETURNING name"
+_RELEASE = "UPDATE run SET holder = NULL, held_until = NULL WHERE name = {0:text} AND holder = {1:text}"
+_ADD = """
+    INSERT INTO run_entry (run_name, position, lineage_id, state, starts, replies, tokens, cost_usd, updated_at)
+    SELECT {0:text}, COALESCE((SELECT MAX(position) + 1 FROM run_entry WHERE run_name = {0:text}), 0),
+           {1:uuid}, 'pending', 0, 0, 0, 0.0, {2:timestamptz}
+    WHERE NOT EXISTS (SELECT 1 FROM run_entry WHERE run_name = {0:text} AND lineage_id = {1:uuid})"""
+_BEGAN = """
+    UPDATE run_entry SET state = 'running', starts = starts + 1, error = NULL, updated_at = {2:timestamptz}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid}"""
+_ENDED = """
+    UPDATE run_entry SET state = {3:text}, error = {4:text}, replies = replies + {5:bigint}, tokens = tokens + {6:bigint},
+        cost_usd = cost_usd + {7:double precision}, updated_at = {2:timestamptz}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
+_TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
+_ENTRIES = """
+    SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry
+    WHERE run_name = {0:text} AND position > {1:integer} AND state {states} ORDER BY position LIMIT {3:integer}"""
+_RUNS = "SELECT name, created_at, updated_at, CAST(settings AS text), holder, held_until FROM run"
+_SUMS = """
+    SELECT run_name, state, COUNT(*), SUM(replies), SUM(tokens), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd)
+    FROM run_entry"""
+
+_ENTRY_ROWS = TypeAdapter(list[tuple[int, UUID, EntryState, int, str | None, int, int, float | None, datetime]])
+_RUN_ROWS = TypeAdapter(list[tuple[str, datetime, datetime, str, str | None, datetime | None]])
+_SUM_ROWS = TypeAdapter(list[tuple[str, EntryState, int, int, int, float, int]])
+
+
+class SqlRuns:
+    """See `Runs`."""
+
+    def __init__(self, ask: Ask, driver: Driver) -> None:
+        self._ask = ask
+        self._driver = driver
+        self._dialect = driver.dialect
+
+    async def take(
+        self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
+    ) -> RunInfo:
+        """See `Runs.take`."""
+        document = None if settings is None else escape_json(json_document(dict(settings)))
+
+        async def work(transaction: Transaction) -> RunInfo:
+            now = utc_now()
+            if document is not None:
+                await transaction.execute(self._sql(_SET_UP), [(escape_text(name), self._time(now), document)])
+            until = self._time(now + timedelta(seconds=seconds))
+            await transaction.execute(self._sql(_TAKE), [(escape_text(name), holder, self._time(now), until, document, instead_of)])
+            taken = await self._get(transaction.fetch, name)
+            if taken.holder != holder:
+                raise RunBusy(name, str(taken.holder), taken.held_until or now)
+            return taken
+
+        return await self._write(work)
+
+    async def hold(self, name: str, holder: str, seconds: float) -> bool:
+        """See `Runs.hold`."""
+        until = self._time(utc_now() + timedelta(seconds=seconds))
+
+        async def work(transaction: Transaction) -> bool:
+            return bool(await transaction.fetch(self._sql(_HOLD), escape_text(name), holder, until))
+
+        return await self._write(work)
+
+    async def release(self, name: str, holder: str) -> None:
+        """See `Runs.release`."""
+        await self._write(lambda transaction: transaction.execute(self._sql(_RELEASE), [(escape_text(name), holder)]))
+
+    async def add(self, name: str, lineages: Sequence[UUID]) -> None:
+        """See `Runs.add`."""
+        now = self._time(utc_now())
+        rows = [(escape_text(name), self._uuid(each), now) for each in lineages]
+        if rows:
+            await self._write(lambda transaction: transaction.execute(self._sql(_ADD), rows))
+
+    async def note(self, name: str, steps: Sequence[Step]) -> None:
+        """See `Runs.note`."""
+        now = self._time(utc_now())
+
+        async def work(transaction: Transaction) -> None:
+            for step in steps:
+                key = (escape_text(name), self._uuid(step.lineage_id), now)
+                if isinstance(step, Began):
+                    await transaction.execute(self._sql(_BEGAN), [key])
+                else:
+                    state = EntryState.done if step.error is None else EntryState.failed
+                    error = None if step.error is None else escape_text(step.error)
+                    await transaction.execute(self._sql(_ENDED), [(*key, state.value, error, step.replies, step.tokens, step.cost_usd)])
+            await transaction.execute(self._sql(_TOUCH), [(escape_text(name), now)])
+
+        await self._write(work)
+
+    async def entries(
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+    ) -> list[RunEntry]:
+        """See `Runs.entries`."""
+        among = "= ANY({2:text[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({2:text}))"
+        wanted: Any = [state.value for state in states]
+        arguments = (escape_text(name), after, wanted if self._dialect == "postgresql" else json.dumps(wanted), limit)
+        rows = await self._fetch(_ENTRIES.replace("{states}", among), *arguments)
+        return [
+            RunEntry(position, lineage, state, starts, None if error is None else unescape_text(error), replies, tokens, cost, at)
+            for position, lineage, state, starts, error, replies, tokens, cost, at in _ENTRY_ROWS.validate_python(rows)
+        ]
+
+    async def get(self, name: str) -> RunInfo:
+        """See `Runs.get`."""
+
+        async def answer(_reader: Reader) -> RunInfo:
+            async with self._driver.reading() as fetch:
+                return await self._get(fetch, name)
+
+        found: RunInfo = await self._ask(answer)
+        return found
+
+    async def all(self) -> list[RunInfo]:
+        """See `Runs.all`."""
+
+        async def answer(_reader: Reader) -> list[RunInfo]:
+            async with self._driver.reading() as fetch:
+                return await self._infos(fetch, None)
+
+        found: list[RunInfo] = await self._ask(answer)
+        return sorted(found, key=lambda each: each.updated_at, reverse=True)
+
+    async def _get(self, fetch: Callable[..., Awaitable[Rows]], name: str) -> RunInfo:
+        if found := await self._infos(fetch, name):
+            return found[0]
+        raise RunNotFound(name, sorted(unescape_text(known) for (known,) in await fetch("SELECT name FROM run")))
+
+    async def _infos(self, fetch: Callable[..., Awaitable[Rows]], name: str | None) -> list[RunInfo]:
+        """One run, or all of them."""
+        given = () if name is None else (escape_text(name),)
+        of_one, entries_of_one = (" WHERE name = {0:text}", " WHERE run_name = {0:text}") if given else ("", "")
+        runs = _RUN_ROWS.validate_python(await fetch(self._sql(_RUNS + of_one), *given))
+        sums = _SUM_ROWS.validate_python(await fetch(self._sql(f"{_SUMS}{entries_of_one} GROUP BY run_name, state"), *given))
+        return [
+            RunInfo(
+                unescape_text(stored), created, updated, json.loads(unescape_json(settings)), holder, until,
+                {row[1]: row[2] for row in own}, sum(row[3] for row in own), sum(row[4] for row in own),
+                sum(row[5] for row in own), sum(row[6] for row in own),
+            )
+            for stored, created, updated, settings, holder, until in runs
+            for own in [[row for row in sums if row[0] == stored]]
+        ]  # fmt: skip
+
+    async def _fetch(self, statement: str, *arguments: Any) -> Rows:
+        async def answer(_reader: Reader) -> Rows:
+            async with self._driver.reading() as fetch:
+                rows: Rows = await fetch(self._sql(statement), *arguments)
+            return rows
+
+        found: Rows = await self._ask(answer)
+        return found
+
+    async def _write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """What `work` gives, once its transaction is durable."""
+        patience = Patience()
+        while True:
+            try:
+                async with self._driver.transaction() as transaction:
+                    return await work(transaction)
+            except MinferenceError:
+                raise
+            except Exception as error:
+                match diagnose(error):
+                    case Transient() if await patience.wait():
+                        continue
+                    case Transient(reason) | Permanent(reason):
+                        raise WriteFailed(reason) from error
+                    case _:
+                        raise WriteFailed(f"{type(error).__name__}: {error}") from error
+
+    def _sql(self, statement: str) -> str:
+        """The statement with its parameters as the driver wants them: `{0:text}` is the first, a text."""
+        postgres = self._dialect == "postgresql"
+        return statement.format(*(_Parameter(number, postgres) for number in range(1, 9)))
+
+    def _time(self, moment: datetime) -> Any:
+        return encode_time(moment) if self._dialect == "sqlite" else moment
+
+    def _uuid(self, value: UUID) -> Any:
+        return value.hex if self._dialect == "sqlite" else value
+
+
+class _Parameter:
+    """One parameter of a statement, typed where the database would have to guess."""
+
+    def __init__(self, number: int, postgres: bool) -> None:
+        self._number = number
+        self._postgres = postgres
+
+    def __format__(self, kind: str) -> str:
+        return f"${self._number}::{kind}" if self._postgres else f"?{self._number}"

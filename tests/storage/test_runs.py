@@ -1,0 +1,133 @@
+"""Named runs: a work list that every process sees, and that one process works on."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from minference.errors import RunBusy, RunNotFound, StorageClosed
+from minference.storage.base import EntityStorage
+from minference.storage.open import open_storage
+from minference.storage.runs import Began, Ended, EntryState, RunEntry, Step
+from tests.storage.erasures import a_thread
+
+pending, running, done, failed = EntryState
+MINUTE = 60.0
+
+
+async def a_run(storage: EntityStorage, threads: int, name: str = "nightly") -> list[UUID]:
+    """A run with so many threads that nobody has begun with."""
+    lineages = [uuid4() for _ in range(threads)]
+    await storage.runs().take(name, "me", MINUTE, settings={"max_turns": 3, "what": "\ud83d\0 NaN"})
+    await storage.runs().add(name, lineages)
+    return lineages
+
+
+def shown(entry: RunEntry) -> tuple[object, ...]:
+    return entry.state, entry.starts, entry.error, entry.replies, entry.tokens, entry.cost_usd
+
+
+async def test_a_work_list_keeps_its_order_and_takes_each_thread_once(storage: EntityStorage) -> None:
+    lineages = await a_run(storage, 5)
+    more = [uuid4(), uuid4()]
+    await storage.runs().add("nightly", [lineages[3], *more, more[0]])
+    entries = await storage.runs().entries("nightly")
+    assert [(entry.position, entry.lineage_id) for entry in entries] == list(enumerate([*lineages, *more]))
+    assert {shown(entry) for entry in entries} == {(pending, 0, None, 0, 0, 0.0)}
+    assert [entry.position for entry in await storage.runs().entries("nightly", after=1, limit=2)] == [2, 3]
+
+
+async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) -> None:
+    one, two, three, four = await a_run(storage, 4)
+    error = "a \0 surrogate \ud800"
+    steps: list[Step] = [
+        Began(one),
+        Ended(one, None, 2, 30, 0.25),
+        Began(two),
+        Ended(two, error, 1, 5, 0.5),
+        Began(two),
+        Ended(two, None, 1, 7, 0.5),
+    ]
+    await storage.runs().note("nightly", [*steps, Began(three), Ended(three, error, 1, 1, None), Began(three)])
+    entries = await storage.runs().entries("nightly")
+    assert [shown(entry) for entry in entries] == [
+        (done, 1, None, 2, 30, 0.25), (done, 2, None, 2, 12, 1.0), (running, 2, None, 1, 1, None), (pending, 0, None, 0, 0, 0.0),
+    ]  # fmt: skip
+    await storage.runs().note("nightly", [Ended(three, error, 0, 0, 1.0), Ended(three, None, 9, 9, 9.0), Ended(four, None, 9, 9, 9.0)])
+    assert [shown(entry) for entry in await storage.runs().entries("nightly", [failed])] == [(failed, 2, error, 1, 1, None)]
+    run = await storage.runs().get("nightly")
+    assert (run.counts, run.total) == ({done: 2, failed: 1, pending: 1}, 4)
+    assert (run.replies, run.tokens, run.cost_usd, run.unpriced) == (5, 43, 1.25, 1)
+
+
+async def test_settings_are_kept_until_others_are_given(storage: EntityStorage) -> None:
+    await a_run(storage, 0)
+    runs = storage.runs()
+    assert (await runs.get("nightly")).settings == {"max_turns": 3, "what": "\ud83d\0 NaN"}
+    assert (await runs.take("nightly", "me", MINUTE, settings=None)).settings["max_turns"] == 3
+    assert (await runs.take("nightly", "me", MINUTE, settings={})).settings == {}
+    assert (await runs.get("nightly")).counts == {}
+
+
+async def test_a_run_belongs_to_one_process_until_it_lets_go_or_is_silent_for_too_long(storage: EntityStorage) -> None:
+    await a_run(storage, 1)
+    runs = storage.runs()
+    with pytest.raises(RunBusy, match="worked on by 'me'") as caught:
+        await runs.take("nightly", "you", MINUTE, settings={})
+    assert (await runs.get("nightly")).settings["max_turns"] == 3
+    assert caught.value.holder == "me"
+    assert await runs.hold("nightly", "me", MINUTE)
+    assert not await runs.hold("nightly", "you", MINUTE)
+    await runs.release("nightly", "you")
+    assert (await runs.get("nightly")).holder == "me"
+    await runs.release("nightly", "me")
+    assert (await runs.take("nightly", "you", 0.0, settings=None)).holder == "you"
+    assert (await runs.take("nightly", "me", MINUTE, settings=None)).holder == "me"
+    assert (await runs.take("nightly", "you", MINUTE, settings=None, instead_of="me")).holder == "you"
+    with pytest.raises(RunBusy):
+        await runs.take("nightly", "us", MINUTE, settings=None, instead_of="me")
+
+
+async def test_a_run_that_nobody_made_is_not_found(storage: EntityStorage) -> None:
+    await a_run(storage, 1, "weekly")
+    for attempt in (storage.runs().get("nightly"), storage.runs().take("nightly", "me", MINUTE, settings=None)):
+        with pytest.raises(RunNotFound, match="no run is called 'nightly': the runs here are 'weekly'"):
+            await attempt
+    assert await storage.runs().entries("nightly") == []
+
+
+async def test_runs_are_listed_the_last_one_worked_on_first(storage: EntityStorage) -> None:
+    [one] = await a_run(storage, 1, "a")
+    await a_run(storage, 2, "b")
+    assert [(run.name, run.total) for run in await storage.runs().all()] == [("b", 2), ("a", 1)]
+    await storage.runs().note("a", [Began(one)])
+    assert [(run.name, run.total) for run in await storage.runs().all()] == [("a", 1), ("b", 2)]
+
+
+async def test_another_process_sees_how_far_a_run_is(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage, open_storage(sql_url) as other:
+        [one, _two] = await a_run(storage, 2)
+        await storage.runs().note("nightly", [Began(one)])
+        assert (await other.runs().get("nightly")).counts == {running: 1, pending: 1}
+        assert await storage.check() == []
+    with pytest.raises(StorageClosed):
+        other.runs()
+
+
+async def test_erasing_a_thread_forgets_why_it_failed(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        thread, other = a_thread("Wintermute"), a_thread("Neuromancer")
+        await storage.register(thread, other)
+        await storage.runs().take("nightly", "me", MINUTE, settings={})
+        await storage.runs().add("nightly", [thread.lineage_id, other.lineage_id])
+        await storage.runs().note(
+            "nightly",
+            [
+                step
+                for each in (thread, other)
+                for step in (Began(each.lineage_id), Ended(each.lineage_id, "it said Wintermute", 0, 0, None))
+            ],
+        )
+        await storage.erase(thread, reason="asked to")
+        assert [entry.error for entry in await storage.runs().entries("nightly")] == [None, "it said Wintermute"]
