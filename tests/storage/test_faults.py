@@ -37,7 +37,9 @@ async def contents(storage: EntityStorage, ecs_id: UUID | str) -> list[str]:
 
 def child(*arguments: str, **options: Unpack[Options]) -> AbstractAsyncContextManager[AsyncProgram]:
     """A process that runs a function of `fault_child`; killed at the end if it has not ended."""
-    return running("tests.storage.fault_child", *arguments, **{"stdin": PIPE, "stdout": PIPE, **options})
+    pipes: Options = {"stdin": PIPE, "stdout": PIPE}
+    pipes.update(options)
+    return running("tests.storage.fault_child", *arguments, **pipes)
 
 
 async def heard(process: AsyncProgram) -> Any:

@@ -21,6 +21,7 @@ from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from io import FileIO
 from subprocess import DEVNULL, PIPE
 from typing import IO, Self, TypedDict
 
@@ -47,13 +48,13 @@ class _Nursery:
         self._channel: socket.socket | None = None
         self._environment: dict[str, str] = {}
 
-    def fork(self, order: Mapping[str, object], environment: Mapping[str, str], streams: Sequence[int]) -> tuple[int, IO[bytes]]:
+    def fork(self, order: Mapping[str, object], environment: Mapping[str, str], streams: Sequence[int]) -> tuple[int, FileIO]:
         """The pid of a new process, and from where its exit code can be read."""
         with self._lock:
             channel = self._channel or self._start()
             self._check(environment)
             reading, writing = os.pipe()
-            report = open(reading, "rb", buffering=0)
+            report = FileIO(reading)
             message = json.dumps({**order, "environment": dict(environment)}).encode()
             try:
                 socket.send_fds(channel, [message], [*streams, writing])
@@ -84,7 +85,7 @@ class _Nursery:
 _nursery = _Nursery()
 
 
-def _told(report: IO[bytes]) -> bytes:
+def _told(report: FileIO) -> bytes:
     if line := report.readline():
         return line
     raise RuntimeError("the process that programs are forked from has ended; what it wrote to stderr may say why")
@@ -172,7 +173,8 @@ class Program(Fork):
     def __init__(self, program: str, *arguments: str, **options: Unpack[Options]) -> None:
         super().__init__(program, *arguments, **options)
         self.stdin, self.stdout, self.stderr = (
-            None if number is None else open(number, mode, encoding="utf-8") for number, mode in zip(self.ours, "wrr", strict=True)
+            None if number is None else open(number, mode, encoding="utf-8")  # noqa: SIM115 - until `__exit__`
+            for number, mode in zip(self.ours, "wrr", strict=True)
         )
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
@@ -221,7 +223,8 @@ def run_program(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, as `subprocess.run(..., capture_output=True, text=True)`."""
     pipes: Options = {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}
-    with Program(program, *arguments, **{**pipes, **options}) as running:
+    pipes.update(options)
+    with Program(program, *arguments, **pipes) as running:
         out, err = running.communicate(input, timeout)
     return subprocess.CompletedProcess(running.args, running.wait(), out, err)
 
@@ -267,15 +270,13 @@ async def running(program: str, *arguments: str, **options: Unpack[Options]) -> 
 
 async def _writer(number: int, stack: AsyncExitStack) -> StreamWriter:
     loop = asyncio.get_running_loop()
-    pipe = open(number, "wb", buffering=0)
-    transport, protocol = await loop.connect_write_pipe(lambda: StreamReaderProtocol(StreamReader()), pipe)
-    stack.callback(transport.abort)
+    transport, protocol = await loop.connect_write_pipe(lambda: StreamReaderProtocol(StreamReader()), FileIO(number, "w"))
+    stack.callback(transport.close)
     return StreamWriter(transport, protocol, None, loop)
 
 
 async def _reader(number: int, stack: AsyncExitStack) -> StreamReader:
     reader = StreamReader(limit=_LIMIT)
-    pipe = open(number, "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: StreamReaderProtocol(reader), pipe)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: StreamReaderProtocol(reader), FileIO(number))
     stack.callback(transport.close)
     return reader

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -151,10 +152,8 @@ class _Server:
         pid, report = self._reports.pop(ended)
         self._events.unregister(ended)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        try:
+        with suppress(BrokenPipeError):  # nobody may wait for it
             os.write(report, f"{status}\n".encode())
-        except BrokenPipeError:
-            pass  # nobody waits for it
         os.close(report)
         os.close(ended)
 
@@ -191,8 +190,9 @@ def _open(number: int) -> None:
     before = getattr(sys, name)
     raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
     raw.name = f"<{name}>"
-    buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
-    by_line = name == "stderr" or raw.isatty()
-    text = io.TextIOWrapper(buffered, before.encoding, before.errors, "\n", line_buffering=by_line, write_through=before.write_through)
+    direct = bool(sys.flags.unbuffered) and number > 0
+    buffer: Any = io.BufferedReader(raw) if number == 0 else raw if direct else io.BufferedWriter(raw)
+    by_line = not sys.flags.unbuffered and (name == "stderr" or raw.isatty())
+    text = io.TextIOWrapper(buffer, before.encoding, before.errors, "\n", line_buffering=by_line, write_through=direct)
     setattr(sys, name, text)
     setattr(sys, f"__{name}__", text)
