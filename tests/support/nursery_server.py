@@ -190,9 +190,9 @@ def _open(number: int) -> None:
     before = getattr(sys, name)
     raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
     raw.name = f"<{name}>"
-    direct = bool(sys.flags.unbuffered) and number > 0
+    direct = before.write_through  # as with PYTHONUNBUFFERED
     buffer: Any = io.BufferedReader(raw) if number == 0 else raw if direct else io.BufferedWriter(raw)
-    by_line = not sys.flags.unbuffered and (name == "stderr" or raw.isatty())
+    by_line = not direct and (name == "stderr" or raw.isatty())
     text = io.TextIOWrapper(buffer, before.encoding, before.errors, "\n", line_buffering=by_line, write_through=direct)
     setattr(sys, name, text)
     setattr(sys, f"__{name}__", text)
