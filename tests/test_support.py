@@ -12,13 +12,14 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import asyncpg
 import psutil
 import pytest
 
 from tests.support.network import OutsideNetwork, is_local
-from tests.support.nursery import PIPE, Program, run_program, running
+from tests.support.nursery import Program, run_program, running
 from tests.support.postgres import Postgres
 
 ELSEWHERE = "192.0.2.1"
