@@ -19,7 +19,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format-check format lint types docs bench mutants setup clean FORCE
+.PHONY: help demo test thorough check format-check format lint types docs bench mutants setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ demo: $(RUNTIME) ## Talk to a real model on this machine's CPU: no key, no serve
 test: $(DEV) ## Run the whole test suite, with a real PostgreSQL of its own
 	$(RUN) -m pytest -m "not local_model" --numprocesses auto --maxprocesses 4
 	$(RUN) -m pytest -m "local_model"
+
+thorough: $(DEV) ## Try many more random cases than a run of the suite has time for: 10,000 steps on each storage (half an hour)
+	THOROUGH=1 $(RUN) -m pytest -n 2 -o faulthandler_timeout=0 -m "not local_model" $$(grep -rl support.examples tests --include='test_*.py')
 
 check: format-check lint types test ## Everything that CI runs: format, lint, types, tests
 

@@ -75,6 +75,7 @@ IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_mo
 
 MODULE_STATE = {
     ("minference/ecs/callables.py", "_FUNCTIONS"): "the functions that the application registered as tools",
+    ("minference/ecs/sameness.py", "own_equality"): "the entity classes that define equality, filled while classes are defined",
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",

@@ -24,6 +24,13 @@ PROMISED = {
         "  2 by bob, be kind: Short, but no answer. (",
         "  1: Because air scatters blue light most.\nloaded as always: Short, but no answer.",
     ],
+    "06_streaming.py": ['tide({"harbour": "Whitby"}) = 04:10 and 16:35\n[tool message saved]\nAt high tide', "finished: Completed"],
+    "07_mcp_server.py": ["offered: borrow: Borrow a book.", "Hunger is yours for 3 weeks", "assistant: Enjoy it"],
+    "08_tracing.py": [
+        "failed: the network is down; in memory there are 0 messages\nrestored: ['Where is the station?', '(shortened)']",
+        "content: [-Où est la gare -]{+Where is the station+}?",
+        "'Where is the station?': added by ann, written by translate",
+    ],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],

@@ -6,6 +6,7 @@ import asyncio
 
 from minference.cli.database import existing
 from minference.cli.output import print_json, stderr, stdout, table
+from minference.cli.working import working
 from minference.ecs.lineage import StorageStatus
 from minference.storage.checks import DatabaseSize, Finding
 
@@ -61,9 +62,11 @@ async def _upgrade(database: str) -> None:
 
 async def _check(database: str) -> list[Finding]:
     async with existing(database) as storage:
-        return await storage.check()
+        with working("checking"):
+            return await storage.check()
 
 
 async def _stats(database: str) -> tuple[StorageStatus, DatabaseSize]:
     async with existing(database) as storage:
-        return await storage.status(), await storage.size()
+        with working("counting"):
+            return await storage.status(), await storage.size()

@@ -12,6 +12,7 @@ from uuid import UUID
 from minference.cli.database import existing
 from minference.cli.find import SHORTEST, find_version
 from minference.cli.output import print_json, stderr, stdout, when
+from minference.cli.working import working
 from minference.ecs.lineage import VersionInfo, short_id
 from minference.errors import ConfigurationError, UnknownThread
 from minference.storage.base import EntityStorage
@@ -79,7 +80,8 @@ async def _look_up(database: str, request: ErasureRequest) -> tuple[UUID, Erasur
 
 async def _erase(database: str, target: UUID, request: ErasureRequest) -> Erased:
     async with existing(database) as storage:
-        return await storage.erase(target, reason=request.reason, author=request.author, shared=request.shared)
+        with working("erasing"):
+            return await storage.erase(target, reason=request.reason, author=request.author, shared=request.shared)
 
 
 async def _message(storage: EntityStorage, thread: VersionInfo, text: str) -> UUID:

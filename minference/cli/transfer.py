@@ -12,6 +12,7 @@ from uuid import UUID
 from minference.cli.database import existing, writing
 from minference.cli.find import find_version
 from minference.cli.output import print_json, stderr, stdout
+from minference.cli.working import working
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import short_id
 from minference.errors import ConfigurationError
@@ -38,12 +39,14 @@ async def _export(database: str, threads: list[str], output: Path | None) -> Non
     async with existing(database) as storage:
         lineages = await _lineages(storage, threads)
         if output is not None:
-            commits = await storage.export_to(output, lineages)
+            with working("exporting"):
+                commits = await storage.export_to(output, lineages)
             stderr().print(f"{len(lineages)} threads, {commits} commits: {output}", soft_wrap=True)
             return
-        async for line in storage.export_lines(lineages):
-            sys.stdout.buffer.write(f"{line}\n".encode())
-        sys.stdout.flush()
+        with working("exporting"):
+            async for line in storage.export_lines(lineages):
+                sys.stdout.buffer.write(f"{line}\n".encode())
+            sys.stdout.flush()
 
 
 async def _lineages(storage: EntityStorage, threads: list[str]) -> list[UUID]:
@@ -54,7 +57,8 @@ async def _lineages(storage: EntityStorage, threads: list[str]) -> list[UUID]:
 
 async def _import(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     async with writing(database) as storage:
-        done = await storage.import_from(file, erase=erase)
+        with working("importing"):
+            done = await storage.import_from(file, erase=erase)
         remains = await storage.scrub() if done.erased else ()
     for sentence in remains:
         stderr().print(f"what was erased remains: {sentence}", soft_wrap=True)

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
-from operator import is_
 from typing import Any
 
 from pydantic import BaseModel
 
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.plan import CollectionField, EntityPlan
+from minference.ecs.sameness import same_objects
 from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json
 from minference.errors import WrongMember
@@ -284,5 +283,7 @@ def same_beginning(members: list[Entity], old: State, field: CollectionField) ->
 
 
 def begins_with(members: list[Entity], objects: list[Entity], length: int) -> bool:
-    """Whether the first `length` of both are the same objects. Equal ones will not do: a forged object carries the ids of another."""
-    return len(members) >= length and all(map(is_, members, islice(objects, length)))
+    """Whether the first `length` of both are the same objects."""
+    if len(members) < length:
+        return False
+    return same_objects(objects if len(objects) == length else objects[:length], members if len(members) == length else members[:length])

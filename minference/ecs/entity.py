@@ -17,6 +17,7 @@ from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hoo
 from minference.ecs.identity import Moment, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
+from minference.ecs.sameness import own_equality, strictness
 from minference.errors import DuplicateKind, EntityError, FrozenSnapshot, OpaqueVersion
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Entity(BaseModel):
         **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if cls.__eq__ is not Entity.__eq__:
+            own_equality.add(cls)
         cls.__kind__ = kind or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         fields, bases = cls.model_fields.keys() - set(IDENTITY_FIELDS), _evolutions(cls)
         cls.__evolution__ = declare(cls.__name__, fields, bases, version=version, renamed=renamed or {}, removed=removed, aliases=aliases)
@@ -146,6 +149,8 @@ class Entity(BaseModel):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
+        if strictness.on:
+            return False
         return isinstance(other, Entity) and self.ecs_id == other.ecs_id and self.live_id == other.live_id
 
     def __hash__(self) -> int:

@@ -38,8 +38,15 @@ class _Clock:
                     self._counter = 0
             return self._milliseconds, self._counter
 
+    def part(self) -> None:
+        """Go on in a process that was forked: past every value from before, and apart from what the other process makes."""
+        self._lock = threading.Lock()
+        self._milliseconds += 1
+        self._counter = int.from_bytes(os.urandom(9), "big")
+
 
 _clock = _Clock()
+os.register_at_fork(after_in_child=_clock.part)
 
 
 def uuid7() -> UUID:

@@ -77,7 +77,7 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
         stays_cold = _below_opaque(records)
         for key, record in records.items():
             _fill(objects[key], record, objects, cold=cold or key in stays_cold)
-        if any(cls.__pydantic_post_init__ for cls in set(map(type, objects.values()))):
+        if any(cls.__pydantic_post_init__ for cls in {type(entity) for entity in objects.values()}):
             for entity in objects.values():
                 if type(entity).__pydantic_post_init__:
                     entity.model_post_init(None)

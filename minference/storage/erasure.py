@@ -22,7 +22,7 @@ async def erase(eraser: Eraser, lineage_id: UUID, reason: str, author: str | Non
         raise ConfigurationError("an erasure needs a reason, which its tombstone keeps: say why, without naming what is erased")
     told = Erasure(lineage_id, utc_now(), reason, author, because_of=lineage_id)
     scope = await eraser.erase(told, shared)
-    [standing] = await eraser.erasures([lineage_id])
+    [standing] = [told] if lineage_id in scope.lineages else await eraser.erasures([lineage_id])
     remains = await eraser.scrub() if scrub else (NOT_SCRUBBED,)
     return Erased(standing, scope, remains)
 

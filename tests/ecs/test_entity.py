@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
@@ -36,6 +38,30 @@ def test_ids_are_time_ordered_and_grow_whatever_the_clock_does(monkeypatch: pyte
     assert ids == sorted(set(ids))
     assert {(each.version, each.variant) for each in ids} == {(7, uuid7.__globals__["UUID"](int=0x8000 << 48).variant)}
     assert ids[-1].int >> 80 == (now + 499_000_000) // 1_000_000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_that_are_forked_make_ids_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr("minference.ecs.identity.time.time_ns", lambda: now)
+
+    def forked() -> list[UUID]:
+        uuid7()
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.write(writer, b"".join(uuid7().bytes for _ in range(50)))
+            os._exit(0)
+        os.wait()
+        os.close(writer)
+        with open(reader, "rb") as pipe:
+            octets = pipe.read()
+        return [UUID(bytes=octets[i : i + 16]) for i in range(0, len(octets), 16)]
+
+    before = uuid7()
+    ids = [each for _ in range(20) for each in (*forked(), uuid7())]
+    assert len(ids) == 20 * 51
+    assert len({before, *ids}) == len(ids) + 1
+    assert min(ids) > before
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

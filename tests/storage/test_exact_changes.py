@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from minference.ecs import drafts
+from minference.ecs import drafts, sameness
 from minference.ecs.entity import Entity
 from minference.errors import UnsupportedConfig, VersionExists, WrongMember
 from minference.storage.base import EntityStorage
@@ -93,6 +93,25 @@ async def test_a_member_exchanged_for_an_object_with_its_ids_is_noticed(storage:
     thing.items[0] = Thing.model_validate(dict(thing.items[0]) | {"name": "forged"})
     with pytest.raises(VersionExists):
         await storage.register(thing)
+
+
+async def test_a_member_exchanged_for_one_that_its_class_calls_equal_is_noticed(storage: EntityStorage) -> None:
+    class Named(Thing, kind="exact_named"):
+        """One name, one thing."""
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Named) and self.name == other.name
+
+        __hash__ = Thing.__hash__
+
+    try:
+        shelf = Thing(items=[Named(name="a", data={"text": "one"}), Named(name="b")])
+        await storage.register(shelf)
+        shelf.items[0] = Named(name="a", data={"text": "two"})
+        await storage.register(shelf)
+        assert (await storage.get(Thing, shelf.ecs_id)).items[0].data == {"text": "two"}
+    finally:
+        sameness.own_equality.clear()  # or the other tests of this process would never see the fast way
 
 
 async def test_a_wrong_member_is_named_also_when_nothing_else_was_changed(storage: EntityStorage) -> None:

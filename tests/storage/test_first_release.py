@@ -10,7 +10,7 @@ import pytest
 
 import minference.threads.tables  # noqa: F401 - declares the tables
 from minference.ecs.entity import Entity
-from minference.errors import OutdatedDatabase
+from minference.errors import OutdatedDatabase, ReadFailed
 from minference.storage.base import EntityStorage
 from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
@@ -97,3 +97,9 @@ async def test_an_older_database_is_left_alone_where_that_is_asked_for(old_url: 
     with pytest.raises(OutdatedDatabase, match=f"its schema revision is '0001' and this minference needs '{HEAD}'"):
         await open_database(engine, migrate="check")
     await engine.dispose()
+
+
+async def test_an_older_database_that_is_trusted_says_what_it_needs_when_it_cannot_be_read(old_url: str) -> None:
+    async with open_storage(old_url, migrate="off") as storage:
+        with pytest.raises(ReadFailed, match="not those of this minference.* run `minference db upgrade`"):
+            await storage.list_by_type(ChatThread)

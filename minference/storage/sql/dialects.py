@@ -140,6 +140,11 @@ _LOST_REFERENCE = (
     "call `storage.move_rows` for it first"
 )
 
+_OTHER_TABLES = (
+    "its tables are not those of this minference. If it was opened with migrate='off', bring them up to date first: "
+    "run `minference db upgrade`"
+)
+
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
 """Beginnings of SQLSTATEs: connection lost, serialization and deadlocks, shutdown and start, too many connections, locked."""
@@ -179,6 +184,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
         return Permanent("the disk is full")
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return Permanent(_LOST_REFERENCE)
+    if message.startswith(("no such table", "no such column")) or " has no column named " in message:
+        return Permanent(f"{message}: {_OTHER_TABLES}")
     return Permanent(f"{type(error).__name__}: {message}")
 
 
@@ -190,6 +197,8 @@ def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
         return Transient(f"{type(error).__name__}: {error}")
     if state == "23503":
         return Permanent(f"{_LOST_REFERENCE} ({error})")
+    if state in ("42P01", "42703"):
+        return Permanent(f"{error}: {_OTHER_TABLES}")
     if state == "53100":
         return Permanent("the disk of the database server is full")
     return Permanent(f"{type(error).__name__}: {error}")

@@ -19,7 +19,7 @@ from minference.storage.sql.archive import Ask
 from minference.storage.sql.blanking import Blanker
 from minference.storage.sql.dialects import Permanent, Transient, diagnose
 from minference.storage.sql.driver import Fetch, Patience, Transaction
-from minference.storage.sql.holdings import SqlHoldings, among_uuids, uuid_parameter
+from minference.storage.sql.holdings import SqlHoldings, Stored, among_uuids, uuid_parameter
 from minference.storage.sql.kinds import Form
 from minference.storage.sql.mapping import TableInsert
 from minference.storage.sql.reader import Reader
@@ -101,8 +101,11 @@ class SqlEraser:
         versions = [version for version in await holdings.versions(moments) if not version.erased]
         if forms := await blanker.unnumbered(versions):
             return Unnumbered(forms)
-        for moment in dict.fromkeys(moments.values()):
-            await blanker.blank([version for version in versions if moments[version.lineage_id] == moment], moment)
+        by_moment: dict[datetime, list[Stored]] = {moment: [] for moment in moments.values()}
+        for version in versions:
+            by_moment[moments[version.lineage_id]].append(version)
+        for moment, those in by_moment.items():
+            await blanker.blank(those, moment)
         encoders = [encoder(ErasureRow.__table__.c[name].type, self._dialect) for name in _COLUMNS]
         rows = [
             tuple(

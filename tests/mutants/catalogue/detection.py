@@ -122,10 +122,18 @@ DETECTION = (
     Mutant(
         name="a-forged-member-passes",
         promise="Members are compared as objects: one with the ids of another is another",
-        file="minference/ecs/changes.py",
-        old="    return len(members) >= length and all(map(is_, members, islice(objects, length)))",
-        new="    return members[:length] == objects[:length]",
+        file="minference/ecs/sameness.py",
+        old="    strictness.on = True",
+        new="    strictness.on = False",
         tests=(f"{_EXACT}test_a_member_exchanged_for_an_object_with_its_ids_is_noticed[memory]",),
+    ),
+    Mutant(
+        name="equality-is-trusted",
+        promise="Members are compared as objects, also where their class says what it takes for equal",
+        file="minference/ecs/sameness.py",
+        old="    if own_equality or type(one) is not list",
+        new="    if type(one) is not list",
+        tests=(f"{_EXACT}test_a_member_exchanged_for_one_that_its_class_calls_equal_is_noticed[memory]",),
     ),
     Mutant(
         name="lists-are-sets",
