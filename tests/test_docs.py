@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import formats_page, tables_page
+from tests.support.nursery import run_program
 from tests.support.pages import Block, WrongPage, blocks, compare, run
 from tests.support.report import report
 from tests.support.source import ROOT
@@ -24,8 +23,7 @@ def of_each(pages: list[Path]) -> pytest.MarkDecorator:
 
 def run_apart(page: Path, directory: Path, *url: str) -> None:
     """Run a page in a process of its own: it may define entities and tables."""
-    command = [sys.executable, "-m", "tests.support.pages", str(page), *url]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    done = run_program("tests.support.pages", str(page), *url, cwd=directory, timeout=120)
     assert done.returncode == 0, f"{page.name}: {done.stderr}"
 
 

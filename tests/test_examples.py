@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.nursery import run_program
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROMISED = {
@@ -48,7 +48,7 @@ def test_each_example_has_a_promise() -> None:
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_an_example_shows_what_it_promises(name: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, EXAMPLES / name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = run_program(str(EXAMPLES / name), cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr
     missing = [text for text in PROMISED[name] if text not in done.stdout]
     assert not missing, done.stdout

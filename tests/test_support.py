@@ -12,12 +12,14 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import asyncpg
 import psutil
 import pytest
 
 from tests.support.network import OutsideNetwork, is_local
+from tests.support.nursery import Program, run_program, running
 from tests.support.postgres import Postgres
 
 ELSEWHERE = "192.0.2.1"
@@ -147,3 +149,120 @@ def test_postgresql_ends_with_a_run_that_is_killed() -> None:
     child.wait()
     assert psutil.wait_procs([server], timeout=60)[1] == []
     shutil.rmtree(Path(directory).parent)
+
+
+def written(tmp_path: Path, source: str) -> str:
+    """A file with a program."""
+    path = tmp_path / "program.py"
+    path.write_text(textwrap.dedent(source))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "print('done')",
+        "import sys; sys.exit(3)",
+        "import sys; print('unflushed', end=''); sys.exit('a reason')",
+        "import sys; sys.exit(256 + 7)",
+        "raise SystemExit(None)",
+        "raise SystemExit(True)",
+        "1 / 0",
+        "raise KeyboardInterrupt",
+        "import os; os._exit(9)",
+        "import os; os.kill(os.getpid(), 15)",
+        "import atexit, sys; atexit.register(print, 'last'); sys.exit(4)",
+        "import threading; threading.Timer(0.01, print, ['thread']).start()",
+        "import sys; sys.stdout.write('x' * 100_000); sys.stderr.write('no end of line')",
+        "import sys; print(sys.stdin.read().upper(), sys.argv, __name__, __file__, sys.path[0])",
+        "import sys; print([[s.name, s.encoding, s.errors, s.line_buffering] for s in (sys.stdin, sys.stdout, sys.stderr)])",
+        "import os, signal; print(os.getcwd(), signal.getsignal(2), signal.getsignal(15), signal.getsignal(13), signal.getsignal(17))",
+        "import os; print(sorted(os.environ.items()), os.popen('echo $HOME $TEA').read())",
+        "import os; print(sorted(os.listdir('/proc/self/fd'))); os.close(1)",
+        "class Last:\n    def __del__(self):\n        print('gone')\na = Last(); a.a = a",
+        f"import socket; socket.create_connection(({ELSEWHERE!r}, 80), timeout=1)",
+    ],
+)
+def test_a_forked_program_does_what_a_started_one_does(source: str, tmp_path: Path) -> None:
+    program, environment = written(tmp_path, source), {**os.environ, "TEA": "green"}
+    command = [sys.executable, program, "a", "b c"]
+    started = subprocess.run(command, input="in\n", cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    forked = run_program(program, "a", "b c", input="in\n", cwd=tmp_path, env=environment)
+    assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout)
+    assert (forked.stderr.splitlines() or [""])[-1] == (started.stderr.splitlines() or [""])[-1]
+
+
+def test_a_module_is_run_as_by_python_m() -> None:
+    started = subprocess.run([sys.executable, "-m", "minference.cli.main", "shw"], capture_output=True, text=True, check=False)
+    forked = run_program("minference.cli.main", "shw")
+    assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_a_forked_program(number: signal.Signals, tmp_path: Path) -> None:
+    waits = "import signal\nprint('here', flush=True)\nsignal.pause()"
+    with Program(written(tmp_path, waits), stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0)
+        assert psutil.pid_exists(process.pid)
+        process.send_signal(number)
+        assert process.wait(60) == -number
+        assert process.stderr is not None
+        assert ("KeyboardInterrupt" in process.stderr.read()) is (number is signal.SIGINT)
+        process.kill()
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_a_forked_program_that_does_not_end_is_killed_when_its_time_is_over(tmp_path: Path) -> None:
+    with Program(written(tmp_path, "import signal; signal.pause()"), stdin=PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=0)
+        assert process.wait() == -signal.SIGKILL
+
+
+async def test_forked_programs_talk_at_the_same_time_and_see_the_end_of_their_input(tmp_path: Path) -> None:
+    program = written(tmp_path, "import sys\nfor line in sys.stdin: print(line.upper(), end='', flush=True)\nsys.exit(5)")
+    async with running(program, stdin=PIPE, stdout=PIPE) as one, running(program, stdin=PIPE, stdout=PIPE) as other:
+        for process in (one, other, one):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"tea\n")
+            assert await process.stdout.readline() == b"TEA\n"
+        assert one.stdin is not None
+        one.stdin.close()
+        assert await one.ended() == 5
+        assert other.poll() is None
+    assert other.returncode == -signal.SIGKILL
+
+
+def test_forked_programs_make_ids_and_random_numbers_of_their_own(tmp_path: Path) -> None:
+    values = "uuid7(), uuid.uuid4(), uuid.uuid1(), random.random(), secrets.token_hex()"
+    source = f"import random, secrets, uuid\nfrom minference.ecs.identity import uuid7\nfor value in {values}: print(value)"
+    program = written(tmp_path, source)
+    outputs = [run_program(program).stdout.split() for _ in range(5)]
+    assert [len(set(values)) for values in zip(*outputs, strict=True)] == [5] * 5
+
+
+def test_what_an_interpreter_settles_at_its_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="PYTHONHASHSEED='1' works only at the start of an interpreter"):
+        run_program(written(tmp_path, ""), env={**os.environ, "PYTHONHASHSEED": "1"})
+
+
+def test_no_forked_program_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    written(tmp_path, "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nsignal.pause()")
+    test_run = """
+        from tests.support.nursery import Program
+        print(Program("program.py").pid, flush=True)
+        input()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(test_run)]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        forked = psutil.Process(int(process.stdout.readline()))
+        server = forked.parent()
+        process.kill()
+    assert server is not None
+    assert psutil.wait_procs([forked, server], timeout=60)[1] == []

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 from minference.cli.main import run
 from minference.testing import ProviderServer
+from tests.support.nursery import Program, run_program
 
-COMMAND = [sys.executable, "-m", "minference.cli.main"]
+MODULE = "minference.cli.main"
+COMMAND = [sys.executable, "-m", MODULE]
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,25 @@ def process(tmp_path: Path) -> Cli:
     """Run a command as a process of its own, in an empty folder."""
 
     def call(*arguments: str, stdin: str = "") -> Said:
-        done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        done = run_program(MODULE, *arguments, cwd=tmp_path, input=stdin, timeout=120)
         return Said(done.returncode, done.stdout, done.stderr)
 
     return call
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start a command as a process of its own; what is still running at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Program] = []
 
-    def call(*arguments: str) -> subprocess.Popen[str]:
-        command = [*COMMAND, *arguments]
-        started.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    def call(*arguments: str) -> Program:
+        started.append(Program(MODULE, *arguments, cwd=tmp_path, stdout=PIPE, stderr=PIPE))
         return started[-1]
 
     yield call
     for process in started:
         with process:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from minference.testing import ProviderServer, Status
-from tests.cli.conftest import COMMAND, Cli
+from tests.cli.conftest import COMMAND, MODULE, Cli
+from tests.support.nursery import run_program
 
 SCRIPTED = ("--client", "scripted", "--model", "echo")
 
@@ -33,8 +34,8 @@ def test_lines_of_a_pipe_are_turns_and_all_are_saved(process: Cli) -> None:
 def test_input_from_a_file_works_as_well(process: Cli, tmp_path: Path) -> None:
     (tmp_path / "input.txt").write_text("Hello\n")
     with (tmp_path / "input.txt").open() as stdin:
-        done = subprocess.run([*COMMAND, "chat", *SCRIPTED], cwd=tmp_path, stdin=stdin, capture_output=True, text=True, check=True)
-    assert done.stdout == "You said: Hello\n"
+        done = run_program(MODULE, "chat", *SCRIPTED, cwd=tmp_path, stdin=stdin)
+    assert (done.returncode, done.stdout) == (0, "You said: Hello\n")
 
 
 def test_without_input_nothing_is_said_or_saved(process: Cli) -> None:

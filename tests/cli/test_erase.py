@@ -6,9 +6,9 @@ import asyncio
 import os
 import pty
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 from unittest.mock import ANY
 
@@ -16,8 +16,9 @@ import pytest
 
 from minference.storage.open import open_storage
 from minference.threads.thread import ChatThread
-from tests.cli.conftest import COMMAND, Cli
+from tests.cli.conftest import MODULE, Cli
 from tests.storage.erasures import a_full_thread, a_thread, files_with, reply, said
+from tests.support.nursery import Program
 from tests.support.sqlite import with_tables
 
 SECRET = "Wintermute"
@@ -43,12 +44,10 @@ def answer(tmp_path: Path, text: str, *arguments: str) -> tuple[int, str, str]:
     """Run a command whose stdin is a terminal at which somebody types this; its exit code, stdout and stderr."""
     ours, its = pty.openpty()
     try:
-        with subprocess.Popen(
-            [*COMMAND, *arguments], cwd=tmp_path, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with Program(MODULE, *arguments, cwd=tmp_path, stdin=its, stdout=PIPE, stderr=PIPE) as process:
             os.write(ours, f"{text}\n".encode())
             out, err = process.communicate(timeout=120)
-            return process.returncode, out, err
+            return process.wait(), out, err
     finally:
         os.close(ours)
         os.close(its)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 from minference.cli import working
 from minference.cli.working import working as work
 from minference.storage.base import EntityStorage
-from tests.cli.conftest import COMMAND, Cli
+from tests.cli.conftest import MODULE, Cli
 from tests.cli.threads import a_thread, in_database
+from tests.support.nursery import Program
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def in_terminal(folder: Path, *arguments: str, **environment: str) -> str:
     """What a command prints to a terminal of 80 x 24."""
     master, slave = pty.openpty()
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **environment}
-    with subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdin=slave, stdout=slave, stderr=slave, env=variables) as process:
+    with Program(MODULE, *arguments, cwd=folder, stdin=slave, stdout=slave, stderr=slave, env=variables) as process:
         os.close(slave)
         printed = bytearray()
         while True:

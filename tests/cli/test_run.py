@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from minference.testing import Hang, ProviderServer, RecordedRequest, Status, de
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.cli.test_run_file import GOOD, Write
+from tests.support.nursery import Program
 from tests.support.sqlite import with_tables
 
 SERVED = """
@@ -172,7 +172,7 @@ def test_the_database_of_the_file_is_relative_to_the_file(cli: Cli, write: Write
 
 
 def test_killed_in_the_middle_nothing_is_asked_or_run_twice(
-    process: Cli, start: Callable[..., subprocess.Popen[str]], write: Write, server: ProviderServer, tmp_path: Path
+    process: Cli, start: Callable[..., Program], write: Write, server: ProviderServer, tmp_path: Path
 ) -> None:
     count = 8
     prompts(write, count)
@@ -207,7 +207,7 @@ def test_killed_in_the_middle_nothing_is_asked_or_run_twice(
 
 
 def test_interrupted_it_saves_what_is_on_its_way_and_the_same_command_continues(
-    process: Cli, start: Callable[..., subprocess.Popen[str]], write: Write, server: ProviderServer
+    process: Cli, start: Callable[..., Program], write: Write, server: ProviderServer
 ) -> None:
     prompts(write, 40)
     write("run.toml", SERVED)

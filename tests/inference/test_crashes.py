@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from subprocess import PIPE
 
 import pytest
 
@@ -14,12 +13,12 @@ from minference.threads.messages import MessageRole
 from minference.threads.thread import ChatThread
 from tests.inference import crash_child
 from tests.inference.helpers import add_tool, completed, said
+from tests.support.nursery import Program
 
 
 def killed_after(requests: int, url: str) -> None:
     """Run the child until it has made this many requests, then kill it."""
-    command = [sys.executable, "-m", "tests.inference.crash_child", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with Program("tests.inference.crash_child", url, stdout=PIPE) as child:
         assert child.stdout is not None
         lines = [child.stdout.readline() for _ in range(requests)]
         child.kill()

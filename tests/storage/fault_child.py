@@ -15,6 +15,8 @@ from uuid import UUID
 
 from minference.errors import ErasedLineage, StaleVersion, WriteFailed
 from minference.storage.open import open_storage
+from minference.storage.sql.dialects import open_engine
+from minference.storage.sql.opening import open_database
 from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
@@ -166,6 +168,14 @@ async def bring_back(url: str, ecs_id: str) -> None:
         say(str(thread.ecs_id))
 
 
+async def open_new(url: str) -> None:
+    """Wait for the others, then open a database that may have no tables yet; say its id."""
+    engine = open_engine(url)
+    await told_to_go()
+    say(str(await open_database(engine)))
+    await engine.dispose()
+
+
 async def feed(url: str, ecs_id: str) -> None:
     """Append to a thread and save, until that is refused; say each version, and the refusal."""
     async with open_storage(url) as storage:
@@ -194,5 +204,6 @@ if __name__ == "__main__":
         "erase on a full disk": erase_on_a_full_disk,
         "bring back": bring_back,
         "feed": feed,
+        "open": open_new,
     }
     asyncio.run(parts[sys.argv[1]](*sys.argv[2:]))

@@ -54,7 +54,7 @@ async def test_a_warm_copy_in_another_process_cannot_bring_the_content_back(sql_
             refused, version, content = await heard(process)
             assert (refused, version, content) == (str(thread.history[0].lineage_id), str(thread.ecs_id), "back")
             goes_on = await heard(process)
-            assert await process.wait() == 0
+            assert await process.ended() == 0
         assert [message.content for message in (await storage.latest(ChatThread, thread.lineage_id)).history] == ["", "kept", "more"]
         assert str((await storage.heads(thread.lineage_id))[0].ecs_id) == goes_on
         assert await tables_with(sql_url, SECRET) == []
@@ -103,7 +103,7 @@ async def test_a_full_disk_leaves_everything_as_it_was(sqlite_url: str) -> None:
     async with child("erase on a full disk", sqlite_url, str(thread.lineage_id)) as process:
         assert "disk" in await heard(process)
         assert await heard(process) == []
-        assert await process.wait() == 0
+        assert await process.ended() == 0
     async with open_storage(sqlite_url) as storage:
         assert await storage.check() == []
         assert len([each for each in (await storage.get(ChatThread, thread.ecs_id)).history if SECRET in each.content]) == 100

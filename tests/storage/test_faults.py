@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from subprocess import PIPE
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
+from typing_extensions import Unpack
 
 from minference.errors import ReadFailed, StorageClosed, VersionExists, WriteFailed
 from minference.storage.base import EntityStorage
@@ -23,6 +22,7 @@ from minference.threads.thread import ChatThread
 from tests.storage.edits import Thing
 from tests.storage.proxy import PostgresProxy
 from tests.storage.tables import broken_rules
+from tests.support.nursery import AsyncProgram, Options, running
 
 
 def a_thread(*contents: str) -> ChatThread:
@@ -35,36 +35,30 @@ async def contents(storage: EntityStorage, ecs_id: UUID | str) -> list[str]:
     return [message.content for message in (await storage.get(ChatThread, UUID(str(ecs_id)))).history]
 
 
-@asynccontextmanager
-async def child(*arguments: str) -> AsyncIterator[Process]:
+def child(*arguments: str, **options: Unpack[Options]) -> AbstractAsyncContextManager[AsyncProgram]:
     """A process that runs a function of `fault_child`; killed at the end if it has not ended."""
-    command = [sys.executable, "-m", "tests.storage.fault_child", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**20)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    pipes: Options = {"stdin": PIPE, "stdout": PIPE}
+    pipes.update(options)
+    return running("tests.storage.fault_child", *arguments, **pipes)
 
 
-async def heard(process: Process) -> Any:
+async def heard(process: AsyncProgram) -> Any:
     """The next thing that a child says."""
     assert process.stdout is not None
     return json.loads(await process.stdout.readline())
 
 
-async def said_at_the_end(*commands: tuple[str, ...]) -> list[Any]:
+async def said_at_the_end(*commands: tuple[str, ...], **options: Unpack[Options]) -> list[Any]:
     """What each of some children says last; they work at the same time."""
     async with AsyncExitStack() as stack:
-        processes = [await stack.enter_async_context(child(*command)) for command in commands]
+        processes = [await stack.enter_async_context(child(*command, **options)) for command in commands]
         for process in processes:
             assert await heard(process) == "ready"
         for process in processes:
             assert process.stdin is not None
             process.stdin.write(b"go\n")
         last = [await heard(process) for process in processes]
-        assert [await process.wait() for process in processes] == [0] * len(processes)
+        assert [await process.ended() for process in processes] == [0] * len(processes)
     return last
 
 
@@ -132,7 +126,7 @@ async def test_a_full_disk_is_said_and_the_save_succeeds_when_there_is_space_aga
         await storage.register(a_thread())
     async with child("full", sqlite_url) as process:
         first, *refusals, last = [await heard(process) for _ in range(4)]
-        assert await process.wait() == 0
+        assert await process.ended() == 0
     for reason, ecs_id, length in refusals:
         assert "disk" in reason
         assert "still hold the changes" in reason

@@ -28,6 +28,7 @@ from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText
 from minference.threads.thread import ChatThread
 from tests.storage.lineage_samples import a_thread
+from tests.storage.test_faults import said_at_the_end
 
 
 class Boat(Entity, kind="test_opening_boat"):
@@ -207,35 +208,12 @@ async def test_a_creation_that_fails_leaves_nothing(engine: AsyncEngine, monkeyp
     assert isinstance(await open_database(engine), UUID)
 
 
-_OPENER = """
-import asyncio, sys
-from minference.storage.open import open_storage
-from minference.storage.sql.dialects import open_engine
-from minference.storage.sql.opening import open_database
-import minference.threads
-async def main():
-    engine = open_engine(sys.argv[1])
-    sys.stdin.readline()
-    print(await open_database(engine))
-    await engine.dispose()
-print("ready", flush=True)
-asyncio.run(main())
-"""
-
-
-async def test_eight_processes_that_open_a_new_database_at_once_agree(empty_sql_url: str) -> None:
-    pipe = asyncio.subprocess.PIPE
-    openers = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", _OPENER, empty_sql_url, stdin=pipe, stdout=pipe, stderr=pipe)
-        for _ in range(8)
-    ]
-    for opener in openers:
-        assert opener.stdout is not None
-        assert await opener.stdout.readline() == b"ready\n"
-    results = await asyncio.gather(*(opener.communicate(b"go\n") for opener in openers))
-    assert [errors.decode() for _, errors in results] == [""] * 8
-    assert len({output for output, _ in results}) == 1
-    assert UUID(results[0][0].decode().strip())
+async def test_eight_processes_that_open_a_new_database_at_once_agree(empty_sql_url: str, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as stderr:
+        ids = await said_at_the_end(*[("open", empty_sql_url)] * 8, stderr=stderr)
+        assert Path(stderr.name).read_text() == ""
+    assert len(set(ids)) == 1
+    assert UUID(ids[0])
 
 
 @pytest.fixture
