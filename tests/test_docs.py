@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tables_page
+from tests.support import formats_page, tables_page
 from tests.support.nursery import run_program
 from tests.support.pages import Block, WrongPage, blocks, compare, run
 from tests.support.report import report
@@ -53,6 +53,11 @@ def test_the_index_names_every_page() -> None:
 def test_the_page_of_tables_is_what_the_code_says() -> None:
     page = tables_page.PAGE.read_text(encoding="utf-8")
     assert tables_page.filled(page) == page, "say `make docs`"
+
+
+def test_the_page_of_formats_is_what_the_code_says() -> None:
+    page = formats_page.PAGE.read_text(encoding="utf-8")
+    assert formats_page.filled(page) == page, "say `make docs`"
 
 
 def test_every_column_has_a_meaning() -> None:

@@ -18,7 +18,6 @@ app = typer.Typer(
     name="minference",
     help="Git for conversations, with a fleet of models attached.",
     epilog=EXIT_CODES,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,6 +83,31 @@ def run(
     from minference.cli.run import run as work
 
     raise typer.Exit(work(file, database, output, as_json))
+
+
+@app.command()
+def ui(
+    database: Annotated[
+        str, typer.Option("--storage", "--database", "-d", envvar="MINFERENCE_DATABASE", help=DATABASE_HELP)
+    ] = DEFAULT_DATABASE,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where to listen; 0: anywhere. Default: 7788, or else anywhere.")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    expose: Annotated[bool, typer.Option("--expose", help="Allow a --host that others than this machine can reach.")] = False,
+) -> None:
+    """Look at threads, versions, differences and usage in the browser.
+
+    The pages only read, and follow a run while it goes on. Ctrl-C ends.
+
+    \b
+    minference ui                                the database in this folder
+    minference ui --storage postgresql://localhost/chats
+    """
+    from minference.cli.ui import inspect
+
+    inspect(database, host, port, exposed=expose, browse=not no_browser)
 
 
 @app.command()

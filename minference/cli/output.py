@@ -69,12 +69,23 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Tabl
     """A plain table; cells may hold anything, what would steer the terminal is made visible. Short columns stay whole."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
-    for number, heading in enumerate(headings):
-        longest = max([len(heading), *(row[number].cell_len for row in cells)])
-        made.add_column(heading, overflow="ellipsis", no_wrap=True, min_width=longest if longest <= SHORT else None)
+    longest = [max([len(heading), *(row[number].cell_len for row in cells)]) for number, heading in enumerate(headings)]
+    for heading, width in zip(headings, shared(longest, stdout().width - 2 * len(headings)), strict=True):
+        made.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def shared(wanted: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that want these: short ones get theirs, long ones what is left, in equal parts as far as they need it."""
+    given = [width if width <= SHORT else 0 for width in wanted]
+    left = room - sum(given)
+    long = sorted((width, number) for number, width in enumerate(wanted) if width > SHORT)
+    for done, (width, number) in enumerate(long):
+        given[number] = min(width, max(SHORT, left // (len(long) - done)))
+        left -= given[number]
+    return given
 
 
 def when(moment: datetime) -> str:

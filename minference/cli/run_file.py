@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from minference.ecs.plan import IDENTITY_FIELDS
-from minference.errors import InvalidRunFile
+from minference.errors import ImpossibleConfig, InvalidRunFile
 from minference.inference.limits import RequestLimits
 from minference.threads.config import LLMConfig, ResponseFormat
 
@@ -145,6 +145,8 @@ def read_run_file(path: Path) -> RunFile:
         run = RunFile.model_validate(tables)
     except ValidationError as error:
         raise InvalidRunFile(str(path), _explain(error)) from None
+    except ImpossibleConfig as error:
+        raise InvalidRunFile(str(path), f"[model] {error.field}: {error}") from None
     if run.output is not None and run.model.response_format is not ResponseFormat.text:
         raise InvalidRunFile(str(path), "[model] response_format: [output] says how the model is held to a form (format); remove this one")
     return run

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
 from minference.clients.parsing import Part, read
+from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
 
@@ -82,17 +83,23 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
-    declined = (answer.stop_details and answer.stop_details.explanation) or "".join(texts) or "declined without a word"
+    said = "".join(texts)
+    refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
-        content="".join(texts),
+        content="" if refusal == said else said,
         model=answer.model,
         finish_reason=reason,
         tool_calls=calls,
         usage=_usage(answer.usage) if answer.usage else None,
         reasoning="".join(thoughts) or None,
-        reasoning_json=_blocks_to_keep(answer.content, types),
-        refusal=declined if reason is FinishReason.refusal else None,
+        reasoning_json=_blocks_to_keep(client, answer.content, types),
+        refusal=refusal,
     )
+
+
+def _refusal(answer: _Answer, said: str) -> str:
+    """Why the model declined: explained by the provider, or in its own words."""
+    return (answer.stop_details and answer.stop_details.explanation) or said or "declined without a word"
 
 
 def _call(block: _ToolUse) -> ToolCall:
@@ -100,12 +107,12 @@ def _call(block: _ToolUse) -> ToolCall:
     return ToolCall(id=block.id, name=block.name, arguments_json=written)
 
 
-def _blocks_to_keep(blocks: list[dict[str, Any]], types: list[str]) -> str | None:
+def _blocks_to_keep(client: str, blocks: list[dict[str, Any]], types: list[str]) -> str | None:
     """The thinking blocks, to be sent back unchanged; all blocks if their order is not the usual one of thinking, text, calls."""
     usual = sorted(types, key=lambda kind: (*THINKING, "text", "tool_use").index(kind) // 2 if _is_known(kind) else -1)
     ordered = usual == types and all(map(_is_known, types)) and types.count("text") <= 1
     kept = [block for block in blocks if block["type"] in THINKING] if ordered else blocks
-    return to_json(kept).decode() if kept else None
+    return kept_blocks(client, kept)
 
 
 def _is_known(kind: str) -> bool:

@@ -50,6 +50,8 @@ class Response:
     """The body, parsed from JSON once."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case names."""
+    sent_besides: Mapping[str, Any] = field(default_factory=dict)
+    """What the body had beside the rendered request, because the answer was streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,15 @@ class Client(Protocol):
     def to_request(self, thread: ChatThread) -> Request:
         """The request for the thread's next reply. Pure: the thread is not changed.
 
+        What a provider cannot give natively is asked for in another way, and `from_response` makes it what was wanted.
+
         Raises:
             ConfigurationError: The config asks for what this provider cannot do.
         """
         ...
 
-    def from_response(self, payload: dict[str, Any]) -> Reply:
-        """What an answer says. Pure.
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:
+        """What an answer says to a request; without one, to a request for text without tools. Pure.
 
         Raises:
             InvalidReply: The answer is not what the provider promises.

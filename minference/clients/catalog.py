@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from minference.clients.base import Client
-from minference.clients.profiles import load_profiles
 from minference.errors import UnknownClient
+from minference.profiles import load_profiles
 
 
 def client_names() -> tuple[str, ...]:

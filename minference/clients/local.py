@@ -16,9 +16,9 @@ from minference.clients.base import Reply, Request, Response, TextDelta
 from minference.clients.local_dialect import Lowered, lower, raise_answer
 from minference.clients.local_process import CLIENT, Child, Finder, SharedServer, find_model, shared_server
 from minference.clients.openai import OpenAIClient
-from minference.clients.profiles import Profile
 from minference.clients.transcript import messages_to_send, refuse_attachments
 from minference.errors import ConfigurationError, MissingExtra, ProviderError, ProviderTimeout, ProviderUnreachable
+from minference.profiles import built_in_profiles
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
@@ -84,13 +84,13 @@ class LocalClient:
             return {**request, "tool_choice": "none"}
         return {**request, "tool_choice": "required" if thread.llm_config.response_format is ResponseFormat.auto_tools else "auto"}
 
-    def from_response(self, payload: dict[str, Any]) -> Reply:
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:
         """What the answer says. Pure.
 
         Raises:
             InvalidReply: It is not what the dialect promises.
         """
-        return self._dialect.from_response(payload)
+        return self._dialect.from_response(payload, request)
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """Make one attempt at one call; `timeout` in seconds, starting the child included.
@@ -165,16 +165,12 @@ class LocalClient:
 
 def _dialect(url: str | None) -> OpenAIClient:
     """OpenAI's dialect as llama.cpp speaks it."""
-    return OpenAIClient(
-        Profile(
-            name=CLIENT,
-            dialect="openai",
-            base_url=f"{url}/v1" if url else None,
-            prefill="assistant",
-            reasoning="unsupported",
-            headers={"Connection": "close"},  # the child closes idle connections after a stream, sometimes under the next request
-        )
-    )
+    spoken = {
+        "dialect": "openai",
+        "base_url": f"{url}/v1" if url else None,
+        "headers": {"Connection": "close"},  # the child closes idle connections after a stream, sometimes under the next request
+    }
+    return OpenAIClient(built_in_profiles()[CLIENT].model_copy(update=spoken))
 
 
 async def _explained(error: ProviderError, child: Child) -> ProviderError:

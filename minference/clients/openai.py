@@ -6,24 +6,28 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from pydantic_core import from_json
-
 from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.call_ids import CallIds, safe_tool_name
 from minference.clients.embedding import embed
 from minference.clients.openai_parts import user_content
 from minference.clients.openai_replies import CompletionStream, read_completion
-from minference.clients.profiles import NO_KEY, Profile
-from minference.clients.schemas import strict_schema
+from minference.clients.reasoning import own_blocks
+from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill, with_written_calls
+from minference.clients.schemas import GUIDED, OPENAI, Rules, strict_schema
 from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, refuse_attachments, system_text
 from minference.clients.transport import Caller, Sdk, sdk_http_client
-from minference.errors import ConfigurationError, ProviderError, ProviderUnreachable
+from minference.errors import ProviderError, ProviderUnreachable
+from minference.profiles import NO_KEY, Profile
 from minference.threads.config import LLMConfig, ResponseFormat
+from minference.threads.formats import Means, means_of, refuse_impossible
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from minference.threads.tools import Tool
 
 RENDERED = ("model", "messages", "tools", "stream", "n")
 """What `LLMConfig.extra` cannot replace: it comes from the thread, and a thread holds one reply."""
+LONGEST_CALL_ID = 40
+"""OpenAI takes no longer ones; other servers make them."""
 
 
 class OpenAIClient:
@@ -36,6 +40,7 @@ class OpenAIClient:
         self.name = profile.name
         self.profile = profile
         self._caller = Caller(profile.name, "/chat/completions", self._build)
+        self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:
         """Return if key and base URL are there.
@@ -54,19 +59,28 @@ class OpenAIClient:
             ConfigurationError: The config asks for what this provider cannot do.
         """
         config = thread.llm_config
-        request: Request = {"model": config.model, "messages": self._messages(thread), self.profile.token_limit: config.max_tokens}
-        request |= self._parameters(config) | _tools(offer_of(thread)) | self._format(thread)
-        if config.response_format is ResponseFormat.json_beg and self.profile.prefill == "continue_final_message":
+        refuse_impossible(self.profile, config)
+        means = means_of(self.profile, config.response_format)
+        assert means is not None, "refused above"
+        messages = self._messages(thread, means)
+        request: Request = {"model": config.model, "messages": messages, self.profile.token_limit: config.max_tokens}
+        request |= self._parameters(config) | _tools(offer_of(thread, means), self._rules) | _format(thread, means, self._rules)
+        if means is Means.prefill and self.profile.prefill == "continue_final_message":
             request |= {"continue_final_message": True, "add_generation_prompt": False}
         return merge_extra(request, config, self.name, RENDERED)
 
-    def from_response(self, payload: dict[str, Any]) -> Reply:
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:
         """What the answer says. Pure.
 
         Raises:
             InvalidReply: It is not what the dialect promises.
         """
-        return read_completion(self.name, payload)
+        request = request or {}
+        reply = read_completion(self.name, payload)
+        offered = _offered(request)
+        if self.profile.written_calls:
+            reply = with_written_calls(reply, offered, str(payload.get("id")))
+        return with_answer(reply) if JSON_ANSWER in offered else with_prefill(reply, _prefill(request))
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """Make one attempt at one call; `timeout` in seconds.
@@ -82,22 +96,26 @@ class OpenAIClient:
         Raises:
             ProviderError: What went wrong, as attributes; retryable if the stream broke off.
         """
-        body = {**embed(request), "stream": True}
-        if self.profile.stream_usage:
-            body.setdefault("stream_options", {"include_usage": True})
+        besides: dict[str, Any] = {"stream": True}
+        if self.profile.stream_usage and "stream_options" not in request:
+            besides["stream_options"] = {"include_usage": True}
+        body = {**embed(request), **besides}
         answer, headers = CompletionStream(self.name), dict[str, str]()
+        told = PrefilledText(_prefill(request))
         try:
             async with aclosing(self._caller.events(body, dict(self.profile.headers), timeout)) as events:
                 async for chunk, received in events:
                     headers = received
-                    if text := answer.add(chunk):
+                    if text := told.add(answer.add(chunk)):
                         yield TextDelta(text)
         except ProviderError:
             if not answer.finished:  # else all that is missing is the count of tokens
                 raise
         if not answer.finished:
             raise ProviderUnreachable(self.name, "the stream ended before the reply did", retryable=True)
-        yield Response(answer.payload(), headers)
+        if text := told.rest():
+            yield TextDelta(text)
+        yield Response(answer.payload(), headers, besides)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -115,38 +133,52 @@ class OpenAIClient:
         )
         return Sdk(client, key, openai.AsyncStream[object], openai.APIError, openai.APIStatusError)
 
-    def _messages(self, thread: ChatThread) -> list[dict[str, Any]]:
-        system = system_text(thread)
+    def _messages(self, thread: ChatThread, means: Means) -> list[dict[str, Any]]:
+        system, ids = system_text(thread, means), CallIds(longest=LONGEST_CALL_ID)
         messages = [{"role": "system", "content": system}] if system else []
-        messages += [self._message(message) for message in messages_to_send(thread)]
-        if thread.llm_config.response_format is ResponseFormat.json_beg and self.profile.prefill != "no":
+        messages += [self._message(message, ids) for message in messages_to_send(thread)]
+        if means is Means.prefill:
             messages.append({"role": "assistant", "content": thread.prefill})
         return messages
 
-    def _message(self, message: ChatMessage) -> dict[str, Any]:
+    def _message(self, message: ChatMessage, ids: CallIds) -> dict[str, Any]:
         if message.role is MessageRole.user:
             return {"role": "user", "content": user_content(message, self.profile)}
         refuse_attachments(self.name, message, f"only messages of the user carry attachments, and this one is of the {message.role.value}")
         match message.role:
             case MessageRole.tool:
                 content = f"Error: {message.content}" if message.tool_error else message.content
-                return {"role": "tool", "tool_call_id": message.tool_call_id or "", "content": content}
+                return {"role": "tool", "tool_call_id": ids.of_result(message.tool_call_id or ""), "content": content}
             case MessageRole.assistant:
-                return self._assistant_message(message)
+                return self._assistant_message(message, ids)
             case role:
                 return {"role": role.value, "content": message.content}
 
-    def _assistant_message(self, message: ChatMessage) -> dict[str, Any]:
+    def _assistant_message(self, message: ChatMessage, ids: CallIds) -> dict[str, Any]:
         rendered: dict[str, Any] = {"role": "assistant", "content": message.content or message.refusal or ""}
         if message.tool_calls:
             rendered["content"] = message.content or None
             rendered["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
+                {
+                    "id": ids.of_call(call.id),
+                    "type": "function",
+                    "function": {"name": safe_tool_name(call.name), "arguments": call.arguments_json},
+                }
                 for call in message.tool_calls
             ]
-        if self.profile.reasoning_details and (details := _own_reasoning(message)):
-            rendered["reasoning_details"] = details
+        if blocks := self._own_blocks(message):
+            rendered[self.profile.reasoning_blocks] = blocks
         return rendered
+
+    def _own_blocks(self, message: ChatMessage) -> list[dict[str, Any]]:
+        """The reasoning blocks to be sent back, of the kind that the field takes."""
+        match self.profile.reasoning_blocks:
+            case "no":
+                return []
+            case "thinking_blocks":
+                return [block for block in own_blocks(self.name, message) if block.get("type") in ("thinking", "redacted_thinking")]
+            case "reasoning_details":
+                return [block for block in own_blocks(self.name, message) if str(block.get("type")).startswith("reasoning.")]
 
     def _parameters(self, config: LLMConfig) -> dict[str, Any]:
         parameters: dict[str, Any] = {
@@ -160,44 +192,46 @@ class OpenAIClient:
                 parameters["reasoning_effort"] = config.reasoning_effort
             case "reasoning":
                 parameters["reasoning"] = {"effort": config.reasoning_effort} if config.reasoning_effort else None
-            case "unsupported" if config.reasoning_effort:
-                raise ConfigurationError(f"client {self.name!r} has no reasoning_effort: set llm_config.reasoning_effort to None")
         return {name: value for name, value in parameters.items() if value is not None}
 
-    def _format(self, thread: ChatThread) -> dict[str, Any]:
-        match thread.llm_config.response_format:
-            case ResponseFormat.json_object:
-                if not self.profile.json_object:
-                    raise ConfigurationError(f"client {self.name!r} has no JSON mode: use 'structured_output', 'tool' or 'json_beg'")
-                return {"response_format": {"type": "json_object"}}
-            case ResponseFormat.structured_output:
-                tool = forced_output(thread)
-                if not self.profile.json_schema:
-                    raise ConfigurationError(
-                        f"client {self.name!r} cannot hold a reply to a schema: use 'tool', 'json_object' or 'json_beg'"
-                    )
-                return {"response_format": {"type": "json_schema", "json_schema": _schema(tool, "schema")}}
-            case _:
-                return {}
+
+def _format(thread: ChatThread, means: Means, rules: Rules) -> dict[str, Any]:
+    match thread.llm_config.response_format:
+        case ResponseFormat.json_object if means is Means.native:
+            return {"response_format": {"type": "json_object"}}
+        case ResponseFormat.structured_output if means is Means.native:
+            return {"response_format": {"type": "json_schema", "json_schema": _schema(forced_output(thread), "schema", rules)}}
+        case _:
+            return {}
 
 
-def _tools(offer: Offer) -> dict[str, Any]:
+def _tools(offer: Offer, rules: Rules) -> dict[str, Any]:
     if not offer.tools:
         return {}
-    rendered: dict[str, Any] = {"tools": [{"type": "function", "function": _schema(tool, "parameters")} for tool in offer.tools]}
+    rendered: dict[str, Any] = {"tools": [{"type": "function", "function": _schema(tool, "parameters", rules)} for tool in offer.tools]}
     if offer.forced is not None:
         rendered["tool_choice"] = {"type": "function", "function": {"name": offer.forced.name}}
+    elif offer.must_call:
+        rendered["tool_choice"] = "required"
     return rendered
 
 
-def _schema(tool: Tool, field: str) -> dict[str, Any]:
+def _offered(request: Request) -> set[str]:
+    """The names of the tools that the model could call."""
+    tools = request.get("tools", ()) if request.get("tool_choice") != "none" else ()
+    return {tool["function"]["name"] for tool in tools}
+
+
+def _prefill(request: Request) -> str:
+    """How the answer was begun for the model."""
+    messages = request.get("messages") or [{"role": "user"}]
+    last = messages[-1]
+    return str(last["content"] or "") if last["role"] == "assistant" and "tool_calls" not in last else ""
+
+
+def _schema(tool: Tool, field: str, rules: Rules) -> dict[str, Any]:
     """A named schema, strict where the tool wants it and the schema can be; never another schema than the tool's own."""
-    strict = strict_schema(tool.input_schema) if tool.strict_schema else None
+    strict = strict_schema(tool.input_schema, rules) if tool.strict_schema else None
     described = {"description": tool.description} if tool.description else {}
-    return {"name": tool.name, **described, field: strict or tool.input_schema, "strict": strict is not None}
-
-
-def _own_reasoning(message: ChatMessage) -> list[dict[str, Any]]:
-    """The reasoning blocks that came in this dialect; those of another provider mean nothing here."""
-    blocks = from_json(message.reasoning_json) if message.reasoning_json else []
-    return [block for block in blocks if str(block.get("type", "")).startswith("reasoning.")]
+    flag = {"strict": strict is not None} if rules is OPENAI else {}
+    return {"name": tool.name, **described, field: strict or tool.input_schema, **flag}

@@ -6,8 +6,8 @@ from html import escape
 from typing import Any, assert_never
 
 from minference.clients.embedding import Embedded
-from minference.clients.profiles import Profile
 from minference.errors import UnsupportedAttachment
+from minference.profiles import Profile
 from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
 from minference.threads.media import PDF, is_text
 from minference.threads.messages import ChatMessage

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_core import to_json
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
 from minference.clients.parsing import Part, read
+from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
 
@@ -40,11 +40,14 @@ class _Message(Part):
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[dict[str, Any]] | None = None
+    thinking_blocks: list[dict[str, Any]] | None = None
 
 
 class _Choice(Part):
     message: _Message
     finish_reason: str
+    error: dict[str, Any] | None = None
+    """What OpenRouter says if the provider behind it broke off."""
 
 
 class _PromptDetails(Part):
@@ -81,11 +84,12 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     """
     completion = read(client, payload, _Completion)
     choice = completion.choices[0]
+    if choice.error is not None:
+        read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
     calls = tuple(
         ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
     )
-    details = message.reasoning_details
     return Reply(
         content=message.content or "",
         model=completion.model,
@@ -93,7 +97,7 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         tool_calls=calls,
         usage=_usage(completion.usage) if completion.usage else None,
         reasoning=message.reasoning_content or message.reasoning or None,
-        reasoning_json=to_json(details).decode() if details else None,
+        reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
     )
 
@@ -171,6 +175,8 @@ class CompletionStream:
                 self._message[name] = (self._message.get(name) or "") + delta[name]
         for detail in delta.get("reasoning_details") or ():
             self._add_reasoning_detail(detail)
+        for block in delta.get("thinking_blocks") or ():
+            self._add_thinking(block)
         for part in delta.get("tool_calls") or ():
             self._add_call(part)
         return delta.get("content") or ""
@@ -196,6 +202,16 @@ class CompletionStream:
         for name, value in detail.items():
             grows = name in ("text", "summary", "data") and isinstance(same.get(name), str) and isinstance(value, str)
             same[name] = same[name] + value if grows else (value if value is not None else same.get(name))
+
+    def _add_thinking(self, block: dict[str, Any]) -> None:
+        """Pieces of one block of thoughts come until its signature does."""
+        blocks = self._message.setdefault("thinking_blocks", [])
+        last = blocks[-1] if blocks else None
+        if last is None or last.get("signature") or last.get("type") != block.get("type") or "thinking" not in last:
+            blocks.append(dict(block))
+            return
+        last["thinking"] += block.get("thinking") or ""
+        last |= {"signature": block["signature"]} if block.get("signature") else {}
 
     def _invalid(self, chunk: object) -> InvalidReply:
         return InvalidReply(self._client, f"streamed {describe(chunk)}, which is no chunk of a completion", status=200)

@@ -93,7 +93,7 @@ class ScriptedClient:
             request["forced_tool"] = offer.forced.name
         return merge_extra(request, config, self.name, RENDERED)
 
-    def from_response(self, payload: dict[str, Any]) -> Reply:
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:  # noqa: ARG002 - a script is asked as a thread is
         """What the answer says. Pure.
 
         Raises:
@@ -142,6 +142,18 @@ class ScriptedClient:
         if not self._script:
             raise ConfigurationError(f"the script of client {self.name!r} has ended after {len(self.requests) - 1} replies: add more")
         return self._script.popleft()
+
+
+class FunctionClient(ScriptedClient):
+    """Lets one function, sync or async, answer every call: it is given the thread as the model sees it.
+
+    ```python
+    client = FunctionClient(lambda thread: thread.history[-1].content.upper())
+    ```
+    """
+
+    def __init__(self, function: Answering, *, name: str = "scripted") -> None:
+        super().__init__(function, name=name)
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

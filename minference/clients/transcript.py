@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from minference.clients.base import Request
-from minference.errors import ConfigurationError, RepeatedToolName, UnsupportedAttachment
+from minference.clients.rejoining import JSON_ANSWER
+from minference.errors import ConfigurationError, RepeatedToolName, ReservedToolName, UnsupportedAttachment
 from minference.threads.attachments import Attached, ImageLink
 from minference.threads.config import LLMConfig, ResponseFormat
+from minference.threads.formats import Means
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
 from minference.threads.tools import StructuredTool, Tool
@@ -29,15 +31,21 @@ class Offer:
 
     tools: tuple[Tool, ...] = ()
     forced: Tool | None = None
+    must_call: bool = False
+    """Whether one of them must be called, whichever."""
 
 
-def offer_of(thread: ChatThread) -> Offer:
-    """The tools for the next reply, each once.
+def offer_of(thread: ChatThread, means: Means = Means.native) -> Offer:
+    """The tools for the next reply, each once. If it must be forced, the last one is `json_answer`, which holds the answer.
 
     Raises:
         ConfigurationError: The response format needs a tool that the thread does not have, or two tools have one name.
     """
     tools = _distinct(thread)
+    if means is Means.forced:
+        answer = _json_answer(thread)
+        # With tools beside it, the model works with them first, and answers by calling this one.
+        return Offer((*tools, answer), None if tools else answer, must_call=True)
     match thread.llm_config.response_format:
         case ResponseFormat.tool:
             forced = forced_output(thread)
@@ -58,11 +66,20 @@ def offer_of(thread: ChatThread) -> Offer:
             return Offer(tools)
 
 
+def _json_answer(thread: ChatThread) -> StructuredTool:
+    if thread.llm_config.response_format is ResponseFormat.json_object:
+        return StructuredTool(name=JSON_ANSWER, description="Gives the answer.", json_schema={"type": "object"}, strict_schema=False)
+    output = forced_output(thread)
+    words = f"Gives the answer: {output.name}. {output.description}".strip()
+    return StructuredTool(name=JSON_ANSWER, description=words, json_schema=output.input_schema, strict_schema=output.strict_schema)
+
+
 def _distinct(thread: ChatThread) -> tuple[Tool, ...]:
     """The thread's tools, one that stands there twice only once.
 
     Raises:
         RepeatedToolName: Two that differ have one name: nobody could tell which of them a call means.
+        ReservedToolName: One has the name of the tool that clients add.
     """
     found: dict[str, Tool] = {}
     for tool in thread.tools:
@@ -70,6 +87,8 @@ def _distinct(thread: ChatThread) -> tuple[Tool, ...]:
         if first.lineage_id != tool.lineage_id:
             raise RepeatedToolName(tool.name)
     forced = thread.forced_output
+    if JSON_ANSWER in found or (forced is not None and forced.name == JSON_ANSWER):
+        raise ReservedToolName(JSON_ANSWER)
     if forced is not None and _differ(found.get(forced.name, forced), forced):
         raise RepeatedToolName(forced.name)
     return tuple(found.values())
@@ -91,10 +110,15 @@ def forced_output(thread: ChatThread) -> Tool:
     return thread.forced_output
 
 
-def system_text(thread: ChatThread) -> str:
-    """The system prompt, and the schema of the forced output if the thread wants it there; empty if there is neither."""
+def system_text(thread: ChatThread, means: Means = Means.native) -> str:
+    """The system prompt, and the schema of the forced output if it is wanted there; empty if there is neither.
+
+    The schema is wanted if the thread says so, and if there is no other way to ask for a structured output.
+    """
     parts = [thread.system_prompt.content] if thread.system_prompt else []
-    if thread.use_schema_instruction and (tool := thread.forced_output) is not None:
+    needed = means is Means.words and thread.llm_config.response_format is ResponseFormat.structured_output
+    tool = forced_output(thread) if needed else thread.forced_output
+    if (needed or thread.use_schema_instruction) and tool is not None:
         instruction = tool.instruction_string if isinstance(tool, StructuredTool) else USE_SCHEMA
         parts.append(f"{instruction}\n{to_json(tool.input_schema).decode()}")
     return "\n\n".join(parts)
@@ -134,16 +158,34 @@ def _shown(message: ChatMessage) -> ChatMessage:
 
 
 def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The messages with exactly one result for every call, before anything else is said. A result without a call is told in words."""
     complete: list[ChatMessage] = []
-    waiting: dict[str, ToolCall] = {}
+    waiting: list[ToolCall] = []
+    told: list[ChatMessage] = []
+
+    def finish() -> None:
+        complete.extend([_made_up_result(thread, call) for call in waiting] + told)
+        waiting.clear()
+        told.clear()
+
     for message in messages:
-        if message.role is MessageRole.tool and message.tool_call_id is not None:
-            waiting.pop(message.tool_call_id, None)
+        if message.role is not MessageRole.tool:
+            finish()
+            waiting += message.tool_calls
+            complete.append(message)
+        elif (answered := next((call for call in waiting if call.id == message.tool_call_id), None)) is not None:
+            waiting.remove(answered)
+            complete.append(message)
         else:
-            complete += [_made_up_result(thread, call) for call in waiting.values()]
-            waiting = {call.id: call for call in message.tool_calls}
-        complete.append(message)
-    return complete + [_made_up_result(thread, call) for call in waiting.values()]
+            told.append(_told(message))
+    finish()
+    return complete
+
+
+def _told(result: ChatMessage) -> ChatMessage:
+    """A result that answers no call, as something that the user says."""
+    words = f"{'Error' if result.tool_error else 'Result'} of {result.tool_name or 'a tool'}: {result.content}"
+    return ChatMessage(role=MessageRole.user, content=words, attachments=result.attachments)
 
 
 def _made_up_result(thread: ChatThread, call: ToolCall) -> ChatMessage:

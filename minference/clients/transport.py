@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -153,6 +154,8 @@ def sdk_http_client(aiohttp_client: Any, url: str = "") -> Any:
     """
     import httpx2
 
+    # Long histories and images are larger than aiohttp likes bodies to be; the SDKs hand them over in no other way.
+    warnings.filterwarnings("ignore", "Sending a large body directly with raw bytes", ResourceWarning)
     limits = httpx2.Limits(max_connections=0, max_keepalive_connections=None)
     elsewhere = not url or httpx2.URL(url).host not in ("127.0.0.1", "::1", "localhost")
     return aiohttp_client(limits=limits, verify=_tls(), trust_env=elsewhere)

@@ -120,7 +120,9 @@ class EntityDiff:
         return diff_to_rich(self)
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        from minference.ecs.diff_render import diff_to_notebook
+
+        return diff_to_notebook(self)
 
     def to_html(self) -> str:
         """A fragment of HTML that needs nothing else; all content is escaped."""

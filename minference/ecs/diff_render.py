@@ -123,6 +123,15 @@ def diff_to_html(diff: EntityDiff) -> str:
     return '<pre class="minference-diff">' + "\n".join(lines) + "</pre>"
 
 
+def diff_to_notebook(diff: EntityDiff) -> str:
+    """The same in colours, for where no style sheet can be added."""
+    styles = {"ins": "background:rgba(24,160,88,.18);text-decoration:none", "del": "background:rgba(220,50,60,.18)"}
+    shown = diff_to_html(diff)
+    for tag, style in styles.items():  # content is escaped, so these are all tags
+        shown = shown.replace(f"<{tag}>", f'<{tag} style="{style}">')
+    return shown
+
+
 def diff_to_json(diff: EntityDiff) -> dict[str, Any]:
     """`{"kind", "old", "new", "changes": [...]}`: a flat list, one item for each place that differs."""
     return {

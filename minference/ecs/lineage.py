@@ -196,6 +196,17 @@ class LineageTree:
         line = {first.ecs_id, *(version.ecs_id for version in self._upwards(first))}
         return next((version for version in (second, *self._upwards(second)) if version.ecs_id in line), None)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tree as a picture of its own, which no style of the page changes."""
+        from base64 import b64encode
+
+        from minference.ecs.lineage_graph import rows_of
+        from minference.ecs.lineage_svg import rows_to_svg
+
+        marks = {head.ecs_id: "head" for head in self.heads}
+        drawn = rows_to_svg(rows_of(self), marks, title=f"{len(self)} versions")
+        return f'<img alt="{len(self)} versions" src="data:image/svg+xml;base64,{b64encode(drawn.encode()).decode()}">'
+
     def render(self, marks: Sequence[UUID] = ()) -> str:
         """The tree as text, oldest version on top, one line each; versions in `marks` carry a filled dot."""
         marked = set(marks)

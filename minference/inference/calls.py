@@ -15,7 +15,7 @@ from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
-from minference.inference.requests import Prepared, Renderer, configs_of
+from minference.inference.requests import Prepared, Renderer
 from minference.inference.retries import Retrier, describe
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
@@ -127,7 +127,7 @@ class ModelCall:
 
     def _alternatives(self) -> Iterator[Prepared]:
         yield self._prepared
-        for config in configs_of(self._thread)[1:]:
+        for config in self._thread.llm_config.with_fallbacks()[1:]:
             yield self._line.renderer.prepare_fallback(self._thread, config)
 
     async def _admit(self, prepared: Prepared) -> _Sent:
@@ -176,14 +176,15 @@ class ModelCall:
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
         prepared, end = sent.prepared, utc_now()
-        reply = prepared.client.from_response(response.payload)
+        reply = prepared.client.from_response(response.payload, prepared.request)
         if reply.usage is not None:
             sent.reservation.settle(reply.usage.prompt, reply.usage.completion)
             self._line.renderer.learn(prepared, reply.usage.prompt)
+        parameters = {name: value for name, value in prepared.request.items() if name not in IN_THREAD_VERSION}
         raw = RawOutput(
             client=prepared.config.client,
             thread_version=self._version,
-            request_parameters={name: value for name, value in prepared.request.items() if name not in IN_THREAD_VERSION},
+            request_parameters={**parameters, **response.sent_besides},
             request_sha256=hashlib.sha256(prepared.body).hexdigest(),
             raw_result=response.payload,
             start_time=sent.start,

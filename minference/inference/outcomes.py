@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from minference.errors import MinferenceError
-from minference.threads.messages import ChatMessage
+from minference.threads.messages import ChatMessage, FinishReason
 from minference.threads.outputs import GeneratedJsonObject, ProcessedOutput
 from minference.threads.thread import ChatThread
+from minference.threads.tools import StructuredTool
 
 _SHOWN = 60
 """Characters of a reply in a repr."""
@@ -29,6 +30,8 @@ class Completed:
     """The structured output, if one was asked for; also of a reply that was there before."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt on the way."""
+    structured_attempts: int = 0
+    """Replies of this run that were to be an object, those that were not valid included."""
 
     @property
     def ok(self) -> Literal[True]:
@@ -41,9 +44,23 @@ class Completed:
         return self.reply.content
 
     @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the reply ended: that it is whole (`stop`), was cut off (`length`), withheld (`content_filter`), or declined (`refusal`)."""
+        return self.reply.finish_reason
+
+    @property
     def object(self) -> dict[str, JsonValue] | None:
         """The structured output as a plain object."""
         return self.json_object.object if self.json_object else None
+
+    @property
+    def parsed(self) -> BaseModel | None:
+        """The structured output as an instance of the pydantic class that it was asked for with; `None` if this process knows none."""
+        tool = self.thread.tool_named(self.json_object.name) if self.json_object else None
+        if self.json_object is None or not isinstance(tool, StructuredTool):
+            return None
+        typed = tool.parse(self.json_object.object)
+        return typed if isinstance(typed, BaseModel) else None
 
     def __repr__(self) -> str:
         calls = ", ".join(call.name for call in self.reply.tool_calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minference.clients.base import Client, Request
@@ -10,6 +10,7 @@ from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
 from minference.ecs.recording import nothing_recorded
+from minference.errors import UnsendableText
 from minference.inference.limits import RateLimiter
 from minference.inference.tokens import TokenRatios, attachment_tokens
 from minference.threads.attachments import ImageLink
@@ -79,9 +80,10 @@ class Renderer:
         Raises:
             ConfigurationError: A client of its config or of a fallback is unknown or not ready, or the config asks for
                 what its client cannot do.
+            UnsendableText: The thread holds what is no Unicode text.
             RequestTooLarge: The request exceeds a limit by itself.
         """
-        for config in configs_of(thread):
+        for config in thread.llm_config.with_fallbacks():
             self._clients.get(config.client).check()
         return self._render(thread, thread.llm_config)
 
@@ -105,19 +107,15 @@ class Renderer:
         client = self._clients.get(config.client)
         with nothing_recorded():  # messages that are made up for the request are no part of what a block saves
             request, attached = client.to_request(thread), attachments_to_send(thread)
-        body = canonical(request)
+        body = _canonical(request)
         tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
         self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
         return Prepared(client, config, request, body, blobs, bool(attached), tokens)
 
 
-def configs_of(thread: ChatThread) -> list[LLMConfig]:
-    """The thread's config, then its fallbacks in order, each followed by its own."""
-    return list(_with_fallbacks(thread.llm_config))
-
-
-def _with_fallbacks(config: LLMConfig) -> Iterator[LLMConfig]:
-    yield config
-    for fallback in config.fallbacks:
-        yield from _with_fallbacks(fallback)
+def _canonical(request: Request) -> bytes:
+    try:
+        return canonical(request)
+    except UnicodeEncodeError as error:
+        raise UnsendableText(error.object[max(0, error.start - 10) : error.end + 10]) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from minference.errors import InvalidToolArguments
@@ -10,6 +11,9 @@ from minference.threads.messages import ChatMessage, FinishReason, MessageRole, 
 from minference.threads.outputs import GeneratedJsonObject
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
+
+_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(?P<inside>.*)\n[ \t]*```\s*", re.DOTALL)
+"""How models like to show JSON that they were asked for in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
     wanted = thread.forced_output
     match thread.llm_config.response_format:
         case ResponseFormat.structured_output if wanted is not None and not reply.tool_calls:
-            return _unanswered(wanted.name, reply) or _check(_as_schema(wanted), reply.content, reply)
+            return _unanswered(wanted.name, reply) or _check(_as_schema(wanted), _unfenced(reply.content), reply)
         case ResponseFormat.tool if wanted is not None and all(call.name != wanted.name for call in reply.tool_calls):
             return _unanswered(wanted.name, reply) or Invalid(wanted.name, f"it does not call the tool {wanted.name!r}")
         case _:
@@ -93,6 +97,11 @@ def _check(tool: StructuredTool, written: str, reply: ChatMessage, call: ToolCal
         cut_off = "; the reply was cut off at max_tokens" if reply.finish_reason is FinishReason.length else ""
         return Invalid(tool.name, error.reason + cut_off, call)
     return Valid(GeneratedJsonObject(name=tool.name, object=found, tool_call_id=call.id if call else None))
+
+
+def _unfenced(text: str) -> str:
+    fenced = _FENCED.fullmatch(text)
+    return fenced["inside"] if fenced else text
 
 
 def _as_schema(tool: CallableTool | StructuredTool) -> StructuredTool:

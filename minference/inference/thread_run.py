@@ -24,7 +24,7 @@ from minference.inference.events import Event, Finished, Saved, ToolCalled, Tool
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
-from minference.inference.structured import Invalid, Valid, Verdict, feedback, judge
+from minference.inference.structured import Invalid, NotStructured, Valid, Verdict, feedback, judge
 from minference.inference.tool_runs import run_tool_calls
 from minference.inference.workshop import Workshop
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
@@ -66,6 +66,7 @@ class ThreadRun:
         self._setup = setup
         self._turns = 0
         self._output: ProcessedOutput | None = None
+        self._structured = 0
         self._failures: list[str] = []
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -122,7 +123,7 @@ class ThreadRun:
         if isinstance(verdict, Invalid):
             raise NoStructuredOutput(verdict.name, verdict.reason)
         json_object = self._output.json_object if self._output else verdict.object if isinstance(verdict, Valid) else None
-        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures))
+        return Completed(self._thread, reply, self._output, json_object, tuple(self._failures), self._structured)
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
         """One reply; of a structured output, as many as are allowed until one is valid."""
@@ -163,6 +164,7 @@ class ThreadRun:
         message = message_of(answer.reply, thread)
         verdict = judge(thread, message)
         self._output = output_of(answer, message, verdict, thread)
+        self._structured += not isinstance(verdict, NotStructured)
         thread.history.append(message)
         advance_workflow(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:

@@ -14,6 +14,7 @@ from minference.inference.tool_functions import prepare, run_prepared
 from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucceeded, error_text
 from minference.inference.workshop import Workshop
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.nulls import without_spare_nulls
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool, Tool
 
@@ -26,7 +27,7 @@ async def run_tool_call(tool: CallableTool, call: ToolCall, workshop: Workshop |
     """
     workshop = workshop or Workshop()
     try:
-        arguments = call.arguments
+        arguments = without_spare_nulls(tool.input_schema, call.arguments)
         if tool.resolve_references:
             arguments = await resolve_references(tool.name, arguments, workshop.storage)
         if tool.source_text is not None:

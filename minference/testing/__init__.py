@@ -1,24 +1,15 @@
 """For tests of programs that use minference: a client that answers from a script, and a provider of your own on a real socket.
 
-As pytest fixtures:
+`docs/testing.md` shows them at work. As a pytest fixture, in `conftest.py`:
 
 ```python
-@pytest.fixture
-def provider_server():
-    with ProviderServer() as server:
-        yield server
-
-async def test_my_program(provider_server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "any")
-    monkeypatch.setenv("OPENAI_BASE_URL", provider_server.openai_url)
-    ...
-    assert len(provider_server.requests) == 1
+pytest_plugins = ["minference.testing.fixtures"]
 ```
 
 `ProviderServer` needs starlette and uvicorn, and imports them when it is started.
 """
 
-from minference.clients.scripted import ScriptedClient, echo
+from minference.clients.scripted import FunctionClient, ScriptedClient, echo
 from minference.testing.answers import Answer, Called, default_answer
 from minference.testing.faults import (
     EmptyChoices,
@@ -40,6 +31,7 @@ __all__ = [
     "EmptyChoices",
     "ErrorInside",
     "Fault",
+    "FunctionClient",
     "Hang",
     "Html",
     "Latency",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import to_json
 
@@ -15,7 +15,10 @@ class Called:
     """A tool call in an answer."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | str
+    """Text that is no JSON object is sent as it is, as models do it."""
+    id: str | None = None
+    """`None` for one that follows from the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Answer:
     text: str = ""
     calls: tuple[Called, ...] = ()
     reasoning: str | None = None
+    reasoning_field: Literal["reasoning_content", "reasoning_details", "thinking_blocks"] = "reasoning_content"
+    """Where the dialect of OpenAI has it; the last two are signed, as Anthropic's thinking is."""
     finish: str | None = None
     """The reason in the words of the dialect; `None` for the ordinary one."""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -43,8 +48,13 @@ def default_answer(body: Mapping[str, Any], *, call_tools: bool = False) -> Answ
     if call_tools and tools and said is not None and not _ends_with_result(body):
         name, schema = next(iter(tools.items()))
         return Answer(calls=(Called(name, example(schema, said)),))
+    if _must_call(body):
+        name, schema = list(tools.items())[-1]
+        return Answer(calls=(Called(name, example(schema, said)),))
     if wanted := _wanted_schema(body):
         return Answer(to_json(example(wanted, said)).decode())
+    if (body.get("response_format") or {}).get("type") == "json_object" or body["messages"][-1]["role"] == "assistant":
+        return Answer(to_json({"said": said}).decode())
     if _ends_with_result(body):
         return Answer(f"The tools said: {' | '.join(_results(body))}")
     return Answer(f"You said: {said or ''}")
@@ -121,6 +131,10 @@ def _forced(body: Mapping[str, Any]) -> str | None:
     return str(found) if found else None
 
 
+def _must_call(body: Mapping[str, Any]) -> bool:
+    return body.get("tool_choice") in ("required", {"type": "any"})
+
+
 def _wanted_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     openai = (body.get("response_format") or {}).get("json_schema")
     anthropic = (body.get("output_config") or {}).get("format")
@@ -132,10 +146,10 @@ def completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     """The answer as Chat Completions would have it."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None, "refusal": None}
     if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
+        message[answer.reasoning_field] = _reasoning(body, answer, answer.reasoning)
     if answer.calls:
         message["tool_calls"] = [
-            {"id": _id("call", body, number), "type": "function", "function": {"name": call.name, "arguments": _json(call.arguments)}}
+            {"id": call.id or _id("call", body, number), "type": "function", "function": {"name": call.name, "arguments": _written(call)}}
             for number, call in enumerate(answer.calls)
         ]
     prompt, written = _counts(body, answer)
@@ -152,6 +166,24 @@ def completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     }
 
 
+def _reasoning(body: Mapping[str, Any], answer: Answer, text: str) -> str | list[dict[str, Any]]:
+    signature = _id("sig", body)
+    match answer.reasoning_field:
+        case "reasoning_content":
+            return text
+        case "reasoning_details":
+            return [{"type": "reasoning.text", "text": text, "signature": signature, "index": 0}]
+        case "thinking_blocks":
+            return [{"type": "thinking", "thinking": text, "signature": signature}]
+
+
+def signatures_in(whole: Mapping[str, Any]) -> set[str]:
+    """The signatures of the reasoning blocks of an answer in either dialect."""
+    said = (whole.get("choices") or [{}])[0].get("message", {})
+    blocks = [*(said.get("reasoning_details") or ()), *(said.get("thinking_blocks") or ()), *(whole.get("content") or ())]
+    return {block["signature"] for block in blocks if "signature" in block}
+
+
 def message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     """The answer as Anthropic's Messages would have it."""
     content: list[dict[str, Any]] = []
@@ -160,7 +192,7 @@ def message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     if answer.text:
         content.append({"type": "text", "text": answer.text})
     content += [
-        {"type": "tool_use", "id": _id("toolu", body, number), "name": call.name, "input": dict(call.arguments)}
+        {"type": "tool_use", "id": call.id or _id("toolu", body, number), "name": call.name, "input": _input(call)}
         for number, call in enumerate(answer.calls)
     ]
     prompt, written = _counts(body, answer)
@@ -184,7 +216,7 @@ _SHOWN_TOKENS = 1_000
 
 def _counts(body: Mapping[str, Any], answer: Answer) -> tuple[int, int]:
     asked = sum(map(_weight, body["messages"]))
-    said = len(answer.text.encode()) + sum(len(_json(call.arguments)) for call in answer.calls)
+    said = len(answer.text.encode()) + sum(len(_written(call)) for call in answer.calls)
     return max(1, asked // 4), max(1, said // 4)
 
 
@@ -201,6 +233,14 @@ def _id(kind: str, body: Mapping[str, Any], number: int = 0) -> str:
     return f"{kind}_{hashlib.sha256(_json(body).encode()).hexdigest()[:20]}{number}"
 
 
+def _written(call: Called) -> str:
+    return call.arguments if isinstance(call.arguments, str) else _json(call.arguments)
+
+
+def _input(call: Called) -> dict[str, Any] | str:
+    return call.arguments if isinstance(call.arguments, str) else dict(call.arguments)
+
+
 def _json(value: Any) -> str:
     return to_json(value).decode()
 
@@ -211,6 +251,7 @@ def completion_chunks(body: Mapping[str, Any], whole: Mapping[str, Any]) -> list
     said = choice["message"]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"reasoning_content": piece} for piece in _pieces(said.get("reasoning_content"))]
+    deltas += [{name: [block]} for name in ("reasoning_details", "thinking_blocks") for block in said.get(name, ())]
     deltas += [{"content": piece} for piece in _pieces(said["content"])]
     for number, call in enumerate(said.get("tool_calls", ())):
         start = {"index": number, "id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": ""}}
@@ -250,10 +291,14 @@ def _block_deltas(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[s
                 {"type": "signature_delta", "signature": block["signature"]},
             ]
         case "tool_use":
-            written = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(_json(block["input"]))]
+            written = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(_text_of(block["input"]))]
             return {**block, "input": {}}, written
         case _:
             return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _pieces(text: str | None, size: int = 7) -> list[str]:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic_core import from_json, to_json
 
 from minference.errors import ConfigurationError, MissingExtra
-from minference.testing.answers import Answer, completion, completion_chunks, default_answer, message, message_events
+from minference.profiles import built_in_profiles
+from minference.testing.answers import Answer, completion, completion_chunks, default_answer, message, message_events, signatures_in
 from minference.testing.faults import EmptyChoices, ErrorInside, Fault, Hang, Html, Latency, Reset, Status, TruncatedBody, TruncatedStream
+from minference.testing.rules import anthropic_problem, openai_problem
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -38,10 +40,14 @@ class RecordedRequest:
     body: dict[str, Any]
     headers: dict[str, str]
     """Lower-case names; keys included."""
+    content: bytes
+    """The body as it came."""
     received_at: datetime
     answered: bool = False
     """Whether a whole, good answer was sent, or is just being."""
     fault: Fault | None = None
+    problem: str | None = None
+    """The rule of the dialect that the request breaks, for which a strict server has refused it."""
 
 
 Answering = Callable[[dict[str, Any]], Answer | str]
@@ -53,6 +59,8 @@ Faults = Mapping[int, Fault] | Sequence[Fault | None] | Callable[[RecordedReques
 class ProviderServer:
     """Speaks `/v1/chat/completions` and `/v1/messages` on a free port of 127.0.0.1, in a thread of its own, while entered.
 
+    The first is there under Azure's path as well: `url` is an `AZURE_OPENAI_ENDPOINT`.
+
     Raises:
         MissingExtra: starlette or uvicorn is not installed.
     """
@@ -62,11 +70,14 @@ class ProviderServer:
     faults: Faults = field(default_factory=dict)
     call_tools: bool = False
     """Whether the default answer to a user's message is a call of the first tool on offer."""
+    strict: bool = False
+    """Whether requests that the real provider refuses are refused: see `RecordedRequest.problem`."""
     requests: list[RecordedRequest] = field(default_factory=list)
     """Every request, in the order in which they came."""
     _socket: socket.socket = field(init=False)
     _stop: Callable[[], None] = field(init=False)
     _port: int | None = field(default=None, init=False)
+    _signatures: set[str] = field(default_factory=set, init=False)
 
     @property
     def url(self) -> str:
@@ -84,6 +95,17 @@ class ProviderServer:
         """The base URL for OpenAI's dialect."""
         return f"{self.url}/v1"
 
+    def environment(self) -> dict[str, str]:
+        """The variables that lead the clients of all providers which minference knows to this server, with a key that is none."""
+        found: dict[str, str] = {}
+        for profile in built_in_profiles().values():
+            if profile.base_url_env is not None:
+                is_root = profile.dialect == "anthropic" or profile.base_url_suffix
+                found[profile.base_url_env] = self.url if is_root else self.openai_url
+            if profile.key_env is not None:
+                found[profile.key_env] = "test-key"
+        return found
+
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self._port = self._socket.getsockname()[1]
@@ -98,12 +120,22 @@ class ProviderServer:
         self._stop()
         self._socket.close()
 
-    def record(self, dialect: Dialect, body: dict[str, Any], headers: Mapping[str, str]) -> RecordedRequest:
+    def record(self, dialect: Dialect, content: bytes, headers: Mapping[str, str]) -> RecordedRequest:
         """Remember a request, and decide what will go wrong with it."""
-        request = RecordedRequest(len(self.requests) + 1, dialect, body, dict(headers), datetime.now(UTC))
+        request = RecordedRequest(len(self.requests) + 1, dialect, from_json(content), dict(headers), content, datetime.now(UTC))
         self.requests.append(request)
-        request.fault = self._fault_of(request)
+        request.problem = self._problem_of(request) if self.strict else None
+        request.fault = self._fault_of(request) if request.problem is None else Status(400, body=_refusal(request.problem))
         return request
+
+    def _problem_of(self, request: RecordedRequest) -> str | None:
+        if request.dialect == "openai":
+            return openai_problem(request.body, self._signatures)
+        return anthropic_problem(request.body, self._signatures, request.headers.get("anthropic-version", ""))
+
+    def remember_signatures(self, whole: Mapping[str, Any]) -> None:
+        """Take the signatures in an answer for our own from now on."""
+        self._signatures |= signatures_in(whole)
 
     def say(self, body: dict[str, Any]) -> Answer:
         """The answer to a request body."""
@@ -127,6 +159,7 @@ def _application(server: ProviderServer) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/chat/completions", _Endpoint(server, "openai")),
+            Route("/openai/v1/chat/completions", _Endpoint(server, "openai")),
             Route("/v1/messages", _Endpoint(server, "anthropic")),
         ]
     )
@@ -143,7 +176,7 @@ class _Endpoint:
         from starlette.requests import Request
 
         http = Request(scope, receive)
-        recorded = self.server.record(self.dialect, from_json(await http.body()), http.headers)
+        recorded = self.server.record(self.dialect, await http.body(), http.headers)
         if (page := _page_of(recorded)) is not None:
             await page(scope, receive, send)
             return
@@ -162,6 +195,7 @@ class _Endpoint:
     async def _answer(self, recorded: RecordedRequest, scope: Scope, send: Send) -> None:
         said = self.server.say(recorded.body)
         whole = completion(recorded.body, said) if self.dialect == "openai" else message(recorded.body, said)
+        self.server.remember_signatures(whole)
         if isinstance(recorded.fault, EmptyChoices):
             whole["choices" if self.dialect == "openai" else "content"] = [] if self.dialect == "openai" else None
         elif recorded.body.get("stream"):
@@ -185,6 +219,10 @@ def _page_of(recorded: RecordedRequest) -> ASGIApp | None:
             return JSONResponse({"error": error} if recorded.dialect == "openai" else {"type": "error", "error": error})
         case _:
             return None
+
+
+def _refusal(problem: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": "invalid_request_error", "code": None, "message": problem}}
 
 
 def _error_body(status: Status) -> dict[str, Any]:

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from minference.ecs.entity import Entity
+from minference.threads.formats import ResponseFormat, refuse_impossible_built_in
 
-
-class ResponseFormat(StrEnum):
-    """The form in which a thread wants its replies."""
-
-    text = "text"
-    """Text as the model writes it; tools, if any, are offered."""
-    json_beg = "json_beg"
-    """Text that is asked and prefilled to be JSON."""
-    json_object = "json_object"
-    """Some JSON object, by the provider's JSON mode."""
-    structured_output = "structured_output"
-    """A JSON object that fits the schema of `forced_output`."""
-    tool = "tool"
-    """A call of exactly the tool `forced_output`."""
-    auto_tools = "auto_tools"
-    """The model chooses among the tools."""
-    workflow = "workflow"
-    """One tool after the other, in order, each forced once."""
+__all__ = ["LLMConfig", "ResponseFormat"]
 
 
 class LLMConfig(Entity):
-    """A model behind a client, and the parameters of its calls. Never holds a key."""
+    """A model behind a client, and the parameters of its calls. Never holds a key.
+
+    Raises:
+        ImpossibleConfig: A client that minference knows cannot do what is asked for; names what can be asked for instead.
+    """
 
     client: str = Field(min_length=1)
     """Name of a client or of a profile in `providers.toml`: openai, anthropic, local, ..."""
@@ -61,6 +48,16 @@ class LLMConfig(Entity):
     """Other configs to try, in order, when this one cannot answer."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further parameters, passed through as they are. Not for keys: this is stored."""
+
+    def with_fallbacks(self) -> list[LLMConfig]:
+        """This config, then its fallbacks in order, each followed by its own."""
+        return [self, *(each for fallback in self.fallbacks for each in fallback.with_fallbacks())]
+
+    @model_validator(mode="after")
+    def _refuse_impossible(self) -> Self:
+        """What a client cannot do is refused where it is written, not when it is sent. Stored configs load whatever they say."""
+        refuse_impossible_built_in(self)
+        return self
 
     @classmethod
     def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:

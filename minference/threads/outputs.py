@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, JsonValue
@@ -12,6 +12,9 @@ from minference.ecs.entity import Entity
 from minference.ecs.identity import Moment
 from minference.ecs.plan import OnErase
 from minference.threads.messages import Usage
+
+if TYPE_CHECKING:
+    from minference.clients.base import Client
 
 
 class GeneratedJsonObject(Entity):
@@ -38,7 +41,7 @@ class RawOutput(Entity):
     thread_version: Annotated[UUID, OnErase.follows]
     """`ecs_id` of the thread version that the request was rendered from."""
     request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    """The request without messages, system and tools: those are rendered from the thread version."""
+    """The request without messages, system and tools: those are rendered from the thread version (see `request`)."""
     request_sha256: str
     """Digest of the whole request as canonical JSON, in which the bytes of attachments stand by their hash."""
     raw_result: dict[str, JsonValue]
@@ -49,6 +52,20 @@ class RawOutput(Entity):
     """When the reply was complete."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt before this reply: what went wrong."""
+
+    async def request(self, clients: Mapping[str, Client] | None = None) -> dict[str, Any]:
+        """The whole request, rendered again from the thread version in the current storage: what was sent, byte for byte.
+
+        Args:
+            clients: Clients to render with before those of the catalog, by name: those that the orchestrator was given.
+
+        Raises:
+            RequestNotRebuilt: It comes out otherwise now: something was erased, or a profile or minference has changed.
+            UnknownClient: The client is not known here.
+        """
+        from minference.clients.rebuilding import rebuild_request
+
+        return await rebuild_request(self, clients or {})
 
     @property
     def time_taken(self) -> float:

@@ -47,6 +47,12 @@ class ChatThread(Entity):
         kept = ("use_schema_instruction", "use_history", "workflow_step")
         return super().erased_values(values) | {name: values[name] for name in kept}
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from minference.threads.notebook import thread_to_html
+
+        return thread_to_html(self)
+
     @property
     def last_message(self) -> ChatMessage | None:
         """The newest message, if there is one."""

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from minference.ecs.callables import CallableRegistry
 from minference.ecs.entity import Entity
 from minference.errors import InvalidSource, InvalidToolArguments, UnusableFunction
+from minference.threads.nulls import without_spare_nulls
 from minference.threads.schemas import (
     check_schema,
     inlined,
@@ -267,7 +268,7 @@ class StructuredTool(Entity):
         return remembered_model(self.name, self.json_schema)
 
     def validate_object(self, object: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """The object as plain JSON data, as it was written.
+        """The object as plain JSON data, as it was written; without nulls that stand for what was left out.
 
         Raises:
             InvalidToolArguments: It does not fit the schema, or the class refuses it; says where.
@@ -285,7 +286,7 @@ class StructuredTool(Entity):
         return typed if typed is not None else plain
 
     def _checked(self, answer: str | Mapping[str, Any]) -> tuple[dict[str, JsonValue], BaseModel | None]:
-        plain = self._plain(answer)
+        plain = without_spare_nulls(self.json_schema, self._plain(answer))
         try:
             wrong = schema_errors(schema_validator(self.name, self.json_schema), plain)
             model = self.model_class

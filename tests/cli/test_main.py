@@ -88,3 +88,10 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(cli: Cl
     assert (said.code, said.out, said.err.count("\n")) == (code, "", 1)
     assert said.err.startswith("error: ")
     assert "secret" not in said.err
+
+
+def test_shells_complete_commands(process: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "_minference_completion" in process("--show-completion", "bash").out
+    for name, value in (("_MINFERENCE_COMPLETE", "complete_bash"), ("COMP_WORDS", "minference threads s"), ("COMP_CWORD", "2")):
+        monkeypatch.setenv(name, value)
+    assert process().out.split() == ["show", "search"]

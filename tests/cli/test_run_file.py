@@ -34,6 +34,11 @@ Write = Callable[[str, str], str]
         ('"echo"', '"echo"\nmax_tokens = "many"', "[model] max_tokens: Input should be a valid integer"),
         ('"echo"', '"echo"\necs_id = "x"', "model: ecs_id is set by minference: remove it"),
         ('client = "scripted"', "", "[model] client: this is missing"),
+        (
+            'client = "scripted"',
+            'client = "anthropic"\nreasoning_effort = "minimal"',
+            "[model] reasoning_effort: client 'anthropic' cannot do reasoning_effort 'minimal': use 'none', 'low'",
+        ),
         ('"Hello"', '""', "[prompts.texts 1] prompt: String should have at least 1 character, not ''"),
         ('"Hello"', '{id = "second", prompt = "x"}', "the id 'second' belongs to prompt 1 already: give another"),
         ("texts", 'file = "x.jsonl"\ntexts', "prompts: give either texts or file"),

@@ -12,10 +12,10 @@ from minference.clients.base import Client, Request
 from minference.clients.catalog import create_client
 from minference.clients.embedding import Embedded, canonical, embed
 from minference.clients.openai import OpenAIClient
-from minference.clients.profiles import Profile, load_profiles
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.blobs import Blob
 from minference.errors import BlobNotLoaded, UnsupportedAttachment
+from minference.profiles import Profile, load_profiles
 from minference.testing import ProviderServer
 from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import ResponseFormat
@@ -81,7 +81,7 @@ def test_anthropic_gets_image_and_document_blocks() -> None:
                     "title": "report.pdf",
                 },
                 {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Grüße"}, "title": 'my "notes".txt'},
-                {"type": "text", "text": "What is this?"},
+                {"type": "text", "text": "What is this?", "cache_control": {"type": "ephemeral"}},
             ],
         }
     ]
@@ -90,7 +90,7 @@ def test_anthropic_gets_image_and_document_blocks() -> None:
 def test_anthropic_takes_what_a_tool_shows() -> None:
     call = ToolCall(id="c1", name="look")
     thread = ChatThread(
-        llm_config=config("anthropic"),
+        llm_config=config("anthropic", use_cache=False),
         history=[
             ChatMessage(role=MessageRole.user, content="Look."),
             ChatMessage(role=MessageRole.assistant, tool_calls=(call,)),

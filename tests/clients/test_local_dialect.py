@@ -193,7 +193,7 @@ def test_a_seed_that_llama_cpp_cannot_take_is_refused(seed: int) -> None:
 
 
 def test_a_reasoning_effort_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="client 'local' has no reasoning_effort"):
+    with pytest.raises(ConfigurationError, match="client 'local' cannot do reasoning_effort 'low'"):
         local_request(asked("local", reasoning_effort="low"))
 
 

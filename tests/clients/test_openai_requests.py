@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from minference.clients.openai import OpenAIClient
-from minference.clients.profiles import Profile, load_profiles
-from minference.errors import ConfigurationError
+from minference.errors import ConfigurationError, ReservedToolName
+from minference.profiles import Profile, load_profiles
 from minference.threads.config import ResponseFormat
-from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt, ToolCall
 from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool
 from tests.clients.threads import ADD, ADD_STRICT, CITY, CITY_STRICT, SCORES, asked, config, conversation, user
 
 ADD_TOOL = {"type": "function", "function": {"name": "add", "description": "Add two numbers.", "parameters": ADD_STRICT, "strict": True}}
@@ -215,8 +217,13 @@ def test_what_cannot_be_asked_is_refused_with_the_way_out(thread: ChatThread, sa
 @pytest.mark.parametrize(
     ("fields", "thread", "says"),
     [
-        ({"json_object": False}, asked("mine", ResponseFormat.json_object), "use 'structured_output', 'tool' or 'json_beg'"),
-        ({"reasoning": "unsupported"}, asked("mine", reasoning_effort="low"), "set llm_config.reasoning_effort to None"),
+        (
+            {"tools": False},
+            asked("mine", ResponseFormat.tool),
+            "takes no tools: use 'text', 'json_beg', 'json_object' or 'structured_output'",
+        ),
+        ({"reasoning": "unsupported"}, asked("mine", reasoning_effort="low"), "let nobody choose: use None"),
+        ({"efforts": ["low"]}, asked("mine", reasoning_effort="high"), "use 'low', or None"),
     ],
 )
 def test_what_a_server_cannot_do_is_refused_with_what_it_can(fields: dict[str, Any], thread: ChatThread, says: str) -> None:
@@ -224,8 +231,78 @@ def test_what_a_server_cannot_do_is_refused_with_what_it_can(fields: dict[str, A
         profile(**fields).to_request(thread)
 
 
-def test_a_server_without_schemas_names_the_other_formats() -> None:
+ANSWER = {"type": "function", "function": {"name": "json_answer"}}
+
+
+@pytest.mark.parametrize("response_format", [ResponseFormat.structured_output, ResponseFormat.json_object])
+def test_a_server_without_schemas_or_json_mode_is_made_to_call_a_tool_whose_arguments_are_the_answer(
+    response_format: ResponseFormat,
+) -> None:
+    thread = asked("mine", response_format)
+    thread.forced_output = CITY
+    mine = profile(json_schema=False, json_object=False)
+    request = mine.to_request(thread)
+    assert (request["tool_choice"], "response_format" in request) == (ANSWER, False)
+    call = {"id": "c1", "type": "function", "function": {"name": "json_answer", "arguments": '{"name": "Rome"}'}}
+    payload = {"model": "m", "choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "stop"}]}
+    reply = mine.from_response(payload, request)
+    assert (reply.content, reply.tool_calls, reply.finish_reason) == ('{"name": "Rome"}', (), FinishReason.stop)
+    thread.tools = [ADD]
+    assert mine.to_request(thread)["tool_choice"] == "required"
+
+
+def test_a_server_with_nothing_of_all_that_is_told_the_schema() -> None:
     thread = asked("mine", ResponseFormat.structured_output)
     thread.forced_output = CITY
-    with pytest.raises(ConfigurationError, match="use 'tool', 'json_object' or 'json_beg'"):
-        profile(json_schema=False).to_request(thread)
+    request = profile(json_schema=False, tools=False).to_request(thread)
+    assert request["messages"][0]["content"].endswith(to_json(CITY.json_schema).decode())
+    assert request.keys() == {"model", "messages", "max_tokens"}
+
+
+def test_the_name_of_the_made_up_tool_is_reserved() -> None:
+    thread = asked("openai")
+    thread.tools = [CallableTool(name="json_answer", input_schema={"type": "object"})]
+    with pytest.raises(ReservedToolName, match="'json_answer'"):
+        client().to_request(thread)
+
+
+def test_what_is_begun_is_joined_to_the_reply_once() -> None:
+    thread = asked("vllm", ResponseFormat.json_beg)
+    thread.prefill = '{"a": '
+    vllm = client("vllm")
+    request = vllm.to_request(thread)
+    for written in ("1}", '{"a": 1}'):
+        payload = {"model": "m", "choices": [{"message": {"content": written}, "finish_reason": "stop"}]}
+        assert vllm.from_response(payload, request).content == '{"a": 1}'
+
+
+def test_ids_of_calls_are_made_acceptable_each_for_itself() -> None:
+    long = "chatcmpl-tool-" + "f" * 32
+    calls = tuple(ToolCall(id=each, name="add", arguments_json="{}") for each in (long, "same", "same"))
+    results = [ChatMessage(role=MessageRole.tool, content=str(n), tool_call_id=call.id) for n, call in enumerate(calls)]
+    thread = asked("openai")
+    thread.history = [user("?"), ChatMessage(role=MessageRole.assistant, tool_calls=calls), *results]
+    _, said, *answers, _ = client().to_request(thread)["messages"]
+    ids = [call["id"] for call in said["tool_calls"]]
+    assert ids == [answer["tool_call_id"] for answer in answers]
+    assert ids[1:] == ["same", "same_2"]
+    assert len(ids[0]) <= 40
+
+
+def test_a_result_without_a_call_is_told_in_words() -> None:
+    thread = asked("openai")
+    thread.history = [user("?"), ChatMessage(role=MessageRole.tool, content="3", tool_call_id="gone", tool_name="add")]
+    assert client().to_request(thread)["messages"][1] == {"role": "user", "content": "Result of add: 3"}
+
+
+def test_litellm_gets_thinking_blocks_back_and_no_others() -> None:
+    lite = client("litellm")
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    reply = lite.from_response(
+        {"model": "m", "choices": [{"message": {"content": "x", "thinking_blocks": [block]}, "finish_reason": "stop"}]}
+    )
+    said = ChatMessage(role=MessageRole.assistant, content="x", reasoning_json=reply.reasoning_json)
+    thread = asked("litellm")
+    thread.history = [user("?"), said]
+    assert lite.to_request(thread)["messages"][1] == {"role": "assistant", "content": "x", "thinking_blocks": [block]}
+    assert client("openrouter").to_request(thread)["messages"][1] == {"role": "assistant", "content": "x"}

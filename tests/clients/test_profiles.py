@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from minference.clients.catalog import client_names, create_client
-from minference.clients.profiles import Profile, load_profiles
-from minference.errors import ConfigurationError, MissingKey, UnknownClient
+from minference.errors import ConfigurationError, ImpossibleConfig, MissingKey, UnknownClient
+from minference.profiles import Profile, load_profiles
+from minference.testing import ProviderServer
+from minference.threads.config import ResponseFormat
+from tests.clients.threads import CITY, asked
 
 ROOT = Path(__file__).parent.parent.parent
 BUILT_IN = ("anthropic", "azure_openai", "litellm", "local", "openai", "openrouter", "scripted", "vllm")
@@ -30,7 +33,7 @@ def write(tmp_path: Path, text: str, name: str = "providers.toml") -> Path:
 
 
 def test_the_shipped_file_is_what_is_built_in() -> None:
-    assert (ROOT / "configs/providers.toml").read_text() == (ROOT / "minference/clients/providers.toml").read_text()
+    assert (ROOT / "configs/providers.toml").read_text() == (ROOT / "minference/providers.toml").read_text()
 
 
 def test_the_built_in_profiles_need_no_file() -> None:
@@ -42,6 +45,7 @@ def test_the_built_in_profiles_need_no_file() -> None:
         base_url_env="VLLM_BASE_URL",
         key_env="VLLM_API_KEY",
         key_required=False,
+        decoding="guided",
         prefill="continue_final_message",
         pdfs=False,
     )
@@ -72,6 +76,8 @@ def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('[mine]\nbase_url = "x"\n', r"providers.toml: \[mine\] dialect: Field required"),
         ('[mine]\ndialect = "smoke"\n', r"providers.toml: \[mine\] dialect: Input should be 'openai', 'anthropic', 'local' or 'scripted'"),
         ('[openai]\nurl = "x"\n', r"providers.toml: \[openai\] url: there is no such field; the fields are base_url, "),
+        ('[openai]\nprefil = "no"\n', r"providers.toml: \[openai\] prefil: there is no such field; did you mean 'prefill'\?"),
+        ('[openai]\nefforts = ["low", "huge"]\n', r"providers.toml: \[openai\] efforts.1: Input should be 'none', 'minimal'"),
         ('[openai]\napi_key = "sk-1"\n', r"providers.toml: \[openai\] api_key: keys do not belong into files"),
         ('[openai]\nkey_required = "no"\n', r"providers.toml: \[openai\] key_required: Input should be a valid boolean"),
         ('[openai]\nname = "x"\n', r"providers.toml: \[openai\] name: the table's heading is the name"),
@@ -137,3 +143,49 @@ def test_making_a_client_imports_no_sdk() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+def test_every_field_of_a_profile_is_told_in_the_shipped_file() -> None:
+    told = (ROOT / "configs/providers.toml").read_text().partition("\n[")[0]
+    assert [name for name in Profile.model_fields if name != "name" and name not in told] == []
+
+
+async def test_a_provider_of_ones_own_is_a_table_and_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProviderServer(strict=True) as server:
+        write(
+            tmp_path,
+            f'''
+            [mine]
+            dialect = "openai"
+            base_url = "{server.openai_url}"
+            key_env = "MY_KEY"
+            json_schema = false
+            [mine.headers]
+            X-Team = "blue"
+            [theirs]
+            dialect = "anthropic"
+            base_url = "{server.url}"
+            key_required = false
+            ''',
+        )
+        monkeypatch.setenv("MY_KEY", "secret")
+        for name in ("mine", "theirs"):
+            client, thread = create_client(name), asked(name, ResponseFormat.structured_output)
+            thread.forced_output = CITY
+            client.check()
+            request = client.to_request(thread)
+            reply = client.from_response((await client.send(request, timeout=30)).payload, request)
+            await client.aclose()
+            assert reply.content == '{"name":"Hello?"}'
+    first, second = server.requests
+    assert (first.headers["authorization"], first.headers["x-team"]) == ("Bearer secret", "blue")
+    assert (first.body["tools"][0]["function"]["name"], second.dialect) == ("json_answer", "anthropic")
+
+
+def test_what_a_provider_of_ones_own_cannot_do_is_refused_when_it_is_asked(tmp_path: Path) -> None:
+    write(tmp_path, '[mine]\ndialect = "openai"\nbase_url = "http://mine/v1"\ntools = false\nefforts = ["low"]\n')
+    client = create_client("mine")
+    with pytest.raises(ImpossibleConfig, match="client 'mine' cannot do response_format 'workflow': it takes no tools: use 'text', "):
+        client.to_request(asked("mine", ResponseFormat.workflow))
+    with pytest.raises(ImpossibleConfig, match="cannot do reasoning_effort 'high': use 'low', or None"):
+        client.to_request(asked("mine", reasoning_effort="high"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from minference.clients.anthropic import AnthropicClient
 from minference.clients.base import Client, Reply, TokenUsage
 from minference.clients.openai import OpenAIClient
-from minference.clients.profiles import load_profiles
 from minference.errors import InvalidReply
+from minference.profiles import load_profiles
 from minference.threads.messages import FinishReason, ToolCall
 
 OPENAI = OpenAIClient(load_profiles()["openai"])
@@ -83,7 +84,7 @@ def test_anthropic_a_full_reply_with_cache_tokens_inside_the_prompt() -> None:
         tool_calls=(ToolCall(id="1", name="add", arguments_json='{"a":1}'), ToolCall(id="2", name="now", arguments_json="{}")),
         usage=TokenUsage(prompt=95, completion=20, cached=80, cache_written=5, reasoning=7),
         reasoning="Hm.",
-        reasoning_json='[{"type":"thinking","thinking":"Hm.","signature":"s=="}]',
+        reasoning_json='{"client":"anthropic","blocks":[{"type":"thinking","thinking":"Hm.","signature":"s=="}]}',
     )
 
 
@@ -113,7 +114,10 @@ def test_openai_a_refusal_is_kept_in_the_models_words() -> None:
 def test_openrouter_reasoning_blocks_are_kept() -> None:
     message = {"content": "x", "reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
     reply = OPENAI.from_response(completion(message))
-    assert (reply.reasoning, reply.reasoning_json) == ("Hm.", '[{"type":"reasoning.text","text":"Hm."}]')
+    assert (reply.reasoning, reply.reasoning_json) == (
+        "Hm.",
+        '{"client":"openai","blocks":[{"type":"reasoning.text","text":"Hm."}]}',
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
     reply = ANTHROPIC.from_response(answer(search, {"type": "text", "text": "Found."}))
     assert (reply.content, reply.reasoning_json) == (
         "Found.",
-        '[{"type":"server_tool_use","id":"srv","name":"web_search","input":{}},{"type":"text","text":"Found."}]',
+        to_json({"client": "anthropic", "blocks": [search, {"type": "text", "text": "Found."}]}).decode(),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from minference.clients.anthropic import AnthropicClient
 from minference.clients.openai import OpenAIClient
-from minference.clients.profiles import load_profiles
 from minference.clients.scripted import ScriptedClient
 from minference.clients.transcript import messages_to_send
 from minference.inference.calls import IN_THREAD_VERSION
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.structured import NotStructured, judge
+from minference.profiles import load_profiles
 from minference.storage.base import EntityStorage
 from minference.threads.attachments import FileAttachment, ImageLink
 from minference.threads.config import LLMConfig, ResponseFormat

@@ -66,6 +66,12 @@ async def test_a_valid_object_is_given_and_stored(memory: EntityStorage, respons
     assert (stored.name, stored.object) == ("City", {"name": "Rome", "people": 3})
 
 
+async def test_an_object_in_a_fence_is_the_object(memory: EntityStorage) -> None:
+    done = completed(await run(memory, about_rome(ResponseFormat.structured_output), f"```json\n{GOOD}\n```\n"))
+    assert (done.parsed, done.structured_attempts) == (City(name="Rome", people=3), 1)
+    assert done.content.startswith("```json")
+
+
 async def test_invalid_text_is_asked_for_again_with_the_reason(memory: EntityStorage) -> None:
     chat = about_rome(ResponseFormat.structured_output)
     client = ScriptedClient([BAD, GOOD])

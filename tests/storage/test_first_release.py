@@ -101,5 +101,5 @@ async def test_an_older_database_is_left_alone_where_that_is_asked_for(old_url: 
 
 async def test_an_older_database_that_is_trusted_says_what_it_needs_when_it_cannot_be_read(old_url: str) -> None:
     async with open_storage(old_url, migrate="off") as storage:
-        with pytest.raises(ReadFailed, match="not those of this minference.* run `minference db upgrade`"):
+        with pytest.raises(ReadFailed, match=r"not those of this minference.* run `minference db upgrade`"):
             await storage.list_by_type(ChatThread)

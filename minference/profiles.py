@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -41,16 +44,28 @@ class Profile(BaseModel):
     """Whether calls are impossible without a key."""
     token_limit: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"  # noqa: S105 - a field's name
     """The field for the longest reply."""
+    tools: bool = True
+    """Whether the model can be offered tools, and made to call one."""
     json_schema: bool = True
     """Whether replies can be held to a JSON schema."""
+    decoding: Literal["strict", "guided"] = "strict"
+    """Whether schemas must keep to the rules of OpenAI, or a grammar is made from whatever they say."""
     json_object: bool = True
     """Whether there is a JSON mode."""
     prefill: Literal["no", "assistant", "continue_final_message"] = "no"
     """Whether an answer can be begun for the model, and by which means."""
     reasoning: Literal["reasoning_effort", "reasoning", "unsupported"] = "reasoning_effort"
     """The field for the reasoning effort."""
-    reasoning_details: bool = False
-    """Whether the provider's reasoning blocks are sent back to it."""
+    efforts: tuple[Literal["none", "minimal", "low", "medium", "high", "max"], ...] = Field(
+        default=("none", "minimal", "low", "medium", "high", "max"), strict=False
+    )
+    """The reasoning efforts that it knows."""
+    reasons_before_forced_tool: bool = True
+    """Whether a model that reasons can be made to call a tool."""
+    reasoning_blocks: Literal["no", "reasoning_details", "thinking_blocks"] = "no"
+    """The field in which the provider's reasoning blocks are sent back to it."""
+    written_calls: bool = True
+    """Whether its models may write tool calls as text, which are then taken for calls."""
     stream_usage: bool = True
     """Whether usage must be asked for when streaming."""
     images: bool = True
@@ -106,11 +121,23 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
     Raises:
         ConfigurationError: The file cannot be read, or a field is wrong; says which.
     """
-    built_in = tomllib.loads(files("minference.clients").joinpath("providers.toml").read_text(encoding="utf-8"))
     path = path or _own_file()
-    own = _read(path) if path else {}
-    tables = {name: {**built_in.get(name, {}), **own.get(name, {})} for name in {**built_in, **own}}
-    return {name: _profile(name, table, path) for name, table in tables.items()}
+    if path is None:
+        return dict(built_in_profiles())
+    own = _read(path)
+    changed = {name: _profile(name, {**_built_in_tables().get(name, {}), **table}, path) for name, table in own.items()}
+    return {**built_in_profiles(), **changed}
+
+
+@cache
+def built_in_profiles() -> Mapping[str, Profile]:
+    """The profiles that minference comes with."""
+    return MappingProxyType({name: _profile(name, table, Path("providers.toml")) for name, table in _built_in_tables().items()})
+
+
+@cache
+def _built_in_tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(files("minference").joinpath("providers.toml").read_text(encoding="utf-8"))
 
 
 def _own_file() -> Path | None:
@@ -132,7 +159,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _profile(name: str, table: dict[str, Any], path: Path | None) -> Profile:
+def _profile(name: str, table: dict[str, Any], path: Path) -> Profile:
     if "name" in table:
         raise ConfigurationError(f"{path}: [{name}] name: the table's heading is the name; remove the field")
     try:
@@ -148,7 +175,10 @@ def _explain(kind: str, field: str, message: str) -> str:
         return message
     if "key" in field:
         return "keys do not belong into files: name the environment variable in key_env"
-    return f"there is no such field; the fields are {', '.join(sorted(set(Profile.model_fields) - {'name'}))}"
+    fields = sorted(set(Profile.model_fields) - {"name"})
+    if close := get_close_matches(field, fields, 1):
+        return f"there is no such field; did you mean {close[0]!r}?"
+    return f"there is no such field; the fields are {', '.join(fields)}"
 
 
 def _hidden(url: str) -> str:

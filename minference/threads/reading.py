@@ -1,0 +1,27 @@
+"""Reading the tables of threads with SQL of our own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from minference.errors import ReadFailed
+from minference.storage.base import EntityStorage
+
+
+@asynccontextmanager
+async def reading(storage: EntityStorage) -> AsyncIterator[AsyncSession]:
+    """A session for statements that are right, so that only the database can be at fault.
+
+    Raises:
+        ConfigurationError: The storage has no tables.
+        ReadFailed: The database cannot be read, e.g. since its file is damaged.
+    """
+    async with storage.sql() as session:
+        try:
+            yield session
+        except DBAPIError as error:
+            raise ReadFailed(str(error.orig)) from error

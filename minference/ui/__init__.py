@@ -1,0 +1,1 @@
+"""The inspector: local pages that show what a database holds. They only read."""
