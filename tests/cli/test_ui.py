@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-import subprocess
 from collections.abc import Callable
 from urllib.request import urlopen
 
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.support.nursery import Program
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Program]
 
 
 def test_it_prints_an_address_that_lets_one_in_and_ends_when_told(start: Start) -> None:
