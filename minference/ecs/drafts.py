@@ -160,6 +160,9 @@ def _storable(entity: Entity, was: _Before, kept: frozenset[str]) -> dict[str, b
     for name, json in dumped.items():
         if old is None or old.json[name] != json:
             verify_json(cls, name, data[name], json)
+    for name in plan.ambiguous:
+        if old is None or old.data[name] is not data[name]:
+            verify_json(cls, name, data[name], dump_json(cls, name, data[name]))
     return dumped
 
 

@@ -92,6 +92,8 @@ class EntityPlan:
     """Weak inverses (own field, field of the other): neither stored nor compared."""
     on_erase: dict[str, OnErase]
     """The marks of those fields that have one."""
+    ambiguous: tuple[str, ...]
+    """Those of `values` whose annotation has alternatives: stored, one may look like another, as `bytes` like `str`."""
 
     @property
     def changes_in_place(self) -> bool:
@@ -157,7 +159,9 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             case shape:
                 collections.append(CollectionField(name, shape))
                 types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
-    return EntityPlan(tuple(values), tuple(mutable), tuple(references), tuple(collections), types, tuple(back_references), on_erase)
+    ambiguous = tuple(name for name in values if _has_alternatives(cls.model_fields[name].annotation))
+    held = (tuple(references), tuple(collections), types, tuple(back_references))
+    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, ambiguous)
 
 
 def _fitting(owner: str, name: str, annotation: Any, mark: OnErase, *, is_value: bool) -> OnErase:
@@ -227,6 +231,20 @@ def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> boo
             return False
         return any(_mentions_entity(field.annotation, seen | {plain}) for field in plain.model_fields.values())
     return any(_mentions_entity(part, seen) for part in get_args(plain))
+
+
+def _has_alternatives(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether a value may be of one of several types, itself or somewhere inside."""
+    alternatives = [arm for arm in arms(annotation) if arm is not type(None)]
+    if len(alternatives) > 1:
+        return True
+    for arm in alternatives:
+        if isinstance(arm, type) and get_origin(arm) is None and issubclass(arm, BaseModel):
+            inside = seen | {arm}
+            return arm not in seen and any(_has_alternatives(field.annotation, inside) for field in arm.model_fields.values())
+        if get_origin(arm) is not Literal and any(_has_alternatives(part, seen) for part in get_args(arm)):
+            return True
+    return False
 
 
 def _is_immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:

@@ -49,7 +49,7 @@ async def test_under_every_fault_each_thread_ends_and_no_reply_is_lost_or_stored
 ) -> None:
     provider_server.call_tools = False
     provider_server.faults = faulty(7)
-    config = LLMConfig(client=client, model="model", max_tokens=50, timeout=1.0)
+    config = LLMConfig(client=client, model="model", max_tokens=50, timeout=3.0)
     retry = RetryPolicy(max_attempts=ATTEMPTS, first_pause=0.01, longest_pause=0.1)
     threads = [thread(f"question {number}", llm_config=config) for number in range(150)]
     async with InferenceOrchestrator(memory, retry=retry, limits=RequestLimits(max_in_flight=32)) as orchestrator:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from minference.ecs import drafts, sameness
 from minference.ecs.entity import Entity
-from minference.errors import UnsupportedConfig, VersionExists, WrongMember
+from minference.errors import UnstorableValue, UnsupportedConfig, VersionExists, WrongMember
 from minference.storage.base import EntityStorage
 from tests.storage.edits import Thing
 
@@ -31,6 +32,15 @@ class Plain(Entity, kind="exact_plain"):
     price: Decimal = Decimal(0)
     point: Point = Point()
     labels: frozenset[str | int | bool] = frozenset()
+    number: int | float | bool = 0
+
+
+class Either(Entity, kind="exact_either"):
+    """Values of several types, some of which look alike when they are stored."""
+
+    text: str | bytes = ""
+    id: UUID | str | None = None
+    parts: tuple[Decimal | str, ...] = ()
     number: int | float | bool = 0
 
 
@@ -85,6 +95,26 @@ async def test_an_entity_that_does_not_validate_assignments_is_versioned_all_the
     plain.number = 2
     await storage.register(plain)
     assert [(await storage.get(Plain, each)).number for each in (first, plain.ecs_id)] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [{"text": b"a"}, {"id": str(uuid4())}, {"parts": ("a", "1.5")}])
+async def test_a_value_that_would_come_back_as_one_of_another_type_is_refused(storage: EntityStorage, value: dict[str, Any]) -> None:
+    with pytest.raises(UnstorableValue, match="it would be read back as"):
+        await storage.register(Either(**value))
+    either = await storage.register(Either(text="a"))
+    [(name, part)] = value.items()
+    setattr(either, name, part)
+    with pytest.raises(UnstorableValue, match=f"field '{name}' of exact_either cannot be stored"):
+        await storage.register(either)
+    assert (await storage.lineage(either.lineage_id))[-1].ecs_id == either.ecs_id
+
+
+async def test_a_value_of_any_of_several_types_comes_back_as_it_was(storage: EntityStorage) -> None:
+    for value in ({"text": "a"}, {"id": "a"}, {"id": uuid4()}, {"parts": ("a", Decimal("1.5"))}, {"number": True}, {"number": 1.0}):
+        either = await storage.register(Either(**value))
+        [(name, part)] = value.items()
+        stored = getattr(await storage.get(Either, either.ecs_id), name)
+        assert (stored, type(stored)) == (part, type(part))
 
 
 async def test_a_member_exchanged_for_an_object_with_its_ids_is_noticed(storage: EntityStorage) -> None:
