@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import MessageRole
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
+from tests.support.nursery import Program
 
 RUN = "soak"
 Asked = tuple[str, int]
@@ -143,11 +143,11 @@ async def soak(url: str, count: int, *, client: str = "openai", kills: int = 2, 
     repeated: list[Asked] = []
     with ProviderServer(answer) as server:
         environment = _environment(server, client)
-        command = [sys.executable, "-m", "tests.benchmarks.soak", "--child", url, str(count), client, str(concurrency)]
+        command = ("tests.benchmarks.soak", "--child", url, str(count), client, str(concurrency))
         for number in range(kills + 1):
             saved = await _saved(url) if number else set()
             first = len(server.requests)
-            with subprocess.Popen(command, env=environment) as child:
+            with Program(*command, env=environment) as child:
                 if number < kills:
                     await _until(server, child, first + chance.randint(count // 4, 3 * count // 4))
                     child.kill()
@@ -173,7 +173,7 @@ def _asked(request: Any) -> Asked:
     return question, len(results)
 
 
-async def _until(server: ProviderServer, child: subprocess.Popen[bytes], requests: int) -> None:
+async def _until(server: ProviderServer, child: Program, requests: int) -> None:
     while len(server.requests) < requests:
         assert child.poll() is None, "the child ended before it was killed"
         await asyncio.sleep(0.001)

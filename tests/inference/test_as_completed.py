@@ -58,7 +58,7 @@ async def test_threads_are_taken_only_when_there_is_room_and_forgotten_with_thei
 
     def endless() -> Iterator[ChatThread]:
         nonlocal most
-        for number in range(600):
+        for number in range(200):
             made = thread(str(number))
             alive.add(made)
             most = max(most, len(alive))
@@ -78,12 +78,12 @@ async def test_threads_are_taken_only_when_there_is_room_and_forgotten_with_thei
                 completed(outcome)
                 done += 1
                 del outcome
-                if done % 50 == 0:
+                if done % 25 == 0:
                     gc.collect()
     finally:
         gc.enable()
-    assert done == 600
-    assert most <= 50 + 5 + 3
+    assert done == 200
+    assert most <= 25 + 5 + 3
 
 
 async def test_nobody_works_ahead_of_one_who_takes_no_outcomes(memory: EntityStorage) -> None:
