@@ -31,6 +31,12 @@ PROMISED = {
         "content: [-Où est la gare -]{+Where is the station+}?",
         "'Where is the station?': added by ann, written by translate",
     ],
+    "09_batch_with_budget.py": [
+        "Peru: the budget of 0.25 dollars does not allow",
+        "Peru: What is the capital of Peru? I know it.",
+        "{'done': 5}",
+    ],
+    "10_workflow.py": ["tool: sunny at 38.7, -9.1", "sent to Ann: Sunny tomorrow!", "completed: True | versions: 7"],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],
