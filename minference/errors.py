@@ -11,6 +11,7 @@ MinferenceError
 │   ├── UnknownThread
 │   ├── RepeatedToolName
 │   ├── UnknownPrice
+│   ├── UnwritableFile
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -200,6 +201,14 @@ class UnknownPrice(ConfigurationError, LookupError):
             f"max_cost cannot be kept, because the price of {client}/{model} is unknown: pass "
             f"prices={{'{client}/{model}': Price(input=..., output=...)}} to the orchestrator, or limit max_tokens instead"
         )
+
+
+class UnwritableFile(ConfigurationError):
+    """A file cannot be written; it is as it was."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"cannot write {path!r}: {reason}")
 
 
 class MissingExtra(ConfigurationError):

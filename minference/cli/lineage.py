@@ -20,8 +20,8 @@ from minference.ecs.lineage import LineageTree, VersionInfo, margin, short_id
 from minference.ecs.lineage_graph import Row, label, rows_of, rows_to_mermaid
 from minference.ecs.lineage_svg import rows_to_svg
 from minference.ecs.summary import summarise
-from minference.errors import ConfigurationError
 from minference.storage.base import EntityStorage
+from minference.storage.whole_files import check_target, whole_file
 
 MOST = 300
 """Lines that are printed without `--all`, and versions of which it is told what they changed."""
@@ -65,9 +65,11 @@ def lineage(database: str, thread: str, drawing: Drawing) -> None:
     """Show the lineage of a thread.
 
     Raises:
-        ConfigurationError: The picture cannot be written.
+        UnwritableFile: The picture cannot be written.
         UnknownThread: No one thread is called so.
     """
+    if drawing.svg is not None:
+        check_target(drawing.svg)
     asyncio.run(_lineage(database, thread, drawing))
 
 
@@ -77,7 +79,8 @@ async def _lineage(database: str, thread: str, drawing: Drawing) -> None:
             found = await _read(storage, await find_version(storage, thread), drawing)
     if drawing.svg is not None:
         title = f"thread {short_id(found.current.lineage_id)}"
-        _write(drawing.svg, rows_to_svg(found.rows, found.marks(), title=title, current=found.current.ecs_id))
+        with whole_file(drawing.svg) as write:
+            write(rows_to_svg(found.rows, found.marks(), title=title, current=found.current.ecs_id).encode())
         stderr().print(f"{sum(len(row.versions) for row in found.rows):,} versions: {drawing.svg}", soft_wrap=True)
     elif drawing.mermaid:
         print(rows_to_mermaid(found.rows, found.marks(), found.changes))
@@ -133,10 +136,3 @@ def _as_json(found: Lineage, row: Row) -> dict[str, Any]:
         "tags": found.tags.get(first.ecs_id, []),
         "changes": found.changes.get(first.ecs_id),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write the picture to {str(path)!r}: {error.strerror}") from error

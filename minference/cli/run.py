@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,12 @@ from minference.cli.options import DEFAULT_DATABASE
 from minference.cli.output import one_line, print_json, stderr, stdout, table
 from minference.cli.run_file import RunFile, read_run_file
 from minference.cli.run_threads import Plan, prepare
-from minference.errors import InvalidRunFile
+from minference.errors import UnwritableFile
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.progress import Progress, ProgressEvent, RichProgress, TokensUsed
 from minference.storage.base import EntityStorage
+from minference.storage.whole_files import check_target, whole_file
 
 
 def run(file: Path, database: str | None, output: Path | None, as_json: bool) -> int:
@@ -30,14 +28,21 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
 
     Raises:
         InvalidRunFile: Something in the file is not valid; nothing was sent or stored.
-        ConfigurationError: The client cannot be used; nothing was sent or stored.
+        ConfigurationError: The client cannot be used, or the output cannot be written; nothing was sent or stored.
         StorageError: The database cannot be used.
     """
     checked = read_run_file(file)
     plan = prepare(file, checked)
-    if output is not None and not output.parent.is_dir():
-        raise InvalidRunFile(str(output), "its folder does not exist: make it first")
-    return asyncio.run(_run(plan, database or _database(file, checked), output, as_json))
+    database = database or _database(file, checked)
+    if output is not None:
+        _check_output(output, file_of(url_of(database)))
+    return asyncio.run(_run(plan, database, output, as_json))
+
+
+def _check_output(output: Path, database: Path | None) -> None:
+    check_target(output)
+    if database is not None and output.resolve() == database.resolve():
+        raise UnwritableFile(str(output), "the results are saved in it as a database: name another file")
 
 
 async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) -> int:
@@ -69,10 +74,12 @@ def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool
     """Write and print what became of the threads. Returns 1 if some failed, else 0.
 
     Raises:
-        InvalidRunFile: The output file cannot be written.
+        UnwritableFile: The output file cannot be written; the results are in the database.
     """
     if output is not None:
-        write_atomically(output, b"".join(to_json(result) + b"\n" for result in results))
+        with whole_file(output) as write:
+            for result in results:
+                write(to_json(result) + b"\n")
     if as_json:
         for result in results:
             print_json(result, lines=True)
@@ -132,24 +139,3 @@ def _database(file: Path, run: RunFile) -> str:
     url = url_of(run.database)
     path = file_of(url)
     return url if path is None or path.is_absolute() else f"sqlite:///{file.parent / path}"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Let the file hold all of the data, or be as it was.
-
-    Raises:
-        InvalidRunFile: It cannot be written.
-    """
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
-        raise InvalidRunFile(str(path), f"cannot write it: {error.strerror}; the results are in the database") from error

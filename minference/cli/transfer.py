@@ -18,13 +18,14 @@ from minference.ecs.lineage import short_id
 from minference.errors import ConfigurationError
 from minference.storage.base import EntityStorage
 from minference.storage.portable import Imported
+from minference.storage.whole_files import check_target
 from minference.threads.thread import ChatThread
 
 
 def export_threads(database: str, threads: list[str], output: Path | None) -> None:
     """Write threads, all of them by default, to a file or to stdout."""
-    if output is not None and not output.absolute().parent.is_dir():
-        raise ConfigurationError(f"there is no directory {str(output.parent)!r} to write {output.name!r} into")
+    if output is not None:
+        check_target(output)
     asyncio.run(_export(database, threads, output))
 
 

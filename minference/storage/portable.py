@@ -64,7 +64,11 @@ class Portable(Protocol):
         ...
 
     async def export_to(self, path: str | os.PathLike[str], lineages: Iterable[UUID] | None = None) -> int:
-        """Write `export_lines` to a file, all or nothing, and return the number of commits in it."""
+        """Write `export_lines` to a file, all or nothing, and return the number of commits in it.
+
+        Raises:
+            UnwritableFile: It cannot be written, or it is an SQLite database.
+        """
         ...
 
     async def import_lines(self, lines: Iterable[str], *, erase: bool = True) -> Imported:

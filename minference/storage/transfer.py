@@ -14,22 +14,16 @@ from minference.storage.importing import Importer
 from minference.storage.line_reader import LineReader, ReadCommit
 from minference.storage.lines import TagLine, is_commit, read_header
 from minference.storage.portable import Imported
+from minference.storage.whole_files import whole_file
 
 
 async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> int:
     """See `Portable.export_to`."""
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     commits = 0
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            async for line in lines:
-                file.write(f"{line}\n")
-                commits += is_commit(line)
-        unfinished.replace(target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as write:
+        async for line in lines:
+            write(f"{line}\n".encode())
+            commits += is_commit(line)
     return commits
 
 

@@ -110,7 +110,10 @@ def test_a_picture_is_written_into_a_file(cli: Cli, forked: dict[str, UUID], tmp
     assert any("[main] head" in text for text in texts)
     assert any("… 18 versions" in text for text in texts)
     nowhere = cli("lineage", "sky", "--svg", "no/such/folder/sky.svg")
-    assert (nowhere.code, nowhere.err) == (2, "error: cannot write the picture to 'no/such/folder/sky.svg': No such file or directory\n")
+    error = "error: cannot write 'no/such/folder/sky.svg': there is no directory 'no/such/folder': make it first\n"
+    assert (nowhere.code, nowhere.err) == (2, error)
+    assert cli("lineage", "sky", "--svg", "minference.db").code == 2
+    assert cli("lineage", "sky", "--limit", "1").code == 0
     assert forked
 
 

@@ -100,7 +100,17 @@ def test_the_output_file_holds_everything_or_stays_as_it_was(cli: Cli, write: Wr
     assert (tmp_path / "out.jsonl").read_text() == said.out
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith("minference.db")} == {"run.toml", "out.jsonl"}
     missing = cli("run", "run.toml", "--output", "no/out.jsonl")
-    assert (missing.code, missing.err) == (2, "error: no/out.jsonl: its folder does not exist: make it first\n")
+    assert (missing.code, missing.err) == (2, "error: cannot write 'no/out.jsonl': there is no directory 'no': make it first\n")
+
+
+def test_the_output_is_never_written_over_the_database(cli: Cli, write: Write, tmp_path: Path) -> None:
+    write("run.toml", GOOD)
+    early = cli("run", "run.toml", "-d", "new.db", "-o", "new.db")
+    assert (early.code, (tmp_path / "new.db").exists()) == (2, False)
+    assert cli("run", "run.toml", "-d", "new.db").code == 0
+    said = cli("run", "run.toml", "-d", "new.db", "-o", "new.db")
+    assert (said.code, said.err) == (2, "error: cannot write 'new.db': it is a database, and would be lost: name another file\n")
+    assert "run/second" in cli("threads", "list", "-d", "new.db").out
 
 
 def test_a_thread_that_failed_is_told_and_tried_again_by_the_same_command(cli: Cli, write: Write, server: ProviderServer) -> None:

@@ -108,6 +108,14 @@ def test_a_path_that_is_not_there_is_an_error_of_usage(cli: Cli, saved: list[Cha
     assert saved
 
 
+@pytest.mark.parametrize("output", ["minference.db", "minference.db-wal", "."])
+def test_an_export_goes_neither_over_the_database_nor_into_a_directory(cli: Cli, saved: list[ChatThread], output: str) -> None:
+    said = cli("threads", "export", "-o", output)
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert said.err.startswith(f"error: cannot write {output!r}: it ")
+    assert len(cli("threads", "list", "--json").json) == len(saved)
+
+
 def test_an_import_says_what_it_erased_and_can_be_told_not_to(cli: Cli, saved: list[ChatThread]) -> None:
     cli("threads", "export", "-o", "before.jsonl")
     message = saved[0].history[0].lineage_id.hex
