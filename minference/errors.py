@@ -11,6 +11,7 @@ MinferenceError
 │   ├── UnknownThread
 │   ├── RepeatedToolName
 │   ├── UnknownPrice
+│   ├── UnknownChoice
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -200,6 +201,14 @@ class UnknownPrice(ConfigurationError, LookupError):
             f"max_cost cannot be kept, because the price of {client}/{model} is unknown: pass "
             f"prices={{'{client}/{model}': Price(input=..., output=...)}} to the orchestrator, or limit max_tokens instead"
         )
+
+
+class UnknownChoice(ConfigurationError, ValueError):
+    """An argument that takes one of a few values has another one; nothing was done."""
+
+    def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
+        self.argument, self.value, self.choices = argument, value, tuple(choices)
+        super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
 
 
 class MissingExtra(ConfigurationError):

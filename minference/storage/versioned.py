@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -35,12 +35,13 @@ from minference.errors import (
     VersionNotFound,
     WrongEventLoop,
 )
+from minference.storage.arguments import check_wishes
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert, version_of
 from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
-from minference.storage.committer import Committer
+from minference.storage.committer import Committer, pending_versions
 from minference.storage.differences import differences
 from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
 from minference.storage.erasure import erase, to_the_end
@@ -96,11 +97,12 @@ class VersionedStorage(Glancing, EntityStorage):
 
     def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> Pending:
         """See `EntityStorage.submit`."""
+        check_wishes(on_conflict)
         ledger, committer = self._open()
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         drafts = capture(roots, ledger)
         unit = Unit(drafts, author, note, utc_now(), on_conflict, done)
-        unit.after = tuple(_pending_versions(roots, ledger)) if not drafts else ()
+        unit.after = tuple(pending_versions(roots, ledger)) if not drafts else ()
         if drafts or committer.pending():
             committer.add(unit)
         else:
@@ -111,6 +113,7 @@ class VersionedStorage(Glancing, EntityStorage):
         self, entity: E, *more: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch"
     ) -> E:
         """See `EntityStorage.register`."""
+        check_wishes(on_conflict)
         self._open()
         if (recording := collecting_recording(self)) is not None:
             recording.add(entity, *more)
@@ -121,6 +124,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     def recording(self, *, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> RecordingBlock:
         """See `EntityStorage.recording`."""
+        check_wishes(on_conflict)
         return RecordingBlock(self, author, note, on_conflict)
 
     async def flush(self) -> None:
@@ -390,8 +394,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
-    states = [ledger.state_of(root) for root in roots]
-    return [state.version.unit for state in states if state is not None and state.version.unit is not None]
