@@ -12,6 +12,7 @@ MinferenceError
 │   ├── RepeatedToolName
 │   ├── UnknownPrice
 │   ├── UnknownChoice
+│   ├── WrongArgument
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -209,6 +210,14 @@ class UnknownChoice(ConfigurationError, ValueError):
     def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
         self.argument, self.value, self.choices = argument, value, tuple(choices)
         super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class WrongArgument(ConfigurationError, TypeError):
+    """An argument is of a type that a function does not take; nothing was done."""
+
+    def __init__(self, argument: str, value: object, wanted: str) -> None:
+        self.argument, self.value, self.wanted = argument, value, wanted
+        super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
 class MissingExtra(ConfigurationError):
