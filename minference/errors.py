@@ -12,6 +12,8 @@ MinferenceError
 │   ├── RepeatedToolName
 │   ├── UnknownPrice
 │   ├── UnwritableFile
+│   ├── UnknownChoice
+│   ├── WrongArgument
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -209,6 +211,22 @@ class UnwritableFile(ConfigurationError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"cannot write {path!r}: {reason}")
+
+
+class UnknownChoice(ConfigurationError, ValueError):
+    """An argument that takes one of a few values has another one; nothing was done."""
+
+    def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
+        self.argument, self.value, self.choices = argument, value, tuple(choices)
+        super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class WrongArgument(ConfigurationError, TypeError):
+    """An argument is of a type that a function does not take; nothing was done."""
+
+    def __init__(self, argument: str, value: object, wanted: str) -> None:
+        self.argument, self.value, self.wanted = argument, value, wanted
+        super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
 class MissingExtra(ConfigurationError):

@@ -265,6 +265,7 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
 
         Raises:
             StorageClosed: The storage is not open.
+            WrongArgument, UnknownChoice: Something is no entity, author or note no text, `on_conflict` neither of its values.
         """
         ...
 
@@ -279,6 +280,7 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
         Inside `recording()` it returns at once, and the end of that block saves.
 
         Raises:
+            WrongArgument, UnknownChoice: Something is no entity, author or note no text, `on_conflict` neither of its values.
             StaleVersion: `on_conflict="raise"`, and another writer was first.
             BlobNotFound: The bytes of a blob are neither stored here nor in memory.
             ErasedLineage: What is to be saved was erased.

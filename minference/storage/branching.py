@@ -12,16 +12,12 @@ from minference.ecs.merge import MergeResult, merge_entities
 from minference.ecs.merge_lists import Strategy
 from minference.ecs.state import Ledger
 from minference.errors import UnrelatedVersions, UnsavedChanges
+from minference.storage.arguments import version_of
 
 if TYPE_CHECKING:
     from minference.storage.base import EntityStorage
 
 E = TypeVar("E", bound=Entity)
-
-
-def version_of(version: Entity | UUID) -> UUID:
-    """The id of the version that an object stands on, or that is given."""
-    return version.ecs_id if isinstance(version, Entity) else version
 
 
 async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None, note: str | None) -> E:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 
-from minference.ecs.state import Version
+from minference.ecs.entity import Entity
+from minference.ecs.state import Ledger, Version
 from minference.errors import StorageError, WriteFailed
 from minference.storage.base import Backend, Commit, Unit
 
@@ -170,3 +172,9 @@ def _stands_on(unit: Unit, lost: set[Version]) -> bool:
 
 def _waited(unit: Unit) -> set[Version]:
     return {draft.version for other in unit.after for draft in other.drafts}
+
+
+def pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
+    """The units that are to write the versions on which objects stand, and have not yet."""
+    states = [ledger.state_of(root) for root in roots]
+    return [state.version.unit for state in states if state is not None and state.version.unit is not None]

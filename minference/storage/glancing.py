@@ -16,6 +16,7 @@ from minference.ecs.lineage import VersionInfo
 from minference.ecs.state import Ledger
 from minference.ecs.values import stored_config, stored_type
 from minference.errors import NoPlainField, NoSuchCollection, UnfitValue, WrongEntityType
+from minference.storage.arguments import a_class, an_id
 from minference.storage.base import Backend, Record
 from minference.storage.building import build, opaque_values
 from minference.storage.differences import differences, known_versions
@@ -36,7 +37,7 @@ class Glancing(Glances):
 
     async def _kinds(self, cls: type[Entity]) -> list[str]:
         """The stored names of a class and its subclasses, former ones included; of what stands for unknown kinds, those."""
-        kinds = {kind for each in with_subclasses(cls) for kind in kinds_of(each)}
+        kinds = {kind for each in with_subclasses(a_class(cls)) for kind in kinds_of(each)}
         if cls is Entity or cls.__opaque__:
             kinds |= {kind for kind in await self._backend.kinds() if kind_to_class(kind) is None}
         return sorted(kinds)
@@ -54,12 +55,12 @@ class Glancing(Glances):
     async def length(self, lineage_id: UUID) -> int:
         """See `Glances.length`."""
         await self._settled()
-        return await self._backend.shallow().length(lineage_id)
+        return await self._backend.shallow().length(an_id("lineage_id", lineage_id))
 
     async def recent(self, lineage_id: UUID, limit: int, *, skip: int = 0) -> list[VersionInfo]:
         """See `Glances.recent`."""
         await self._settled()
-        return await self._backend.shallow().recent(lineage_id, limit, skip)
+        return await self._backend.shallow().recent(an_id("lineage_id", lineage_id), limit, skip)
 
     async def called(self, cls: type[Entity], digits: str) -> Called:
         """See `Glances.called`."""

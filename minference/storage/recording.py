@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from minference.ecs.entity import Entity
 from minference.ecs.graph import top_most
 from minference.ecs.recording import OnConflict, Recording
+from minference.storage.arguments import check_entities
 
 if TYPE_CHECKING:
     from minference.storage.base import Commit, EntityStorage
@@ -29,9 +30,11 @@ class RecordingBlock:
 
         Raises:
             RuntimeError: The block is not running.
+            WrongArgument: Something is no entity.
         """
         if self._recording is None or self._recording.closed:
             raise RuntimeError("this recording is not running: call add() inside `async with storage.recording() as s:`")
+        check_entities(entities)
         self._recording.add(*entities)
 
     async def __aenter__(self) -> Self:

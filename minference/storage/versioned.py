@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -35,12 +35,13 @@ from minference.errors import (
     VersionNotFound,
     WrongEventLoop,
 )
+from minference.storage.arguments import a_class, an_id, check_save, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
-from minference.storage.branching import merge, rebase, revert, version_of
+from minference.storage.branching import merge, rebase, revert
 from minference.storage.building import build
 from minference.storage.checks import DatabaseSize, Finding
-from minference.storage.committer import Committer
+from minference.storage.committer import Committer, pending_versions
 from minference.storage.differences import differences
 from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
 from minference.storage.erasure import erase, to_the_end
@@ -96,11 +97,12 @@ class VersionedStorage(Glancing, EntityStorage):
 
     def submit(self, *roots: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> Pending:
         """See `EntityStorage.submit`."""
+        check_save(roots, author, note, on_conflict)
         ledger, committer = self._open()
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         drafts = capture(roots, ledger)
         unit = Unit(drafts, author, note, utc_now(), on_conflict, done)
-        unit.after = tuple(_pending_versions(roots, ledger)) if not drafts else ()
+        unit.after = tuple(pending_versions(roots, ledger)) if not drafts else ()
         if drafts or committer.pending():
             committer.add(unit)
         else:
@@ -111,6 +113,7 @@ class VersionedStorage(Glancing, EntityStorage):
         self, entity: E, *more: Entity, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch"
     ) -> E:
         """See `EntityStorage.register`."""
+        check_save((entity, *more), author, note, on_conflict)
         self._open()
         if (recording := collecting_recording(self)) is not None:
             recording.add(entity, *more)
@@ -121,6 +124,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     def recording(self, *, author: str | None = None, note: str | None = None, on_conflict: OnConflict = "branch") -> RecordingBlock:
         """See `EntityStorage.recording`."""
+        check_save((), author, note, on_conflict)
         return RecordingBlock(self, author, note, on_conflict)
 
     async def flush(self) -> None:
@@ -138,19 +142,19 @@ class VersionedStorage(Glancing, EntityStorage):
     async def _load(self, cls: type[E], ecs_id: UUID, *, cold: bool) -> E:
         ledger, _ = self._open()
         await self._settle()
-        return build(await self._backend.read(ecs_id), cls, ledger, cold=cold)
+        return build(await self._backend.read(an_id("ecs_id", ecs_id)), a_class(cls), ledger, cold=cold)
 
     async def has_entity(self, ecs_id: UUID) -> bool:
         """See `EntityStorage.has_entity`."""
         self._open()
         await self._settle()
-        return await self._backend.find(ecs_id) is not None
+        return await self._backend.find(an_id("ecs_id", ecs_id)) is not None
 
     async def info(self, ecs_id: UUID) -> VersionInfo:
         """See `EntityStorage.info`."""
         self._open()
         await self._settle()
-        found = await self._backend.find(ecs_id)
+        found = await self._backend.find(an_id("ecs_id", ecs_id))
         if found is None:
             raise VersionNotFound(ecs_id)
         return found
@@ -165,12 +169,12 @@ class VersionedStorage(Glancing, EntityStorage):
     async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.lineage`."""
         await self._settle()
-        return await self._backend.lineage(lineage_id)
+        return await self._backend.lineage(an_id("lineage_id", lineage_id))
 
     async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.heads`."""
         await self._settle()
-        return await self._backend.shallow().heads(lineage_id)
+        return await self._backend.shallow().heads(an_id("lineage_id", lineage_id))
 
     async def ancestors(self, ecs_id: UUID) -> list[VersionInfo]:
         """See `EntityStorage.ancestors`."""
@@ -185,7 +189,7 @@ class VersionedStorage(Glancing, EntityStorage):
     async def get_stored(self, ecs_id: UUID) -> StoredVersion:
         """See `Stored.get_stored`."""
         await self._settle()
-        return await self._backend.read_stored(ecs_id)
+        return await self._backend.read_stored(an_id("ecs_id", ecs_id))
 
     async def move_rows(self, cls: type[Entity], *more: type[Entity]) -> int:
         """See `Stored.move_rows`."""
@@ -249,13 +253,13 @@ class VersionedStorage(Glancing, EntityStorage):
     async def untag(self, name: str, lineage_id: UUID) -> None:
         """See `Lineages.untag`."""
         self._open()
-        if not await self._backend.untag(name, lineage_id):
+        if not await self._backend.untag(name, an_id("lineage_id", lineage_id)):
             raise TagNotFound(lineage_id, name, list(await self.tags(lineage_id)))
 
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
         """See `Lineages.tags`."""
         self._open()
-        return await self._backend.tags(lineage_id)
+        return await self._backend.tags(an_id("lineage_id", lineage_id))
 
     async def tagged(self, cls: type[E], lineage_id: UUID, name: str) -> E:
         """See `Lineages.tagged`."""
@@ -302,7 +306,7 @@ class VersionedStorage(Glancing, EntityStorage):
         await self._settle()
         wanted = None if lineages is None else list(dict.fromkeys(lineages))
         for each in wanted or ():
-            if not await self._backend.lineage(each):
+            if not await self._backend.lineage(an_id("lineages", each)):
                 raise VersionNotFound(each, "it is the id of no lineage")
         async for line in export_lines(self._backend.archive(), self._backend.eraser(), wanted):
             yield line
@@ -326,18 +330,17 @@ class VersionedStorage(Glancing, EntityStorage):
     ) -> Erased:
         """See `Erasing.erase`."""
         await self._settle()
-        lineage_id = what if isinstance(what, UUID) else what.lineage_id
-        return await to_the_end(erase(self._backend.eraser(), lineage_id, reason, author, shared, scrub=scrub))
+        return await to_the_end(erase(self._backend.eraser(), lineage_of(what), reason, author, shared, scrub=scrub))
 
     async def erasure_scope(self, what: Entity | UUID, *, shared: Shared = "erase") -> ErasureScope:
         """See `Erasing.erasure_scope`."""
         await self._settle()
-        return await self._backend.eraser().scope(what if isinstance(what, UUID) else what.lineage_id, shared)
+        return await self._backend.eraser().scope(lineage_of(what), shared)
 
     async def erasures(self, lineage_id: UUID | None = None) -> list[Erasure]:
         """See `Erasing.erasures`."""
         self._open()
-        return await self._backend.eraser().erasures(None if lineage_id is None else [lineage_id])
+        return await self._backend.eraser().erasures(None if lineage_id is None else [an_id("lineage_id", lineage_id)])
 
     async def scrub(self) -> tuple[str, ...]:
         """See `Erasing.scrub`."""
@@ -390,8 +393,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _pending_versions(roots: Sequence[Entity], ledger: Ledger) -> list[Unit]:
-    states = [ledger.state_of(root) for root in roots]
-    return [state.version.unit for state in states if state is not None and state.version.unit is not None]

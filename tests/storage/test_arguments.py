@@ -1,0 +1,108 @@
+"""What cannot be meant is refused with a sentence about it, and nothing happens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from minference.ecs.entity import Entity
+from minference.errors import ConfigurationError, UnknownChoice, WrongArgument
+from minference.storage.base import EntityStorage
+
+
+class Memo(Entity, kind="arguments_memo"):
+    text: str = ""
+
+
+async def versions(storage: EntityStorage) -> int:
+    return (await storage.status()).versions
+
+
+@pytest.mark.parametrize("wish", ["rasie", "", None, "BRANCH", ["raise"]])
+async def test_a_mistyped_wish_in_a_conflict_is_refused_before_anything_is_saved(storage: EntityStorage, wish: Any) -> None:
+    memo = Memo(text="a")
+    await storage.register(memo)
+    before, memo.text = memo.ecs_id, "b"
+    with pytest.raises(ConfigurationError, match=r"on_conflict cannot be .*: use 'branch' or 'raise'"):
+        await storage.register(memo, on_conflict=wish)
+    with pytest.raises(UnknownChoice):
+        storage.submit(memo, on_conflict=wish)
+    with pytest.raises(UnknownChoice):
+        storage.recording(on_conflict=wish)
+    assert (memo.ecs_id, await versions(storage)) == (before, 1)
+    async with storage.recording():
+        with pytest.raises(UnknownChoice):
+            await storage.register(memo, on_conflict=wish)
+    await storage.register(memo)
+    assert await versions(storage) == 2
+
+
+@pytest.mark.parametrize("thing", [None, {}, "memo", Memo], ids=["nothing", "dict", "text", "class"])
+async def test_only_entities_are_saved(storage: EntityStorage, thing: Any) -> None:
+    memo = Memo()
+    with pytest.raises(TypeError, match=f"must be an entity, and is .*, of type {type(thing).__name__}"):
+        await storage.register(memo, thing)
+    with pytest.raises(WrongArgument):
+        storage.submit(thing)
+    async with storage.recording() as block:
+        with pytest.raises(WrongArgument):
+            block.add(thing)
+    assert await versions(storage) == 0
+    await storage.register(memo)
+    assert await versions(storage) == 1
+
+
+@pytest.mark.parametrize("wish", [{"author": 5}, {"note": b"why"}], ids=["author", "note"])
+async def test_who_and_why_are_texts(storage: EntityStorage, wish: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(wish))} must be a str or None"):
+        await storage.register(Memo(), **wish)
+    with pytest.raises(WrongArgument):
+        storage.recording(**wish)
+    assert await versions(storage) == 0
+
+
+Ask = Callable[[EntityStorage, Any], Awaitable[object]]
+
+_BY_ID: dict[str, Ask] = {
+    "get": lambda storage, text: storage.get(Memo, text),
+    "get_cold_snapshot": lambda storage, text: storage.get_cold_snapshot(Memo, text),
+    "get_stored": lambda storage, text: storage.get_stored(text),
+    "has_entity": lambda storage, text: storage.has_entity(text),
+    "info": lambda storage, text: storage.info(text),
+    "ancestors": lambda storage, text: storage.ancestors(text),
+    "lineage": lambda storage, text: storage.lineage(text),
+    "latest": lambda storage, text: storage.latest(Memo, text),
+    "heads": lambda storage, text: storage.heads(text),
+    "length": lambda storage, text: storage.length(text),
+    "recent": lambda storage, text: storage.recent(text, 1),
+    "tag": lambda storage, text: storage.tag("good", text),
+    "tags": lambda storage, text: storage.tags(text),
+    "tagged": lambda storage, text: storage.tagged(Memo, text, "good"),
+    "untag": lambda storage, text: storage.untag("good", text),
+    "blame": lambda storage, text: storage.blame(text),
+    "diff": lambda storage, text: storage.diff(text, uuid4()),
+    "erase": lambda storage, text: storage.erase(text, reason="a test"),
+    "erasure_scope": lambda storage, text: storage.erasure_scope(text),
+    "erasures": lambda storage, text: storage.erasures(text),
+}
+
+
+@pytest.mark.parametrize("ask", _BY_ID.values(), ids=_BY_ID)
+async def test_a_text_is_no_id(storage: EntityStorage, ask: Ask) -> None:
+    memo = await storage.register(Memo())
+    for text in (str(memo.ecs_id), str(memo.lineage_id)):
+        with pytest.raises(TypeError, match=rf"must be .*a UUID \(of a text, pass UUID\(text\)\), and is '{text}'"):
+            await ask(storage, text)
+
+
+async def test_what_is_loaded_as_is_a_class_of_entities(storage: EntityStorage) -> None:
+    memo: Any = await storage.register(Memo())
+    wrongs: list[Any] = [memo, dict, "Memo"]
+    for wrong in wrongs:
+        with pytest.raises(WrongArgument, match="cls must be a class of entities"):
+            await storage.get(wrong, memo.ecs_id)
+        with pytest.raises(WrongArgument, match="cls must be a class of entities"):
+            await storage.list_by_type(wrong)
