@@ -16,18 +16,21 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Literal[
 
     Args:
         url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or `postgresql://user@host/database`.
+            `sqlite:///file:chats.db?mode=ro&uri=true` only reads.
         durability: With `full`, what was saved survives a power failure; with `fast` it survives the end of the process,
             and the last commits may be lost when the machine stops (SQLite only).
         migrate: What to do with tables of an older minference: bring them up to date, refuse, or trust them.
 
     Raises:
-        ConfigurationError: The URL names no storage.
+        ConfigurationError: The URL names no storage, or asks for what is not done.
         DatabaseUnreadable: On entering: the database cannot be used.
     """
-    scheme = url.partition(":")[0].partition("+")[0]
-    if scheme == "memory":
+    if not isinstance(url, str):
+        raise ConfigurationError(f"the URL of a storage is a str such as 'sqlite:///chats.db', and got one of type {type(url).__name__}")
+    scheme, colon, _ = url.partition(":")
+    if url == "memory:":
         return VersionedStorage(MemoryBackend())
-    if scheme in ("sqlite", "postgresql", "postgres"):
+    if colon and scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres"):
         from minference.storage.sql.backend import SqlBackend
 
         return VersionedStorage(SqlBackend(url, durability=durability, migrate=migrate))

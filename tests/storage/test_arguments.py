@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from minference.ecs.entity import Entity
-from minference.errors import ConfigurationError, UnknownChoice, WrongArgument
+from minference.errors import ConfigurationError, UnknownChoice, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
+from minference.storage.open import open_storage
 
 
 class Memo(Entity, kind="arguments_memo"):
@@ -106,3 +108,28 @@ async def test_what_is_loaded_as_is_a_class_of_entities(storage: EntityStorage) 
             await storage.get(wrong, memo.ecs_id)
         with pytest.raises(WrongArgument, match="cls must be a class of entities"):
             await storage.list_by_type(wrong)
+
+
+@pytest.mark.parametrize("query", ["mode=ro", "mode=ro&uri=false", "uri=true", ".db"])
+def test_settings_that_sqlite_would_not_get_are_refused_and_no_file_is_made(tmp_path: Path, query: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"leave it out, or .* sqlite:///file:.*/x\.db\?mode=ro&uri=true to read only"):
+        open_storage(f"sqlite:///{tmp_path}/x.db?{query}")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_the_url_that_the_refusal_recommends_reads_only(tmp_path: Path) -> None:
+    async with open_storage(f"sqlite:///{tmp_path}/x.db") as storage:
+        memo = await storage.register(Memo(text="kept"))
+    with pytest.raises(ConfigurationError) as refused:
+        open_storage(f"sqlite:///{tmp_path}/x.db?mode=ro")
+    [recommended] = [word for word in str(refused.value).split() if word.startswith("sqlite:///file:")]
+    async with open_storage(recommended) as storage:
+        assert (await storage.get(Memo, memo.ecs_id)).text == "kept"
+        with pytest.raises(WriteFailed, match="readonly"):
+            await storage.register(Memo())
+
+
+@pytest.mark.parametrize("url", ["memory", "memory:foo", "memory://", "sqlite", "", None, b"memory:", 5, Path("x.db"), "sqlite:///a\0b.db"])
+def test_what_names_no_storage_is_refused(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"names no storage|is a str such as|NUL character"):
+        open_storage(url)

@@ -46,7 +46,22 @@ def async_url(url: str) -> URL:
         raise ConfigurationError(f"database driver {parsed.drivername!r} is not supported: use sqlite:///file.db or postgresql://")
     if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
         raise ConfigurationError(f"{url!r} names no file: use sqlite:///file.db, or memory: to keep nothing")
+    if "\0" in url:
+        raise ConfigurationError(f"{url!r} holds a NUL character, which no name can: take it out")
+    if driver.startswith("sqlite") and "?" in url:
+        _require_heard(url, parsed)
     return parsed.set(drivername=driver)
+
+
+def _require_heard(url: str, parsed: URL) -> None:
+    """Refuse settings of an SQLite URL that nobody would read: only those of a `file:` URI reach SQLite."""
+    asked = parsed.query.get("uri")
+    if not (isinstance(asked, str) and asked.lower() in ("true", "1") and (parsed.database or "").startswith("file:")):
+        file = (parsed.database or "").removeprefix("file:")
+        raise ConfigurationError(
+            f"nothing would heed what follows the question mark in {url!r}: leave it out, or pass it to SQLite in a URI, "
+            f"such as sqlite:///file:{file}?mode=ro&uri=true to read only"
+        )
 
 
 def shown_url(url: str) -> str:
