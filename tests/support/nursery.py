@@ -142,7 +142,8 @@ class Fork:
     def send_signal(self, number: int) -> None:
         """Send a signal to the program, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it ended since, and is about to be reported
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """As `kill -9`."""
