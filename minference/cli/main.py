@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,6 +15,9 @@ from minference.cli.commands import app
 from minference.errors import MinferenceError, StorageError
 
 GROUPS = (["threads"], ["runs"], ["db"], ["local"])
+
+_CANNOT_HOLD = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
+"""What a file or device says that takes no more of what is printed."""
 
 SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
 
@@ -29,6 +33,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    try:
+        return _run(arguments)
+    except SystemExit as end:
+        # Typer and Rich end the program when whoever reads us has left, e.g. `| head`. That is no failure.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _into_nothing()
+    except BrokenPipeError:
+        return _into_nothing()
+    except UnicodeEncodeError:
+        if not any(_is_no_text(each) for each in arguments):
+            raise
+        return _fail("an argument is no text in UTF-8: write it in UTF-8", USAGE)
+    except OSError as error:
+        if error.errno not in _CANNOT_HOLD or error.filename is not None:
+            raise
+        _into_nothing()
+        return _fail(f"cannot write to stdout: {error.strerror}", USAGE)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run one command; what its output does to it is raised."""
     if not arguments or list(arguments) in GROUPS:
         arguments = [*arguments, "--help"]
     try:
@@ -40,13 +66,24 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')} (see `minference --help`)", USAGE) if str(error) else USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads us has left, e.g. `| head`: let the interpreter flush into nothing when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     if code == INTERRUPTED:
         return _fail("interrupted; what was answered before is saved", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _into_nothing() -> int:
+    """Let the interpreter flush into nothing when it ends, and return 0."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _is_no_text(argument: str) -> bool:
+    """Whether bytes that are no UTF-8 were given: Python hands them on as halves of characters."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def code_of(error: MinferenceError) -> int:

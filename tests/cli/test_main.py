@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Cli
+from tests.cli.conftest import COMMAND, MODULE, Cli
+from tests.support.nursery import Program
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["threads"], ["threads", "--help"], ["run", "-h"]])
@@ -54,6 +56,47 @@ def test_a_reader_that_leaves_causes_no_noise() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+PRINTING = [["threads", "list"], ["threads", "list", "--json"], ["threads", "export"], ["db", "stats"], ["--help"]]
+
+
+@pytest.fixture
+def stored(cli: Cli, tmp_path: Path) -> None:
+    """A thread in minference.db."""
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    assert cli("run", "run.toml", "-d", "minference.db").code == 0
+
+
+def printing_to(stdout: int, tmp_path: Path, command: list[str]) -> tuple[int | None, str]:
+    """The exit code of a command with this file as its stdout, and what it said on stderr."""
+    with Program(MODULE, *command, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE) as process:
+        _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("command", PRINTING)
+@pytest.mark.usefixtures("stored")
+def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert printing_to(writing, tmp_path, command) == (0, "")
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.parametrize("command", PRINTING)
+@pytest.mark.usefixtures("stored")
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert printing_to(full.fileno(), tmp_path, command) == (2, "error: cannot write to stdout: No space left on device\n")
+
+
+@pytest.mark.usefixtures("stored")
+def test_an_argument_that_is_no_text_is_an_error_of_usage(cli: Cli) -> None:
+    said = cli("threads", "show", "a\udcff")
+    assert (said.code, said.out, said.err) == (2, "", "error: an argument is no text in UTF-8: write it in UTF-8\n")
 
 
 COMMANDS_OF_WHAT_IS_THERE = [
