@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
+from minference.errors import UnknownChoice
 from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
 from minference.inference.thread_run import Setup, Until
@@ -38,7 +39,10 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
 
     Raises:
         ValueError: A number is not positive.
+        UnknownChoice: `until` is none of its words, and no function.
     """
+    if (goal := options.get("until", "done")) not in ("done", "turn") and not callable(goal):
+        raise UnknownChoice("until", goal, ("done", "turn"))
     max_turns = options.get("max_turns", 10)
     if max_turns < 1:
         raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
@@ -48,7 +52,7 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
     return replace(
         setup,
         line=replace(setup.line, budget=options.get("budget")),
-        until=options.get("until", "done"),
+        until=goal,
         max_turns=max_turns,
         deadline=Deadline.after(seconds, "run") if seconds is not None else None,
         thread_seconds=each,

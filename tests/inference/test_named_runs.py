@@ -13,7 +13,7 @@ import pytest
 
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.identity import utc_now
-from minference.errors import ProviderRefused, RunBusy, RunNotFound, WriteFailed
+from minference.errors import ProviderRefused, RunBusy, RunNotFound, UnknownChoice, WriteFailed
 from minference.inference.journal import LEASE, Journal
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Outcome
@@ -212,3 +212,10 @@ async def test_who_loses_the_run_to_another_process_stops_and_says_so(sql_url: s
         assert asked.is_set()
         assert (await storage.runs().get("nightly")).holder == "thief"
         assert said(await storage.get(ChatThread, chat.ecs_id)) == [("user", "a")]
+
+
+async def test_a_mistyped_goal_is_refused_before_anything_is_asked(memory: EntityStorage) -> None:
+    client = ScriptedClient()
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        with pytest.raises(UnknownChoice, match="until cannot be 'trun': use 'done' or 'turn'"):
+            await orchestrator.run([], until="trun")  # type: ignore[arg-type]  # the mistake under test
