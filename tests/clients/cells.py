@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field
@@ -26,22 +26,24 @@ ON_A_SOCKET = PROVIDERS[:-1]
 WIRE = Path(__file__).parent / "wire"
 
 
+# Every field has a bound, so that a model which keeps to the schema comes to an end.
 class City(BaseModel):
     """A city."""
 
-    name: str = Field(min_length=1)
-    people: int | None = None
-    tags: list[str] = Field(default_factory=list, max_length=3)
+    name: str = Field(min_length=1, max_length=20)
+    people: int | None = Field(default=None, ge=0, le=100_000_000)
+    tags: list[Annotated[str, Field(max_length=12)]] = Field(default_factory=list, max_length=3)
 
 
-def shout(text: str, times: int = 1) -> str:
+def shout(text: Annotated[str, Field(max_length=30)], times: Annotated[int, Field(ge=1, le=3)] = 1) -> str:
     """Say it louder."""
     return " ".join([text.upper()] * times)
 
 
 def cell(provider: str, wanted: ResponseFormat, **config: Any) -> ChatThread:
     """A question to be answered in this form."""
-    settings = LLMConfig(client=provider, model="local" if provider == "local" else "m-1", response_format=wanted, max_tokens=60, **config)
+    model = "local" if provider == "local" else "m-1"
+    settings = LLMConfig(client=provider, model=model, response_format=wanted, **{"max_tokens": 60, **config})
     thread = ChatThread(llm_config=settings, system_prompt=SystemPrompt(content="Be brief."), new_message="Rome")
     louder, city = CallableTool.from_callable(shout, replace=True), StructuredTool.from_pydantic(City)
     match wanted:

@@ -89,7 +89,7 @@ async def test_from_openai_to_anthropic_to_the_model_on_this_machine(memory: Ent
 @pytest.mark.local_model
 async def test_the_model_on_this_machine_goes_on_with_what_the_others_began(memory: EntityStorage, strict_server: ProviderServer) -> None:
     thread = await converse(memory, ("openai", "anthropic"), change_within_turns=False)
-    thread.llm_config, thread.new_message = LLMConfig(client="local", model="local", max_tokens=20), "Say hello."
+    thread.llm_config, thread.new_message = LLMConfig(client="local", model="local", max_tokens=20, temperature=0, seed=7), "Say hello."
     thread.tools = []
     async with InferenceOrchestrator(memory) as orchestrator:
         completed((await orchestrator.run_parallel_ai_completion([thread]))[0])

@@ -20,6 +20,8 @@ from tests.clients.cells import ON_A_SOCKET, PROVIDERS, City, body, cell, find_t
 from tests.inference.helpers import completed
 from tests.inference.wire import rebuilt
 
+LONGEST_CITY = 160
+"""Tokens: more than the longest object that the schema allows has characters, so that no choice of the model is cut off."""
 EACH_FORM = pytest.mark.parametrize("wanted", ResponseFormat)
 
 
@@ -82,7 +84,7 @@ def check(provider: str, wanted: ResponseFormat, done: Completed) -> None:
 @EACH_FORM
 @pytest.mark.local_model
 async def test_each_form_comes_from_the_model_on_this_machine(memory: EntityStorage, wanted: ResponseFormat) -> None:
-    chat = cell("local", wanted)
+    chat = cell("local", wanted, max_tokens=LONGEST_CITY, temperature=0, seed=7)
     async with InferenceOrchestrator(memory, structured_attempts=3) as orchestrator:
         [outcome] = await orchestrator.run([chat])
         raws = [await memory.get(RawOutput, version.ecs_id) for version in await memory.list_by_type(RawOutput)]
