@@ -96,7 +96,12 @@ class Telemetry:
 
     def tool(self, thread: ChatThread, call: ToolCall) -> ToolOperation:
         """A call of a tool begins."""
-        about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.name, "gen_ai.tool.call.id": call.id}
+        about = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": call.name,
+            "gen_ai.tool.call.id": call.id,
+            "gen_ai.tool.type": "function",
+        }
         operation = ToolOperation(self, thread, self._start("execute_tool", call.name, about))
         if self.message_content:
             operation.set({"gen_ai.tool.call.arguments": call.arguments_json})
@@ -111,8 +116,10 @@ class Telemetry:
         return self._instruments.tracer.start_span(f"{operation} {what}" if what else operation, kind=kind, attributes=about)
 
     def active(self, span: Span | None) -> AbstractContextManager[object]:
-        """Makes the span the current one."""
-        return nullcontext() if self._instruments is None or span is None else self._instruments.use(span)
+        """Makes the span the current one; also one that is not recorded, so that its children are not either."""
+        if self._instruments is None or span is None or not span.get_span_context().is_valid:
+            return nullcontext()
+        return self._instruments.use(span)
 
     def measure(self, about: Mapping[str, Any], seconds: float | None, usage: TokenUsage | None) -> None:
         """Add a call to the metrics."""
@@ -183,7 +190,6 @@ class ToolOperation(Operation):
 
     def finished(self, outcome: ToolOutcome) -> None:
         """Note how it ended."""
-        self.set({"gen_ai.tool.type": "function"})
         if isinstance(outcome, ToolFailed):
             self.end(outcome.error)
             return
