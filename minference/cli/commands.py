@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from minference.cli.branch_commands import lineage
-from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption, LogFileOption, LogLevelOption, StateChoice
+from minference.cli.options import (
+    DATABASE_HELP,
+    DEFAULT_DATABASE,
+    THREAD_HELP,
+    DatabaseOption,
+    JsonOption,
+    LogFileOption,
+    LogLevelOption,
+    StateChoice,
+)
 from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;

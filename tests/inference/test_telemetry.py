@@ -71,8 +71,6 @@ class Recorder:
         every = [metric for each in data.resource_metrics for scope in each.scope_metrics for metric in scope.metrics]
         points = [point for metric in every if metric.name == name for point in metric.data.data_points]
         return [point for point in points if isinstance(point, HistogramDataPoint)]
-            point for metric in every if metric.name == name for point in metric.data.data_points if isinstance(point, HistogramDataPoint)
-        ]
 
     def everything(self) -> str:
         """All that was recorded, as text."""
