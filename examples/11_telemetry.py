@@ -27,7 +27,7 @@ def show(spans: list[ReadableSpan], parent: int | None = None, indent: str = "")
     for span in sorted(spans, key=lambda span: span.start_time or 0):
         if (span.parent.span_id if span.parent else None) == parent:
             failed = [event for event in span.events if event.name == "minference.attempt_failed"]
-            note = "".join(f", failed with {(event.attributes or {})['error.type']}" for event in failed)
+            note = f", failed attempts: {len(failed)}" if failed else ""
             print(f"{indent}{span.name}: {((span.end_time or 0) - (span.start_time or 0)) / 1e6:.0f} ms{note}")
             show(spans, span.context.span_id, indent + "  ")
 

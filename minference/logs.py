@@ -108,17 +108,18 @@ def configure(
     handler.setFormatter(_JsonLines() if as_json else _Text())
     handler.addFilter(ContextFilter())
     silence()
+    handler.level_before = _LOGGER.level
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(number)
 
 
 def silence() -> None:
-    """Undo `configure`: its file is closed. Handlers of the application stay."""
+    """Undo `configure`: its file is closed, and the level is what it was. Handlers of the application stay."""
     for handler in _LOGGER.handlers[:]:
         if isinstance(handler, _Console | _Rotating):
             _LOGGER.removeHandler(handler)
             handler.close()
-            _LOGGER.setLevel(logging.NOTSET)
+            _LOGGER.setLevel(handler.level_before)
 
 
 def _level(level: str | int) -> int:
@@ -156,6 +157,9 @@ def _opened(file: str | os.PathLike[str], max_bytes: int, backups: int) -> _Rota
 class _Console(logging.StreamHandler[TextIO]):
     """Standard error as it is at the moment: notebooks and progress bars put something of their own there."""
 
+    level_before = logging.NOTSET
+    """Of the logger, before it was configured."""
+
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
@@ -166,6 +170,9 @@ class _Console(logging.StreamHandler[TextIO]):
 
 class _Rotating(logging.handlers.RotatingFileHandler):
     """A file that begins anew at its size, also while several processes write it."""
+
+    level_before = logging.NOTSET
+    """Of the logger, before it was configured."""
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the name that logging calls
         if not self._is_current():

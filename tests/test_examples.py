@@ -40,7 +40,7 @@ PROMISED = {
     "11_telemetry.py": [
         "request: ",
         "ms\n  invoke_agent: ",
-        "ms, failed with 529\n    execute_tool look_up: ",
+        "ms, failed attempts: 1\n    execute_tool look_up: ",
         "ms\n      ask the station: ",
         "ms\n    chat delphi: ",
     ],

@@ -53,14 +53,12 @@ def _main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     log_file: LogFileOption = None,
-    log_level: LogLevelOption = "info",
+    log_level: LogLevelOption = None,
 ) -> None:
     del version
-    if log_file is not None:
-        from minference import logs
+    from minference.cli.log_output import listen
 
-        logs.configure(level=log_level, file=log_file)
-        context.call_on_close(logs.silence)
+    context.call_on_close(listen(log_file, log_level))
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -29,9 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character gets its escape, not a crash after the work was done.
             stream.reconfigure(errors="backslashreplace")
-    warnings = logging.StreamHandler()
-    warnings.setLevel(logging.WARNING)
-    logging.getLogger("minference.storage").addHandler(warnings)  # the library says nothing by itself, and a branch made unawares matters
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

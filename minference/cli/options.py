@@ -36,7 +36,13 @@ LogFileOption = Annotated[
     typer.Option("--log-file", envvar="MINFERENCE_LOG", metavar="FILE", help="Append what happens to this file, as JSON lines."),
 ]
 LogLevelOption = Annotated[
-    str, typer.Option("--log-level", envvar="MINFERENCE_LOG_LEVEL", help="The least that is logged: debug, info, warning or error.")
+    str | None,
+    typer.Option(
+        "--log-level",
+        envvar="MINFERENCE_LOG_LEVEL",
+        metavar="LEVEL",
+        help="The least that is logged: debug, info, warning or error. Without a file, to stderr.",
+    ),
 ]
 
 

@@ -141,9 +141,10 @@ class Operation:
         self._span = span
         self._open = True
         self._listened_to = span is not None and span.is_recording()
-        lineage = str(thread.lineage_id)
-        self.set({"gen_ai.conversation.id": lineage, "minference.thread.id": lineage, "minference.run.id": current().run})
-        self.set({"minference.thread.version": str(thread.ecs_id)})
+        if self._listened_to:
+            lineage = str(thread.lineage_id)
+            self.set({"gen_ai.conversation.id": lineage, "minference.thread.id": lineage, "minference.run.id": current().run})
+            self.set({"minference.thread.version": str(thread.ecs_id)})
 
     def active(self) -> AbstractContextManager[object]:
         """Inside, what begins is part of this."""

@@ -28,6 +28,7 @@ from tests.support.nursery import run_program
 from tests.support.source import ROOT
 
 BUSY = ProviderRefused("scripted", "busy with SECRET", status=503, code="overloaded", retryable=True, retry_after=0.0)
+RUN = '[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n'
 logger = logging.getLogger("minference.tests")
 
 
@@ -185,6 +186,7 @@ def test_configuring_again_replaces_what_is_ours_and_nothing_else(tmp_path: Path
     before, level = library.handlers[:], library.level
     own = logging.FileHandler(tmp_path / "own")
     library.addHandler(own)
+    library.setLevel(logging.ERROR)
     try:
         for name in ("first", "second"):
             logs.configure(file=tmp_path / name, level=logging.WARNING)
@@ -193,8 +195,9 @@ def test_configuring_again_replaces_what_is_ours_and_nothing_else(tmp_path: Path
         assert [(tmp_path / name).read_text().count("heard") for name in ("first", "second", "own")] == [0, 1, 1]
         logs.silence()
         logs.silence()
-        assert (library.handlers, library.level) == ([*before, own], level)
+        assert (library.handlers, library.level) == ([*before, own], logging.ERROR)
     finally:
+        library.setLevel(level)
         library.removeHandler(own)
         own.close()
 
@@ -234,13 +237,21 @@ def test_nothing_is_said_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", ["option", "variable"])
 def test_commands_log_into_a_file(tmp_path: Path, by: str) -> None:
-    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    (tmp_path / "run.toml").write_text(RUN)
     options = ("--log-file", "log", "--log-level", "debug") if by == "option" else ()
     environment = {"MINFERENCE_LOG": "log", "MINFERENCE_LOG_LEVEL": "debug"} if by == "variable" else {}
     done = run_program("minference.cli.main", *options, "run", "run.toml", cwd=tmp_path, env={**os.environ, **environment}, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("1 done, 0 failed")
     assert {"run started", "asking scripted/m", "run finished"} <= {line["message"] for line in lines(tmp_path / "log")}
+
+
+def test_with_a_level_alone_commands_log_to_standard_error(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(RUN)
+    done = run_program("minference.cli.main", "--log-level", "debug", "run", "run.toml", cwd=tmp_path, timeout=60)
+    assert re.search(r"DEBUG minference\.inference\.calls: asking scripted/m \[thread=.* attempt=1\]\n", done.stderr)
+    done = run_program("minference.cli.main", "--log-level", "loud", "run", "run.toml", cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stderr.startswith("error: level cannot be 'loud': use 'DEBUG' or ")) == (2, True)
 
 
 def test_a_log_that_cannot_be_written_is_an_error_of_usage(tmp_path: Path) -> None:
