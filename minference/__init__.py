@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Silent until `minference.logs.configure` is called, or the application sets up logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
-"""Silent until `minference.logs.configure` is called, or the application sets up logging."""
 
 _HOMES = {
     "ChatMessage": "threads.messages",

@@ -74,7 +74,7 @@ class HasAccount(Protocol):
 class HasServer(Protocol):
     """A client that sends its requests to a server."""
 
-    def server(self) -> str:
+    def server_url(self) -> str:
         """Its URL."""
         ...
 

@@ -88,7 +88,7 @@ class Telemetry:
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": _PROVIDERS.get(prepared.client.name, prepared.client.name),
             "gen_ai.request.model": prepared.config.model,
-            **(_server(prepared.client.server()) if isinstance(prepared.client, HasServer) else {}),
+            **(_server(prepared.client.server_url()) if isinstance(prepared.client, HasServer) else {}),
         }
         operation = ChatOperation(self, thread, self._start("chat", prepared.config.model, about, is_client=True))
         operation.asks(prepared, about, streaming=streaming)
@@ -102,7 +102,8 @@ class Telemetry:
             "gen_ai.tool.call.id": call.id,
             "gen_ai.tool.type": "function",
         }
-        operation = ToolOperation(self, thread, self._start("execute_tool", call.name, about))
+        known = call.name if thread.tool_named(call.name) else None  # what a model makes up is no name for a span
+        operation = ToolOperation(self, thread, self._start("execute_tool", known, about))
         if self.message_content:
             operation.set({"gen_ai.tool.call.arguments": call.arguments_json})
         return operation
@@ -306,8 +307,11 @@ def _used(usage: TokenUsage) -> dict[str, int | None]:
 
 @cache
 def _server(url: str) -> Mapping[str, str | int]:
-    parts = urlsplit(url)
-    return {"server.address": parts.hostname or url, "server.port": parts.port or (443 if parts.scheme == "https" else 80)}
+    try:
+        parts = urlsplit(url)
+        return {"server.address": parts.hostname or url, "server.port": parts.port or (443 if parts.scheme == "https" else 80)}
+    except ValueError:  # no URL: the call itself will say so
+        return {}
 
 
 @cache

@@ -326,6 +326,15 @@ async def test_calls_are_counted_in_the_metrics_of_the_conventions(memory: Entit
     ]
 
 
+async def test_a_tool_that_a_model_makes_up_names_no_span(memory: EntityStorage, recorder: Recorder) -> None:
+    clients = {"scripted": ScriptedClient([ToolCall(id="1", name="made_up"), "Sorry."])}
+    async with InferenceOrchestrator(memory, clients=clients, telemetry=recorder.telemetry) as orchestrator:
+        completed((await orchestrator.run([thread(tools=[add_tool()])]))[0])
+    assert recorder.tree() == {"invoke_agent": ["chat model", "execute_tool", "chat model"]}
+    [span] = recorder.named("execute_tool")
+    assert (attributes(span)["gen_ai.tool.name"], ended(span)) == ("made_up", (StatusCode.ERROR, "UnknownTool"))
+
+
 def test_without_opentelemetry_everything_runs() -> None:
     command = [sys.executable, "-m", "tests.inference.no_opentelemetry"]  # not of the nursery, which has imported everything
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
