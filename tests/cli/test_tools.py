@@ -6,6 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
@@ -60,7 +62,7 @@ server.run("stdio")
 '''
 
 
-def schema(kind: str) -> dict[str, object]:
+def schema(kind: str) -> dict[str, JsonValue]:
     return {"type": "object", "properties": {"city": {"type": kind}}, "required": ["city"]}
 
 
