@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from contextlib import chdir
 from pathlib import Path
 
 from playwright.async_api import async_playwright
@@ -21,6 +22,7 @@ from rich.text import Text
 from minference.ecs.lineage import short_id
 from minference.storage.open import open_storage
 from tests.support.chromium import ARGUMENTS, MISSING, find_chromium
+from tests.support.pages import run
 from tests.support.source import ROOT
 from tests.ui.samples import small_talk, travel
 
@@ -72,6 +74,14 @@ def draw_terminal(folder: Path, edit: str) -> None:
     (PICTURES / "terminal.svg").write_text(without_fonts.replace("Fira Code", "ui-monospace, Menlo, Consolas"), encoding="utf-8")
 
 
+def draw_tree(folder: Path) -> None:
+    """The tree of the tutorial, as it is before its merge."""
+    before = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8").partition("## A merge")[0]
+    with chdir(folder):
+        asyncio.run(run("tutorial", before))
+    in_terminal(folder, "lineage", "garden", "-d", "chats.db", "--svg", str(PICTURES / "garden.svg"))
+
+
 async def take(folder: Path, path: str) -> None:
     """The inspector as a browser shows it."""
     program = find_chromium()
@@ -98,6 +108,7 @@ def main() -> None:
         folder = Path(name)
         path, edit = asyncio.run(fill(folder / "minference.db"))
         draw_terminal(folder, edit)
+        draw_tree(folder)
         asyncio.run(take(folder, path))
     print(f"taken: {', '.join(sorted(each.name for each in PICTURES.iterdir()))}")
 
