@@ -8,8 +8,8 @@ from tests.support.source import ROOT
 
 
 def test_links_of_the_repository_become_links_of_the_site() -> None:
-    page = "[a](docs/tools.md#x) ![b](docs/pictures/inspector.png) [c](LICENSE) [d](https://e.org) [e](docs/none.md)\n```sh\n[a](docs/x.md)\n```\n"
-    adapted = "[a](tools.md#x) ![b](pictures/inspector.png) c [d](https://e.org) [e](none.md)\n```sh\n[a](docs/x.md)\n```\n"
+    page = "[a](docs/tools.md#x) ![b](docs/pictures/inspector.png) [c](LICENSE) [d](http://e) [e](docs/no.md)\n```sh\n[a](docs/x.md)\n```\n"
+    adapted = "[a](tools.md#x) ![b](pictures/inspector.png) c [d](http://e) [e](no.md)\n```sh\n[a](docs/x.md)\n```\n"
     assert site_page(page, ROOT / "README.md") == adapted
     assert site_page("[a](../README.md), [b](tools.md), [c](../gone.md)", ROOT / "docs/index.md") == (
         "[a](readme.md), [b](tools.md), [c](../gone.md)"

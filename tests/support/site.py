@@ -138,7 +138,9 @@ def configuration() -> dict[str, Any]:
         "theme": {
             "font": False,  # those of the machine: nothing is fetched
             "icon": {"logo": "lucide/git-branch"},
-            "features": ["navigation.sections", "navigation.top", "navigation.footer", "content.code.copy", "search.highlight", "toc.follow"],
+            "features": [
+                "navigation.sections", "navigation.top", "navigation.footer", "content.code.copy", "search.highlight", "toc.follow",
+            ],
             "palette": [
                 {"media": "(prefers-color-scheme)", "toggle": {"icon": "lucide/sun-moon", "name": "Light"}},
                 {"media": "(prefers-color-scheme: light)", "scheme": "default", "toggle": {"icon": "lucide/sun", "name": "Dark"}},
