@@ -23,6 +23,7 @@ from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
 from minference.storage.runs import EntryState, RunEntry, RunInfo
 
+HEADINGS = ("run", "status", "done", "failed", "left", "tokens", "cost", "updated")
 SHOWN = 100
 """Threads that are listed for people."""
 
@@ -41,8 +42,10 @@ def list_runs(database: str, as_json: bool) -> None:
     runs = asyncio.run(read())
     if as_json:
         print_json([run_json(run) for run in runs])
+    elif runs:
+        stdout().print(table(HEADINGS, map(_cells, runs)))
     else:
-        stdout().print(table(("run", "status", "done", "failed", "left", "tokens", "cost", "updated"), map(_cells, runs)))
+        stdout().print("no runs yet")
 
 
 def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> None:
@@ -69,7 +72,7 @@ def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> 
         print_json({**run_json(run), "threads": [asdict(entry) for entry in entries]})
         return
     console = stdout()
-    console.print(table(("run", "status", "done", "failed", "left", "tokens", "cost", "updated"), [_cells(run)]))
+    console.print(table(HEADINGS, [_cells(run)]))
     rows = [(str(entry.lineage_id), entry.state.value, str(entry.starts), one_line(entry.error or "", 100)) for entry in entries[:SHOWN]]
     console.print()
     console.print(table(("thread", "state", "starts", "error"), rows))
