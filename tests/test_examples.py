@@ -38,6 +38,13 @@ PROMISED = {
         "{'done': 5}",
     ],
     "10_workflow.py": ["tool: sunny at 38.7, -9.1", "sent to Ann: Sunny tomorrow!", "completed: True | versions: 7"],
+    "11_telemetry.py": [
+        "request: ",
+        "ms\n  invoke_agent: ",
+        "ms, failed attempts: 1\n    execute_tool look_up: ",
+        "ms\n      ask the station: ",
+        "ms\n    chat delphi: ",
+    ],
     "12_postgresql.py": ["saved the shared thread as a branch", "a head: bob was here", "SQL finds 6 notes in 2 threads, on postgresql"],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],

@@ -70,6 +70,15 @@ class HasAccount(Protocol):
         ...
 
 
+@runtime_checkable
+class HasServer(Protocol):
+    """A client that sends its requests to a server."""
+
+    def server_url(self) -> str:
+        """Its URL."""
+        ...
+
+
 class Client(Protocol):
     """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
 

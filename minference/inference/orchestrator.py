@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
@@ -17,6 +19,7 @@ from minference.inference.crowd import in_parallel
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.journal import Journal
 from minference.inference.limits import Limits, RateLimiter
+from minference.inference.observing import observed
 from minference.inference.options import RunOptions, settings_of, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
@@ -34,12 +37,16 @@ from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import threads_of_run
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
+from minference.logs import context
 from minference.storage.base import EntityStorage
 from minference.storage.runs import EntryState
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
+
+logger = logging.getLogger(__name__)
 
 
 class InferenceOrchestrator:
@@ -68,6 +75,7 @@ class InferenceOrchestrator:
         drain_seconds: float = 30.0,
         progress: Progress | None = None,
         author: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Set up; nothing is opened.
 
@@ -84,6 +92,7 @@ class InferenceOrchestrator:
             drain_seconds: How long replies on their way may still come after a cancellation.
             progress: Is told what happens; see `RichProgress`.
             author: Who the commits say it was; `None` for the name of the method.
+            telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
         if structured_attempts < 1:
             raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
@@ -100,6 +109,7 @@ class InferenceOrchestrator:
         self._drain_seconds = drain_seconds
         self._progress = progress
         self._author = author
+        self._telemetry = telemetry
         self._pool: ClientPool | None = None
         self._setup: Setup | None = None
         self._busy: set[int] = set()
@@ -108,8 +118,10 @@ class InferenceOrchestrator:
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds, self._prices)
-        workshop = Workshop(storage=storage, sandbox=self._sandbox)
+        telemetry = self._telemetry or Telemetry()
+        renderer = Renderer(self._pool, self._limiter)
+        line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, telemetry)
+        workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
 
@@ -252,7 +264,7 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = replace(setup_with(self._opened("stream"), options), streaming=True)
-        with self._claimed([thread]), self._shown(1):
+        with self._claimed([thread]), self._shown(1, setup):
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
@@ -260,7 +272,7 @@ class InferenceOrchestrator:
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
-        with self._shown(total):
+        with self._shown(total, setup):
             async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
@@ -279,7 +291,7 @@ class InferenceOrchestrator:
             return place, await self._outcome(threads[place], setup)
 
         at_once = concurrency if concurrency is not None else max(len(threads), 1)
-        with self._claimed(threads), self._shown(len(threads)):
+        with self._claimed(threads), self._shown(len(threads), setup):
             async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
@@ -316,7 +328,7 @@ class InferenceOrchestrator:
 
     async def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
         self._tell(ThreadStarted(thread))
-        async with aclosing(ThreadRun(thread, setup).events()) as events:
+        async with aclosing(observed(thread, ThreadRun(thread, setup).events(), setup.line.telemetry, setup.run)) as events:
             async for event in events:
                 match event:
                     case Saved(message=message) if message.usage is not None:
@@ -347,11 +359,16 @@ class InferenceOrchestrator:
             self._busy -= claimed
 
     @contextmanager
-    def _shown(self, threads: int | None) -> Iterator[None]:
+    def _shown(self, threads: int | None, setup: Setup) -> Iterator[None]:
+        began = time.perf_counter()
+        with context(run=setup.run):
+            logger.info("run started", extra={"method": setup.author, "threads": threads})
         self._tell(RunStarted(threads))
         try:
             yield
         finally:
+            with context(run=setup.run):
+                logger.info("run finished", extra={"seconds": round(time.perf_counter() - began, 3)})
             self._tell(RunEnded())
 
     def _tell(self, event: ProgressEvent) -> None:
