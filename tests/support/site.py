@@ -27,7 +27,7 @@ ORDER: Mapping[str, Sequence[str]] = {
     "Work with it": ("versions.md", "running.md", "tools.md", "formats.md", "attachments.md", "inspector.md", "testing.md", "observing.md"),
     "Data": ("tables.md", "evolution.md", "erasing.md", "operations.md", "security.md"),
     "Reference": (),
-    "Behind it": ("comparison.md", "seeds.md", "invariants.md", "benchmarks.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    "Behind it": ("comparison.md", "seeds.md", "invariants.md", "benchmarks.md", "tried.md", "CONTRIBUTING.md", "CHANGELOG.md"),
 }
 """Sections, and their pages as far as there are any. Other pages of `docs/` come at the end of the second section."""
 
