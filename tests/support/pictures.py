@@ -74,12 +74,13 @@ def draw_terminal(folder: Path, edit: str) -> None:
     (PICTURES / "terminal.svg").write_text(without_fonts.replace("Fira Code", "ui-monospace, Menlo, Consolas"), encoding="utf-8")
 
 
-def draw_tree(folder: Path) -> None:
-    """The tree of the tutorial, as it is before its merge."""
-    before = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8").partition("## A merge")[0]
+def draw_tree(folder: Path, page: str, end: str, picture: str) -> None:
+    """The tree of a page's thread, as it is before one of its headings."""
+    before = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(end)[0]
+    folder = Path(tempfile.mkdtemp(dir=folder))
     with chdir(folder):
-        asyncio.run(run("tutorial", before))
-    in_terminal(folder, "lineage", "garden", "-d", "chats.db", "--svg", str(PICTURES / "garden.svg"))
+        asyncio.run(run(page, before))
+    in_terminal(folder, "lineage", "garden", "-d", "chats.db", "--svg", str(PICTURES / picture))
 
 
 async def take(folder: Path, path: str) -> None:
@@ -108,7 +109,8 @@ def main() -> None:
         folder = Path(name)
         path, edit = asyncio.run(fill(folder / "minference.db"))
         draw_terminal(folder, edit)
-        draw_tree(folder)
+        draw_tree(folder, "tutorial.md", "## A merge", "garden.svg")
+        draw_tree(folder, "versions.md", "## Races", "versions.svg")
         asyncio.run(take(folder, path))
     print(f"taken: {', '.join(sorted(each.name for each in PICTURES.iterdir()))}")
 
