@@ -109,7 +109,7 @@ class Reader:
         known = self._recent.versions(keys)
         if known:
             erased = await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids([row[0] for row in known]))
-            self._recent.forget([key for (key,) in erased])
+            self._recent.forget([row[0] for row in erased])
             known = self._recent.versions(keys)
         return known + await self._versions(fetch, keys - {row[0] for row in known})
 
