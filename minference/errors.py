@@ -13,6 +13,7 @@ MinferenceError
 │   ├── UnknownPrice
 │   ├── UnwritableFile
 │   ├── UnknownChoice
+│   ├── InvalidRunName
 │   ├── WrongArgument
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
@@ -219,6 +220,14 @@ class UnknownChoice(ConfigurationError, ValueError):
     def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
         self.argument, self.value, self.choices = argument, value, tuple(choices)
         super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class InvalidRunName(ConfigurationError, ValueError):
+    """This cannot name a run; nothing was sent or saved."""
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(f"{name!r:.100} cannot be a run_id: use a text of 1 to 200 printable characters without blanks at the ends")
 
 
 class WrongArgument(ConfigurationError, TypeError):

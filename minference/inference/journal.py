@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 from uuid import UUID, uuid4
@@ -29,6 +29,8 @@ class Journal:
         self._name = name
         self._settings = settings
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
+        self._entered: set[UUID] = set()
+        """Threads that are in the work list, and have not begun since."""
         self._waiting: list[tuple[Step, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._alive: asyncio.Task[None] | None = None
@@ -54,6 +56,11 @@ class Journal:
                 self._owner.uncancel()
             raise self._lost
         await self._runs.release(self._name, self._holder)
+
+    async def enter(self, lineages: Sequence[UUID]) -> None:
+        """Put threads at the end of the work list, in one transaction."""
+        await self._runs.add(self._name, lineages)
+        self._entered.update(lineages)
 
     async def begin(self, lineage_id: UUID) -> None:
         """Note that a thread is being worked on; it is in the work list when this returns."""
@@ -97,9 +104,11 @@ class Journal:
             batch, self._waiting = self._waiting, []
             steps = [step for step, _ in batch]
             try:
-                if new := [step.lineage_id for step in steps if isinstance(step, Began)]:
+                begun = [step.lineage_id for step in steps if isinstance(step, Began)]
+                if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
                     await self._runs.add(self._name, new)
                 await self._runs.note(self._name, steps)
+                self._entered.difference_update(begun)
             except BaseException as error:
                 for _, written in batch:
                     if not written.done():
