@@ -70,6 +70,15 @@ class HasAccount(Protocol):
         ...
 
 
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """A client that can be sent to different places, which may answer differently."""
+
+    def endpoint(self) -> str:
+        """Where requests go: a base URL, or the name of a model's file."""
+        ...
+
+
 class Client(Protocol):
     """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
 

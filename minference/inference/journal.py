@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Self
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ from pydantic import JsonValue
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy
 from minference.inference.outcomes import Completed, Outcome
+from minference.inference.together import Together
 from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
 
 LEASE = 30.0
@@ -31,8 +31,7 @@ class Journal:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
         self._entered: set[UUID] = set()
         """Threads that are in the work list, and have not begun since."""
-        self._waiting: list[tuple[Step, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._steps: Together[Step] = Together(self._write)
         self._alive: asyncio.Task[None] | None = None
         self._owner: asyncio.Task[object] | None = None
         self._lost: RunBusy | None = None
@@ -49,8 +48,7 @@ class Journal:
         assert self._alive is not None, "the journal is open"
         self._alive.cancel()
         await asyncio.wait((self._alive,))
-        if self._writing is not None:
-            await asyncio.wait((self._writing,))
+        await self._steps.idle()
         if self._lost is not None:
             if self._owner is not None:
                 self._owner.uncancel()
@@ -64,7 +62,7 @@ class Journal:
 
     async def begin(self, lineage_id: UUID) -> None:
         """Note that a thread is being worked on; it is in the work list when this returns."""
-        await self._note(Began(lineage_id))
+        await self._steps.add(Began(lineage_id))
 
     async def end(self, outcome: Outcome) -> None:
         """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own."""
@@ -72,7 +70,7 @@ class Journal:
             None if isinstance(outcome, Completed) else "\n".join((f"{type(outcome.error).__name__}: {outcome.error}", *outcome.attempts))
         )
         spent = outcome.spent
-        await self._note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+        await self._steps.add(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
 
     async def _take(self) -> RunInfo:
         """The run as this process's own; also if the process that held it is known to be dead."""
@@ -92,34 +90,12 @@ class Journal:
                 self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
                 return
 
-    async def _note(self, step: Step) -> None:
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((step, written))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        await asyncio.shield(written)
-
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            steps = [step for step, _ in batch]
-            try:
-                begun = [step.lineage_id for step in steps if isinstance(step, Began)]
-                if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
-                    await self._runs.add(self._name, new)
-                await self._runs.note(self._name, steps)
-                self._entered.difference_update(begun)
-            except BaseException as error:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_exception(error)
-                        written.exception()  # whoever was cancelled meanwhile does not ask for it
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for _, written in batch:
-                with suppress(asyncio.InvalidStateError):
-                    written.set_result(None)
+    async def _write(self, steps: list[Step]) -> None:
+        begun = [step.lineage_id for step in steps if isinstance(step, Began)]
+        if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
+            await self._runs.add(self._name, new)
+        await self._runs.note(self._name, steps)
+        self._entered.difference_update(begun)
 
 
 def _is_dead(holder: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Self, Unpack
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
 from minference.errors import MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
 from minference.inference.crowd import check_concurrency, in_parallel
 from minference.inference.entering import entered, journal_of, keeping_runs
@@ -63,6 +64,7 @@ class InferenceOrchestrator:
         tool_concurrency: int = 8,
         source_tools: SourceTools = "refuse",
         drain_seconds: float = 30.0,
+        cache: bool | ResponseCache = False,
         progress: Progress | None = None,
         author: str | None = None,
     ) -> None:
@@ -79,6 +81,8 @@ class InferenceOrchestrator:
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
             drain_seconds: How long replies on their way may still come after a cancellation.
+            cache: Whether a request that was made before, by any program on this storage, is answered with the reply that it got
+                then; a `ResponseCache` says how old that may be. See docs/running.md.
             progress: Is told what happens; see `RichProgress`.
             author: Who the commits say it was; `None` for the name of the method.
         """
@@ -95,6 +99,8 @@ class InferenceOrchestrator:
         self._source_tools = source_tools
         self._sandbox: SandboxWorkers | None = None
         self._drain_seconds = drain_seconds
+        self._cache_settings = cache
+        self._cache: OpenCache | None = None
         self._progress = progress
         self._author = author
         self._pool: ClientPool | None = None
@@ -104,8 +110,10 @@ class InferenceOrchestrator:
     async def __aenter__(self) -> Self:
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
+        self._cache = opened(self._cache_settings, storage)
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds, self._prices)
+        renderer = Renderer(self._pool, self._limiter)
+        line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, cache=self._cache)
         workshop = Workshop(storage=storage, sandbox=self._sandbox)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
@@ -114,7 +122,10 @@ class InferenceOrchestrator:
         self._setup = None
         pool, self._pool = self._pool, None
         sandbox, self._sandbox = self._sandbox, None
+        cache, self._cache = self._cache, None
         try:
+            if cache is not None:
+                await cache.aclose()
             if sandbox is not None:
                 await sandbox.aclose()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -17,6 +17,8 @@ from minference.storage.sql.holdings import among_uuids, uuid_parameter
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.retrying import Work, patiently, with_parameters
 from minference.storage.sql.types import DialectName, encode_time, escape_json, json_document, unescape_json
+
+T = TypeVar("T")
 
 _FIND = "SELECT request_sha256, CAST(payload AS text), created_at FROM cached_reply WHERE key = {0:text}"
 _PUT = """
@@ -86,8 +88,8 @@ class SqlReplies:
         found: CacheSize = await self._ask(answer)
         return found
 
-    async def _write(self, work: Work[Any]) -> Any:
-        async def attempt() -> Any:
+    async def _write(self, work: Work[T]) -> T:
+        async def attempt() -> T:
             async with self._driver.transaction() as transaction:
                 if self._dialect == "postgresql":
                     # As whoever adds a version: so that an erasure that goes on is waited for, and seen.
