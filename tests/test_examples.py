@@ -37,6 +37,13 @@ PROMISED = {
         "{'done': 5}",
     ],
     "10_workflow.py": ["tool: sunny at 38.7, -9.1", "sent to Ann: Sunny tomorrow!", "completed: True | versions: 7"],
+    "11_telemetry.py": [
+        "request: ",
+        "ms\n  invoke_agent: ",
+        "ms, failed attempts: 1\n    execute_tool look_up: ",
+        "ms\n      ask the station: ",
+        "ms\n    chat delphi: ",
+    ],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from minference.cli.branch_commands import lineage
-from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption, StateChoice
+from minference.cli.options import (
+    DATABASE_HELP,
+    DEFAULT_DATABASE,
+    THREAD_HELP,
+    DatabaseOption,
+    JsonOption,
+    LogFileOption,
+    LogLevelOption,
+    StateChoice,
+)
 from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
@@ -42,8 +51,16 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    log_file: LogFileOption = None,
+    log_level: LogLevelOption = None,
+) -> None:
     del version
+    from minference.cli.log_output import listen
+
+    context.call_on_close(listen(log_file, log_level))
 
 
 @app.command()

@@ -62,8 +62,8 @@ class AnthropicClient:
         """See `HasAccount.account`."""
         return self.profile.account()
 
-    def endpoint(self) -> str:
-        """See `HasEndpoint.endpoint`."""
+    def server_url(self) -> str:
+        """See `HasServer.server_url`."""
         return self.profile.url()
 
     def to_request(self, thread: ChatThread) -> Request:

@@ -71,11 +71,20 @@ class HasAccount(Protocol):
 
 
 @runtime_checkable
-class HasEndpoint(Protocol):
-    """A client that can be sent to different places, which may answer differently."""
+class HasServer(Protocol):
+    """A client that sends its requests to a server."""
 
-    def endpoint(self) -> str:
-        """Where requests go: a base URL, or the name of a model's file."""
+    def server_url(self) -> str:
+        """Its URL."""
+        ...
+
+
+@runtime_checkable
+class HasModelFile(Protocol):
+    """A client that runs a model itself."""
+
+    def model_file(self) -> str:
+        """Names the file of the model, and tells it from others of that name."""
         ...
 
 

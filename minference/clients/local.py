@@ -54,8 +54,8 @@ class LocalClient:
         """
         find_model(self._find)
 
-    def endpoint(self) -> str:
-        """See `HasEndpoint.endpoint`."""
+    def model_file(self) -> str:
+        """See `HasModelFile.model_file`."""
         file = find_model(self._find)
         return f"{file.name} ({file.stat().st_size} bytes)"
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from minference.clients.base import HasEndpoint, Reply
+from minference.clients.base import Client, HasModelFile, HasServer, Reply
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage, current_storage
 from minference.errors import ConfigurationError, InvalidReply, StorageError
@@ -153,11 +153,16 @@ def opened(cache: bool | ResponseCache, storage: CurrentStorage) -> OpenCache | 
 
 def key_of(prepared: Prepared) -> str:
     """Names who is asked and what: equal for two requests that nobody can tell apart."""
-    client = prepared.client
-    where = client.endpoint() if isinstance(client, HasEndpoint) else ""
-    digest = hashlib.sha256(json.dumps([prepared.config.client, where]).encode())
+    digest = hashlib.sha256(json.dumps([prepared.config.client, _where(prepared.client)]).encode())
     digest.update(prepared.body)
     return digest.hexdigest()
+
+
+def _where(client: Client) -> str:
+    """What answers under the name of the client."""
+    if isinstance(client, HasServer):
+        return client.server_url()
+    return client.model_file() if isinstance(client, HasModelFile) else ""
 
 
 def _reply(prepared: Prepared, payload: dict[str, Any]) -> CachedReply:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -19,13 +21,17 @@ from minference.inference.budgets import Budget, Estimate, Hold
 from minference.inference.caching import Flight, Known, OpenCache
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
+from minference.inference.observing import within
 from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
 from minference.inference.retries import Retrier, describe
+from minference.inference.telemetry import ChatOperation, Telemetry
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _NOTHING = TokenUsage(0, 0)
 _ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 429)
@@ -69,6 +75,7 @@ class Line:
     drain_seconds: float
     """How long a reply that is on its way may still come after a cancellation."""
     prices: PriceList
+    telemetry: Telemetry
     budget: Budget | None = None
     """What this call of the orchestrator may spend."""
     cache: OpenCache | None = None
@@ -153,20 +160,35 @@ class ModelCall:
         Raises:
             ProviderError: Nobody gave a reply; the error is the last one.
         """
-        return await self._first_that_works(self._answer)
+        chat, answer = await self._first_that_works(self._send, streaming=False)
+        chat.answered(answer.reply, answer.raw.raw_result, answer.cost, from_cache=answer.raw.from_cache)
+        return answer
 
     async def stream(self) -> AsyncGenerator[TextDelta | Answer, None]:
         """Like `answer`, giving text as it comes; the last item is the `Answer`.
 
         Retries and fallbacks end with the first piece of text: `received` holds what there was when it breaks.
         """
-        stream = await self._first_that_works(self._stream)
+        chat, stream = await self._first_that_works(self._begin, streaming=True)
         if isinstance(stream, Answer):
             self.received = stream.reply.content
+            chat.answered(stream.reply, stream.raw.raw_result, stream.cost, from_cache=True)
             if self.received:
                 yield TextDelta(self.received)
             yield stream
             return
+        chat.streams()
+        try:
+            async with aclosing(within(chat.active, self._read(stream, chat))) as items:
+                async for item in items:
+                    if isinstance(item, Answer):
+                        chat.answered(item.reply, item.raw.raw_result, item.cost)
+                    yield item
+        except BaseException as error:
+            chat.end(error)
+            raise
+
+    async def _read(self, stream: _Stream, chat: ChatOperation) -> AsyncGenerator[TextDelta | Answer, None]:
         sent = stream.sent
         item: TextDelta | Response | None = stream.first
         try:
@@ -180,6 +202,7 @@ class ModelCall:
         except ProviderError as error:
             self._refused(sent, error)
             self._failures.append(describe(error, (utc_now() - sent.start).total_seconds()))
+            chat.failed_once(error)
             raise
         finally:
             sent.settle()
@@ -198,39 +221,53 @@ class ModelCall:
         if self._flight is not None:
             self._flight.land()
 
-    async def _answer(self, prepared: Prepared) -> Answer:
-        """The reply that is there or on its way; else that of the provider."""
-        if self._line.cache is not None:
-            found = await self._line.cache.find_or_fly(prepared)
-            if isinstance(found, Known):
-                return self._again(prepared, found)
-            self._flight = found
-        try:
-            return await self._try(prepared, self._send)
-        except BaseException:
-            self.close()
-            raise
+    async def _given_before(self, prepared: Prepared, *, streaming: bool) -> Answer | None:
+        """The reply that is there, or on its way. Nobody waits for a stream, whose reader may be slow."""
+        if (cache := self._line.cache) is None:
+            return None
+        found = await (cache.find(prepared) if streaming else cache.find_or_fly(prepared))
+        if isinstance(found, Known):
+            return self._again(prepared, found)
+        self._flight = found
+        return None
 
-    async def _stream(self, prepared: Prepared) -> _Stream | Answer:
-        """The reply that is there, else the beginning of a stream, for which nobody else waits: its reader may be slow."""
-        known = await self._line.cache.find(prepared) if self._line.cache is not None else None
-        return self._again(prepared, known) if known is not None else await self._try(prepared, self._begin)
-
-    async def _try(self, prepared: Prepared, send: Callable[[_Sent], Awaitable[T]]) -> T:
-        return await self._line.retrier.call(lambda: self._line.admit(prepared), send, self._failures)
-
-    async def _first_that_works(self, send: Callable[[Prepared], Awaitable[T]]) -> T:
+    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
         for prepared in self._alternatives():
+            if failed is not None:
+                logger.warning("asking %s/%s instead of who failed before", *prepared.model)
+            chat = self._line.telemetry.chat(prepared, self._thread, streaming=streaming)
             try:
-                return await send(prepared)
-            except ProviderError as error:
+                with chat.active():
+                    known = await self._given_before(prepared, streaming=streaming)
+                    return chat, known if known is not None else await self._tried(prepared, send, chat)
+            except BaseException as error:
+                self.close()
+                chat.end(error)
+                if not isinstance(error, ProviderError):
+                    raise
                 if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
                     raise
                 failed = error
         assert failed is not None, "there is at least one config"
         raise failed
+
+    async def _tried(self, prepared: Prepared, send: Callable[[_Sent], Awaitable[T]], chat: ChatOperation) -> T:
+        """What `send` gives, as often as it is worth a try."""
+
+        async def attempt(sent: _Sent) -> T:
+            chat.sent()
+            logger.debug("asking %s/%s", *prepared.model, extra={"input_tokens": prepared.input_tokens})
+            try:
+                result = await send(sent)
+            except ProviderError as error:
+                chat.failed_once(error)
+                raise
+            logger.debug("%s/%s answers", *prepared.model)
+            return result
+
+        return await self._line.retrier.call(lambda: self._line.admit(prepared), attempt, self._failures)
 
     def _alternatives(self) -> Iterator[Prepared]:
         yield self._prepared
@@ -319,10 +356,13 @@ class ModelCall:
         sent.reservation.learn(told)
         if error.retryable and error.status in _OVERLOADED:
             exhausted = [each.reset for each in told if each.remaining == 0 and each.reset is not None]
-            sent.reservation.overloaded(error.retry_after if error.retry_after is not None else max(exhausted, default=None))
+            pause = error.retry_after if error.retry_after is not None else max(exhausted, default=None)
+            sent.reservation.overloaded(pause)
+            logger.info("%s/%s has too much to do", *sent.prepared.model, extra={"pause": pause})
         elif error.retry_after is not None:
             until = self._line.limiter.now() + error.retry_after
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
+            logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if error.status is not None and error.status >= 400:
             sent.settle(_NOTHING, 0.0)
 

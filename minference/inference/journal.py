@@ -26,7 +26,7 @@ class Journal:
 
     def __init__(self, runs: Runs, name: str, settings: Mapping[str, JsonValue] | None) -> None:
         self._runs = runs
-        self._name = name
+        self.name = name
         self._settings = settings
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
         self._entered: set[UUID] = set()
@@ -53,11 +53,11 @@ class Journal:
             if self._owner is not None:
                 self._owner.uncancel()
             raise self._lost
-        await self._runs.release(self._name, self._holder)
+        await self._runs.release(self.name, self._holder)
 
     async def enter(self, lineages: Sequence[UUID]) -> None:
         """Put threads at the end of the work list, in one transaction."""
-        await self._runs.add(self._name, lineages)
+        await self._runs.add(self.name, lineages)
         self._entered.update(lineages)
 
     async def begin(self, lineage_id: UUID) -> None:
@@ -75,17 +75,17 @@ class Journal:
     async def _take(self) -> RunInfo:
         """The run as this process's own; also if the process that held it is known to be dead."""
         try:
-            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings)
+            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings)
         except RunBusy as busy:
             if not _is_dead(busy.holder):
                 raise
-            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
+            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
 
     async def _say_alive(self) -> None:
         while True:
             await asyncio.sleep(LEASE / 3)
-            if not await self._runs.hold(self._name, self._holder, LEASE):
-                self._lost = RunBusy(self._name, "another process", utc_now())
+            if not await self._runs.hold(self.name, self._holder, LEASE):
+                self._lost = RunBusy(self.name, "another process", utc_now())
                 assert self._owner is not None, "set before this task was made"
                 self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
                 return
@@ -93,8 +93,8 @@ class Journal:
     async def _write(self, steps: list[Step]) -> None:
         begun = [step.lineage_id for step in steps if isinstance(step, Began)]
         if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
-            await self._runs.add(self._name, new)
-        await self._runs.note(self._name, steps)
+            await self._runs.add(self.name, new)
+        await self._runs.note(self.name, steps)
         self._entered.difference_update(begun)
 
 

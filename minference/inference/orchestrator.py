@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -16,6 +18,7 @@ from minference.inference.crowd import check_concurrency, in_parallel
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.limits import Limits, RateLimiter
+from minference.inference.observing import observed
 from minference.inference.options import RunOptions, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
@@ -33,11 +36,15 @@ from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import threads_of_run
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
+from minference.logs import context
 from minference.storage.runs import EntryState
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
+
+logger = logging.getLogger(__name__)
 
 
 class InferenceOrchestrator:
@@ -67,6 +74,7 @@ class InferenceOrchestrator:
         cache: bool | ResponseCache = False,
         progress: Progress | None = None,
         author: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Set up; nothing is opened.
 
@@ -85,6 +93,7 @@ class InferenceOrchestrator:
                 then; a `ResponseCache` says how old that may be. See docs/running.md.
             progress: Is told what happens; see `RichProgress`.
             author: Who the commits say it was; `None` for the name of the method.
+            telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
         if structured_attempts < 1:
             raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
@@ -103,6 +112,7 @@ class InferenceOrchestrator:
         self._cache: OpenCache | None = None
         self._progress = progress
         self._author = author
+        self._telemetry = telemetry
         self._pool: ClientPool | None = None
         self._setup: Setup | None = None
         self._busy: set[int] = set()
@@ -112,9 +122,10 @@ class InferenceOrchestrator:
         self._sandbox = sandbox_of(self._source_tools)
         self._cache = opened(self._cache_settings, storage)
         self._pool = ClientPool(self._clients)
+        telemetry = self._telemetry or Telemetry()
         renderer = Renderer(self._pool, self._limiter)
-        line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, cache=self._cache)
-        workshop = Workshop(storage=storage, sandbox=self._sandbox)
+        line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, telemetry, cache=self._cache)
+        workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
 
@@ -271,7 +282,7 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = replace(setup_with(self._opened("stream"), options), streaming=True)
-        with self._claimed([thread]), self._shown(1):
+        with self._claimed([thread]), self._shown(1, setup):
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
@@ -279,7 +290,7 @@ class InferenceOrchestrator:
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
-        with self._shown(total):
+        with self._shown(total, setup):
             async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
@@ -293,7 +304,7 @@ class InferenceOrchestrator:
             return place, await self._outcome(threads[place], setup)
 
         at_once = concurrency if concurrency is not None else max(len(threads), 1)
-        with self._shown(len(threads)):
+        with self._shown(len(threads), setup):
             async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
@@ -330,7 +341,7 @@ class InferenceOrchestrator:
 
     async def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
         self._tell(ThreadStarted(thread))
-        async with aclosing(ThreadRun(thread, setup).events()) as events:
+        async with aclosing(observed(thread, ThreadRun(thread, setup).events(), setup.line.telemetry, setup.run)) as events:
             async for event in events:
                 match event:
                     case Saved(message=message) if message.usage is not None:
@@ -361,11 +372,16 @@ class InferenceOrchestrator:
             self._busy -= claimed
 
     @contextmanager
-    def _shown(self, threads: int | None) -> Iterator[None]:
+    def _shown(self, threads: int | None, setup: Setup) -> Iterator[None]:
+        began = time.perf_counter()
+        with context(run=setup.run):
+            logger.info("run started", extra={"method": setup.author, "threads": threads})
         self._tell(RunStarted(threads))
         try:
             yield
         finally:
+            with context(run=setup.run):
+                logger.info("run finished", extra={"seconds": round(time.perf_counter() - began, 3)})
             self._tell(RunEnded())
 
     def _tell(self, event: ProgressEvent) -> None:

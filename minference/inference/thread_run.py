@@ -65,6 +65,11 @@ class Setup:
     journal: Journal | None = None
     """Where is written down how far each thread is, if the run has a name."""
 
+    @property
+    def run(self) -> str | None:
+        """The name of the run, if it has one."""
+        return self.journal.name if self.journal is not None else None
+
     def first_deadline(self) -> Deadline | None:
         """That of the call or that of a thread which begins now, whichever comes first."""
         own = Deadline.after(self.thread_seconds, "thread") if self.thread_seconds is not None else None

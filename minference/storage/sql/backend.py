@@ -116,7 +116,7 @@ class SqlBackend:
         """See `Backend.move_rows`."""
         if self._reader is None:
             raise StorageClosed(self.url)
-        driver, _, kinds = self._reader.parts
+        driver, kinds = self._reader.parts.driver, self._reader.parts.kinds
         return await RowMover(self._ask, driver, kinds).move(classes)
 
     async def find(self, ecs_id: UUID) -> VersionInfo | None:

@@ -41,7 +41,7 @@ class Blanker:
     def __init__(self, transaction: Transaction, reader: Reader) -> None:
         self._transaction = transaction
         self._reader = reader
-        driver, _, self._kinds = reader.parts
+        driver, self._kinds = reader.parts.driver, reader.parts.kinds
         self._dialect = driver.dialect
         self._places: dict[int, Form | None] = {}
         """By key: as what a version is to be written anew; `None` if it can stay where it is."""

@@ -50,7 +50,7 @@ class SqlEraser:
     def __init__(self, ask: Ask, reader: Reader) -> None:
         self._ask = ask
         self._reader = reader
-        self._driver, _, self._kinds = reader.parts
+        self._driver, self._kinds = reader.parts.driver, reader.parts.kinds
         self._dialect = self._driver.dialect
 
     async def scope(self, lineage_id: UUID, shared: Shared) -> ErasureScope:
