@@ -738,8 +738,9 @@ class InvalidExport(StorageError, ValueError):
 class WriteFailed(StorageError):
     """The database refused a commit; the objects are as they were, and saving again is possible."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    def __init__(self, reason: str, *, away: bool = False) -> None:
+        self.reason, self.away = reason, away
+        """`away`: it was busy or not reachable for so long that whoever else writes now would wait in vain as well."""
         super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
 
 

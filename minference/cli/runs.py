@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -13,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from minference.cli.database import existing
+from minference.cli.importing import imported
 from minference.cli.output import one_line, print_json, stdout, table, when
 from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
 from minference.cli.run_file import read_run_file
 from minference.cli.run_threads import Plan, prepare
 from minference.cli.usage import dollars
 from minference.ecs.identity import utc_now
-from minference.errors import ConfigurationError
 from minference.inference.budgets import Budget
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
@@ -90,7 +88,7 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
         StorageError: The database cannot be used.
     """
     for module in modules:
-        _import(module)
+        imported(module, Path.cwd())
     return asyncio.run(_resume(name, database, retry_failed, as_json))
 
 
@@ -121,19 +119,6 @@ def _plain(storage: EntityStorage, progress: CountingProgress, name: str) -> Inf
 
 def _budget(plan: Plan | None) -> Budget | None:
     return plan.budget() if plan else None
-
-
-def _import(module: str) -> None:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever the user's own module raises is an answer about this option
-        problem = error
-    else:
-        return
-    finally:
-        sys.path.pop(0)
-    raise ConfigurationError(f"cannot import {module}: {type(problem).__name__}: {problem}") from problem
 
 
 def run_json(run: RunInfo) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def journal_of(setup: Setup, run_id: str, settings: Mapping[str, JsonValue] | No
     Raises:
         ConfigurationError: The storage keeps no runs.
     """
-    return Journal(keeping_runs(setup).runs(), run_id, settings)
+    return Journal(keeping_runs(setup).runs(), run_id, settings, setup.holder)
 
 
 def keeping_runs(setup: Setup) -> EntityStorage:

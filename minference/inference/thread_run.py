@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
@@ -23,7 +23,7 @@ from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
-from minference.inference.journal import Journal
+from minference.inference.journal import Holder, Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
@@ -62,6 +62,8 @@ class Setup:
     """Of the whole call."""
     thread_seconds: float | None = None
     """What each thread may take."""
+    holder: Holder = field(default_factory=Holder)
+    """Who works on runs that have a name."""
     journal: Journal | None = None
     """Where is written down how far each thread is, if the run has a name."""
 

@@ -31,8 +31,8 @@ async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
             match diagnose(error):
                 case Transient() if await patience.wait():
                     continue
-                case Transient(reason) | Permanent(reason):
-                    raise WriteFailed(reason) from error
+                case (Transient(reason) | Permanent(reason)) as cause:
+                    raise WriteFailed(reason, away=isinstance(cause, Transient)) from error
                 case _:
                     raise WriteFailed(f"{type(error).__name__}: {error}") from error
 
