@@ -348,7 +348,9 @@ class ModelCall:
         """By the name that the provider gives the model, or by ours."""
         client, asked = prepared.model
         answered = self._line.prices.cost(client, reply.model, usage, at=at)
-        return answered if answered is not None else self._line.prices.cost(client, asked, usage, at=at)
+        if answered is not None or reply.model == asked:
+            return answered
+        return self._line.prices.cost(client, asked, usage, at=at)
 
     def _refused(self, sent: _Sent, error: ProviderError) -> None:
         """A refused request used no tokens; one that may have been served keeps its estimate."""
