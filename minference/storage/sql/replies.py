@@ -63,7 +63,8 @@ class SqlReplies:
                 if holder not in erased
             ]
             if rows:
-                await transaction.execute(self._sql(_PUT), rows)
+                # In the order of keys: of two programs that put the same, neither waits for the other.
+                await transaction.execute(self._sql(_PUT), sorted(rows, key=lambda row: row[0]))
 
         await self._write(work)
 
