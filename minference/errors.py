@@ -506,7 +506,8 @@ class RunNotFound(StorageError, LookupError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name, self.known = name, tuple(known)
-        super().__init__(f"no run is called {name!r}: the runs here are {', '.join(map(repr, known)) or 'none'}")
+        here = f"the runs here are {', '.join(map(repr, known))}" if known else "there are no runs here"
+        super().__init__(f"no run is called {name!r}: {here}")
 
 
 class RunBusy(StorageError):

@@ -152,6 +152,32 @@ def usage(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = Fal
 
 
 @app.command()
+def tools(
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODULE[:NAME]]...", help="Modules of your own, in this folder or installed.")
+    ] = None,
+    mcp: Annotated[str | None, typer.Option(help="An MCP server: its address, or the command that starts it.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """List tools that models can be given: those of the database, or of modules or an MCP server.
+
+    Of the database the newest version of each tool, equal ones once. Of a module its tools, and what its functions and pydantic classes
+    would be as tools; the module is imported, which runs it. A question mark stands behind parameters that may be left out.
+
+    \b
+    minference tools                             those in the database in this folder
+    minference tools my_tools                    those in my_tools.py
+    minference tools my_tools:weather --json     one, with its whole schema
+    minference tools --mcp "python server.py"    those of a server, which is started for it
+    minference tools --mcp http://localhost:8000/mcp
+    """
+    from minference.cli.tools import list_tools
+
+    list_tools(database, modules or [], mcp, as_json)
+
+
+@app.command()
 def ui(
     database: Annotated[
         str, typer.Option("--storage", "--database", "-d", envvar="MINFERENCE_DATABASE", help=DATABASE_HELP)

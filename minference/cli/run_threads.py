@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from minference.cli.find import lineage_of_run
-from minference.cli.importing import imported
+from minference.cli.own_modules import import_own
 from minference.cli.run_file import OutputTable, Prompt, RunFile, one_value, read_prompts
 from minference.clients.catalog import create_client
 from minference.ecs.entity import Entity
@@ -186,6 +186,6 @@ def _imported(path: Path, target: str, label: str) -> Any:
         InvalidRunFile: There is no such module or name, or importing it raised.
     """
     try:
-        return imported(target, path.parent)
+        return import_own(target, path.parent)
     except ConfigurationError as error:
         raise InvalidRunFile(str(path), f"{label}: {error}") from error.__cause__

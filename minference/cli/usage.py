@@ -20,6 +20,9 @@ def usage(database: str, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
+    if not rows:
+        stdout().print("no replies yet")
+        return
     headings = ("day", "model", "replies", "from cache", "input", "cached", "output", "cost")
     stdout().print(table(headings, [*map(_cells, rows), *([_total(rows)] if len(rows) > 1 else [])]))
 

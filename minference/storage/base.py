@@ -106,7 +106,7 @@ class Record:
     parent_id: UUID | None
     cls: type[Entity]
     values: dict[str, Any]
-    """Every plain value, validated; those that can change in place are new objects."""
+    """Every plain value, validated; those that can change in place are new objects. The dict itself may be shared."""
     references: dict[str, int | None]
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""

@@ -45,25 +45,24 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
-    objects = build_all(records, ledger, cold=cold)
+    objects, holders = _build(records, ledger, cold=cold)
     key = next(iter(records))
     root = objects[key]
     assert isinstance(root, cls), "checked above"
     if not cold:
-        _watch(key, root, records, objects)
+        _watch(key, root, [records[holder] for holder in holders], objects)
     return root
 
 
-def _watch(key: int, root: Entity, records: dict[int, Record], objects: dict[int, Entity]) -> None:
-    """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again."""
+def _watch(key: int, root: Entity, holders: Sequence[Record], objects: dict[int, Entity]) -> None:
+    """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again.
+
+    `holders` are those that may hold something.
+    """
     state = state_of(root)
     assert state is not None, "it was just built"
     watch = state.watch = Watch()
-    watch.cyclic = any(
-        key in record.references.values() or any(key in each for each in record.members.values())
-        for record in records.values()
-        if not _holds_nothing(record)
-    )
+    watch.cyclic = any(key in record.references.values() or any(key in each for each in record.members.values()) for record in holders)
     restless = {cls for cls in set(map(type, objects.values())) if plan_of(cls).changes_in_place}
     for entity in objects.values():
         below = state_of(entity)
@@ -74,7 +73,12 @@ def _watch(key: int, root: Entity, records: dict[int, Record], objects: dict[int
 
 
 def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict[int, Entity]:
-    """Live objects for all records, by key. The records give up their values; partial ones are for cold objects only."""
+    """Live objects for all records, by key. Partial records are for cold objects only."""
+    return _build(records, ledger, cold=cold)[0]
+
+
+def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], set[int]]:
+    """The objects by key, and the keys of those that may hold something."""
     with no_garbage_collection():
         objects, holders = _bare_objects(records)
         stays_cold = _below_opaque(records)
@@ -94,7 +98,7 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
                 state.references, state.members, state.keys = _mould(record.cls).nothing
             state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
-    return objects
+    return objects, holders
 
 
 def _below_opaque(records: dict[int, Record]) -> set[int]:
@@ -130,10 +134,10 @@ class _Mould:
 
     fields: set[str]
     """One set for all: it holds every field already, so nothing is ever added to it."""
-    inverses: dict[str, None]
+    inverses: dict[str, Any]
     """The weak inverses, before anybody holds the object."""
     blank: dict[str, Any] | None
-    """The entity fields of an object that holds nothing and keeps it so until one is assigned to; `None` if some can change in place."""
+    """Those and the entity fields of an object that holds nothing, if it keeps it so until one is assigned to; `None` if not."""
     nothing: tuple[Mapping[str, None], Mapping[str, tuple[list[Entity], list[Version], int]], Mapping[str, tuple[str, ...]]]
     """The state of entity fields that are all empty: references, members and keys. An empty list is never extended in place."""
 
@@ -144,10 +148,11 @@ def _mould(cls: type[Entity]) -> _Mould:
     references: dict[str, None] = dict.fromkeys(plan.references)
     members: dict[str, tuple[list[Entity], list[Version], int]] = {field.name: ([], [], 0) for field in plan.collections}
     keys: dict[str, tuple[str, ...]] = {field.name: () for field in plan.collections if field.shape is dict}
+    inverses: dict[str, Any] = dict.fromkeys(name for name, _ in plan.back_references)
     return _Mould(
         fields=set(cls.model_fields),
-        inverses=dict.fromkeys(name for name, _ in plan.back_references),
-        blank=None if plan.changes_in_place else references | dict.fromkeys(members, ()),
+        inverses=inverses,
+        blank=None if plan.changes_in_place else {**inverses, **references, **dict.fromkeys(members, ())},
         nothing=(references, members, keys),
     )
 
@@ -162,18 +167,18 @@ def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], set[in
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
         cls, version, mould = record.cls, record.version, _mould(record.cls)
         entity = objects[key] = cls.__new__(cls)
-        data = record.values if record.opaque is None else opaque_values(record, record.opaque)
+        entity_fields = mould.inverses
+        if mould.blank is not None and record.opaque is None and _holds_nothing(record):
+            entity_fields = mould.blank
+        else:
+            holders.add(key)
+        data = record.values.copy() if record.opaque is None else opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
         data["created_at"] = version.created_at
         data["live_id"] = live_id
-        if mould.inverses:
-            data.update(mould.inverses)
-        if mould.blank is not None and record.opaque is None and _holds_nothing(record):
-            data.update(mould.blank)
-        else:
-            holders.add(key)
+        data.update(entity_fields)
         _SET_DICT(entity, data)
         _SET_FIELDS_SET(entity, mould.fields)
         _SET_EXTRA(entity, None)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import urlopen
 
-PROMPT_TOKENS, COMPLETION_TOKENS = 40, 10
+PROMPT_TOKENS, COMPLETION_TOKENS = 20, 10
 TOKENS = PROMPT_TOKENS + COMPLETION_TOKENS
 _COMPLETION = {
     "id": "chatcmpl-1",

@@ -56,6 +56,9 @@ def test_usage_is_told_by_day_and_model(cli: Cli, tmp_path: Path) -> None:
 def test_an_empty_database_has_used_nothing(cli: Cli, tmp_path: Path) -> None:
     asyncio.run(_opened(f"sqlite:///{tmp_path / 'chats.db'}"))
     assert cli("usage", "--json", "-d", "chats.db").json == []
+    assert cli("usage", "-d", "chats.db").out == "no replies yet\n"
+    assert cli("runs", "list", "-d", "chats.db").out == "no runs yet\n"
+    assert cli("runs", "show", "x", "-d", "chats.db").err == "error: no run is called 'x': there are no runs here\n"
 
 
 async def _opened(url: str) -> None:

@@ -163,7 +163,7 @@ class Reader:
         level = Level(self._ledger, {row[0]: row for row in rows})
         older: dict[int, list[int]] = {}
         for (mapping, absent), wanted in (await self._as_now(level, older)).items():
-            level.add_loaded(mapping.cls, self._recent.take(mapping, absent, level.versions, wanted))
+            level.add_loaded(mapping.cls, self._recent.take(mapping, absent, level, wanted))
             keys = level.missing(wanted)
             if not keys:
                 continue
@@ -171,8 +171,8 @@ class Reader:
             try:
                 with no_garbage_collection():
                     loaded = mapping.decode(self._dialect, results, level.name_of, absent)
-                    self._recent.keep(mapping, absent, level.versions, loaded, results[0])
                     level.add_loaded(mapping.cls, loaded)
+                    self._recent.keep(mapping, absent, level, loaded, results[0])
             except (UnknownStoredField, UnreadableVersion):
                 # Fields may have moved into columns, or out of them, before it was noted where they are.
                 if not await self._is_unnoted({level.versions[key][4] for key in keys}):

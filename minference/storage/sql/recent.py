@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minference.ecs.entity import plan_of
+from minference.ecs.state import Version
 from minference.storage.sql.decoding import Loaded
-from minference.storage.sql.level import VersionRow
+from minference.storage.sql.level import Level, VersionRow
 from minference.storage.sql.mapping import Mapping, Row
 
 FEWEST_ROWS = 100
@@ -21,7 +22,9 @@ MOST_CHARACTERS = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    version: VersionRow
+    row: VersionRow
+    version: Version
+    """Held, so that the ledger keeps it."""
     mapping: Mapping
     absent: frozenset[str]
     values: dict[str, Any]
@@ -49,23 +52,23 @@ class Recent:
     def versions(self, keys: Collection[int]) -> list[VersionRow]:
         """The rows in `entity_version` of those that are remembered."""
         rows = self._rows
-        return [rows[key].version for key in keys if key in rows] if rows else []
+        return [rows[key].row for key in keys if key in rows] if rows else []
 
-    def take(self, mapping: Mapping, absent: frozenset[str], versions: dict[int, VersionRow], keys: Sequence[int]) -> Loaded:
+    def take(self, mapping: Mapping, absent: frozenset[str], level: Level, keys: Sequence[int]) -> Loaded:
         """Those of the versions that are remembered, as `Mapping.decode` would give them."""
         loaded = mapping.none()
         for key in keys if self._rows else ():
             row = self._rows.get(key)
-            if row is not None and row.mapping is mapping and row.absent == absent and versions[key][6] is None:
+            if row is not None and row.mapping is mapping and row.absent == absent and level.versions[key][6] is None:
                 loaded.ids.append(key)
-                loaded.values.append(row.values.copy())
+                loaded.values.append(row.values)
                 loaded.references.append(row.references)
                 loaded.sequences.append(row.places)
                 loaded.keys.append(row.keys)
         return loaded
 
-    def keep(self, mapping: Mapping, absent: frozenset[str], versions: dict[int, VersionRow], loaded: Loaded, rows: Sequence[Row]) -> None:
-        """Remember what was decoded from `rows`, and forget what is oldest if that is too much."""
+    def keep(self, mapping: Mapping, absent: frozenset[str], level: Level, loaded: Loaded, rows: Sequence[Row]) -> None:
+        """Remember what was decoded from `rows` and is in `level` now, and forget what is oldest if that is too much."""
         if len(loaded.ids) < FEWEST_ROWS or plan_of(mapping.cls).mutable:
             return
         characters = sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
@@ -73,8 +76,9 @@ class Recent:
             return
         parts = zip(loaded.ids, loaded.values, loaded.references, loaded.sequences, loaded.keys, strict=True)
         for key, values, references, places, keys in parts:
-            if versions[key][6] is None:
-                self._rows[key] = _Row(versions[key], mapping, absent, values.copy(), references, places, keys)
+            row = level.versions[key]
+            if row[6] is None:
+                self._rows[key] = _Row(row, level.records[key].version, mapping, absent, values, references, places, keys)
         self._batches.append((loaded.ids, characters))
         self.characters += characters
         while self.characters > MOST_CHARACTERS or len(self._rows) > MOST_ROWS:

@@ -1,4 +1,4 @@
-"""Importing what the user has written."""
+"""Importing what whoever gives a command has written, as their programs would."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from minference.errors import ConfigurationError
 
 
-def imported(target: str, folder: Path) -> Any:
-    """What `module` or `module:name` names, as code in the folder would import it; then and later.
+def import_own(target: str, folder: Path | None = None) -> Any:
+    """What `module` or `module:name` names, as code in the folder would import it, then and later; by default in this folder.
 
     Raises:
         ConfigurationError: There is no such module or name, or importing it raised.
     """
-    if (path := str(folder.resolve())) not in sys.path:
+    if (path := str((folder or Path.cwd()).resolve())) not in sys.path:
         sys.path.insert(0, path)
     module, _, name = target.partition(":")
     try:
