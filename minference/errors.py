@@ -13,6 +13,7 @@ MinferenceError
 │   ├── UnknownPrice
 │   ├── UnwritableFile
 │   ├── UnknownChoice
+│   ├── InvalidRunName
 │   ├── WrongArgument
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
@@ -219,6 +220,14 @@ class UnknownChoice(ConfigurationError, ValueError):
     def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
         self.argument, self.value, self.choices = argument, value, tuple(choices)
         super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class InvalidRunName(ConfigurationError, ValueError):
+    """This cannot name a run; nothing was sent or saved."""
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(f"{name!r:.100} cannot be a run_id: use a text of 1 to 200 printable characters without blanks at the ends")
 
 
 class WrongArgument(ConfigurationError, TypeError):
@@ -730,8 +739,9 @@ class InvalidExport(StorageError, ValueError):
 class WriteFailed(StorageError):
     """The database refused a commit; the objects are as they were, and saving again is possible."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    def __init__(self, reason: str, *, away: bool = False) -> None:
+        self.reason, self.away = reason, away
+        """`away`: it was busy or not reachable for so long that whoever else writes now would wait in vain as well."""
         super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
 
 

@@ -33,10 +33,12 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database as a whole.", rich_markup_mode=None)
 runs = typer.Typer(help="Runs: what was to be done, and how far it is.", rich_markup_mode=None)
+cache = typer.Typer(help="Replies that are given again to the same request.", rich_markup_mode=None)
 local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
 app.add_typer(runs, name="runs")
 app.add_typer(db, name="db")
+app.add_typer(cache, name="cache")
 app.add_typer(local, name="local")
 
 
@@ -237,6 +239,25 @@ def db_upgrade(database: DatabaseOption = DEFAULT_DATABASE) -> None:
     from minference.cli.check import upgrade
 
     upgrade(database)
+
+
+@cache.command("show")
+def cache_show(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Say how many replies are kept to be given again, and of which times."""
+    from minference.cli.cache import show
+
+    show(database, as_json)
+
+
+@cache.command("clear")
+def cache_clear(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    older_than: Annotated[float | None, typer.Option(min=0, help="Only replies that came at least so many seconds ago.")] = None,
+) -> None:
+    """Forget replies that are kept to be given again. Threads keep theirs."""
+    from minference.cli.cache import clear
+
+    clear(database, older_than)
 
 
 @local.command("setup")

@@ -1,26 +1,30 @@
-"""Importing modules of whoever gives a command, as their programs in this folder would."""
+"""Importing what whoever gives a command has written, as their programs would."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from minference.errors import ConfigurationError
 
 
-def import_own(module: str) -> ModuleType:
-    """A module in this folder, or an installed one.
+def import_own(target: str, folder: Path | None = None) -> Any:
+    """What `module` or `module:name` names, as code in the folder would import it, then and later; by default in this folder.
 
     Raises:
-        ConfigurationError: There is none of this name, or importing it raised.
+        ConfigurationError: There is no such module or name, or importing it raised.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    if (path := str((folder or Path.cwd()).resolve())) not in sys.path:
+        sys.path.insert(0, path)
+    module, _, name = target.partition(":")
     try:
-        return importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever the user's own module raises is an answer about this option
+        found: Any = importlib.import_module(module)
+        for part in filter(None, name.split(".")):
+            found = getattr(found, part)
+    except Exception as error:  # noqa: BLE001 - whatever the user's own module raises is an answer to whoever named it
         problem = error
-    finally:
-        sys.path.pop(0)
-    raise ConfigurationError(f"cannot import {module}: {type(problem).__name__}: {problem}") from problem
+    else:
+        return found
+    raise ConfigurationError(f"cannot import {target}: {type(problem).__name__}: {problem}") from problem

@@ -79,6 +79,15 @@ class HasServer(Protocol):
         ...
 
 
+@runtime_checkable
+class HasModelFile(Protocol):
+    """A client that runs a model itself."""
+
+    def model_file(self) -> str:
+        """Names the file of the model, and tells it from others of that name."""
+        ...
+
+
 class Client(Protocol):
     """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
 

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
@@ -17,6 +18,7 @@ from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.budgets import Budget, Estimate, Hold
+from minference.inference.caching import Flight, Known, OpenCache
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
 from minference.inference.observing import within
@@ -45,12 +47,20 @@ IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 class Answer:
     """A reply, and all that is to be known of how it came."""
 
+    prepared: Prepared
+    """The request that it answers."""
     reply: Reply
     raw: RawOutput
     interrupted: bool = False
     """Whether the caller was cancelled while the reply was on its way: it is to be saved, then the cancellation goes on."""
     cost: float | None = None
     """In US dollars; `None` if the price is unknown."""
+
+    @property
+    def tokens(self) -> int:
+        """What it used, as far as the provider has counted; nothing if it was given before."""
+        used = self.reply.usage
+        return 0 if used is None or self.raw.from_cache else used.prompt + used.completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,8 @@ class Line:
     telemetry: Telemetry
     budget: Budget | None = None
     """What this call of the orchestrator may spend."""
+    cache: OpenCache | None = None
+    """Where replies are that may be given again."""
 
     def estimate(self, prepared: Prepared) -> Estimate:
         """The most that a request is expected to use."""
@@ -75,14 +87,14 @@ class Line:
         usage = TokenUsage(prepared.input_tokens, prepared.config.max_tokens)
         return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
 
-    def check(self, prepared: Prepared) -> None:
-        """Return if the budget allows the request.
+    async def check(self, prepared: Prepared) -> None:
+        """Return if the budget allows the request, or nothing will be spent on it.
 
         Raises:
             BudgetExceeded: It does not.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
-        if self.budget is not None:
+        if self.budget is not None and not (self.cache is not None and await self.cache.knows(prepared)):
             self.budget.check(self.estimate(prepared))
 
     async def admit(self, prepared: Prepared) -> _Sent:
@@ -140,6 +152,7 @@ class ModelCall:
         """Gets one line per failed attempt."""
         self.received = ""
         """The text of a streamed reply so far."""
+        self._flight: Flight | None = None
 
     async def answer(self) -> Answer:
         """The reply, or that of the first fallback which gives one.
@@ -148,7 +161,7 @@ class ModelCall:
             ProviderError: Nobody gave a reply; the error is the last one.
         """
         chat, answer = await self._first_that_works(self._send, streaming=False)
-        chat.answered(answer.reply, answer.raw.raw_result, answer.cost)
+        chat.answered(answer.reply, answer.raw.raw_result, answer.cost, from_cache=answer.raw.from_cache)
         return answer
 
     async def stream(self) -> AsyncGenerator[TextDelta | Answer, None]:
@@ -157,6 +170,13 @@ class ModelCall:
         Retries and fallbacks end with the first piece of text: `received` holds what there was when it breaks.
         """
         chat, stream = await self._first_that_works(self._begin, streaming=True)
+        if isinstance(stream, Answer):
+            self.received = stream.reply.content
+            chat.answered(stream.reply, stream.raw.raw_result, stream.cost, from_cache=True)
+            if self.received:
+                yield TextDelta(self.received)
+            yield stream
+            return
         chat.streams()
         try:
             async with aclosing(within(chat.active, self._read(stream, chat))) as items:
@@ -188,7 +208,30 @@ class ModelCall:
             sent.settle()
             await _close(stream.items)
 
-    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T]:
+    async def keep(self, answer: Answer, holder: UUID) -> None:
+        """Let the reply, which is saved, be given to whoever asks the same."""
+        if (cache := self._line.cache) is None or answer.raw.from_cache:
+            return
+        kept = await cache.keep(answer.prepared, answer.raw.raw_result, holder)
+        if self._flight is not None:
+            self._flight.land(kept)
+
+    def close(self) -> None:
+        """Let nobody wait for this call any longer."""
+        if self._flight is not None:
+            self._flight.land()
+
+    async def _given_before(self, prepared: Prepared, *, streaming: bool) -> Answer | None:
+        """The reply that is there, or on its way. Nobody waits for a stream, whose reader may be slow."""
+        if (cache := self._line.cache) is None:
+            return None
+        found = await (cache.find(prepared) if streaming else cache.find_or_fly(prepared))
+        if isinstance(found, Known):
+            return self._again(prepared, found)
+        self._flight = found
+        return None
+
+    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
         for prepared in self._alternatives():
@@ -197,8 +240,10 @@ class ModelCall:
             chat = self._line.telemetry.chat(prepared, self._thread, streaming=streaming)
             try:
                 with chat.active():
-                    return chat, await self._tried(prepared, send, chat)
+                    known = await self._given_before(prepared, streaming=streaming)
+                    return chat, known if known is not None else await self._tried(prepared, send, chat)
             except BaseException as error:
+                self.close()
                 chat.end(error)
                 if not isinstance(error, ProviderError):
                     raise
@@ -268,7 +313,7 @@ class ModelCall:
             raise
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
-        prepared, end = sent.prepared, utc_now()
+        prepared = sent.prepared
         reply = prepared.client.from_response(response.payload, prepared.request)
         cost: float | None = None
         if reply.usage is not None:
@@ -277,18 +322,27 @@ class ModelCall:
             self._line.renderer.learn(prepared, reply.usage.prompt)
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
+        raw = self._raw(prepared, response, sent.start)
+        return Answer(prepared, reply, raw, interrupted, cost)
+
+    def _again(self, prepared: Prepared, known: Known) -> Answer:
+        """A reply that was given before, which costs nothing."""
+        raw = self._raw(prepared, Response(known.payload), utc_now(), from_cache=True)
+        return Answer(prepared, known.reply, raw, cost=0.0)
+
+    def _raw(self, prepared: Prepared, response: Response, start: datetime, *, from_cache: bool = False) -> RawOutput:
         parameters = {name: value for name, value in prepared.request.items() if name not in IN_THREAD_VERSION}
-        raw = RawOutput(
+        return RawOutput(
             client=prepared.config.client,
             thread_version=self._version,
             request_parameters={**parameters, **response.sent_besides},
             request_sha256=hashlib.sha256(prepared.body).hexdigest(),
             raw_result=response.payload,
-            start_time=sent.start,
-            end_time=end,
+            start_time=start,
+            end_time=utc_now(),
             attempts=tuple(self._failures),
+            from_cache=from_cache,
         )
-        return Answer(reply, raw, interrupted, cost)
 
     def _cost(self, prepared: Prepared, reply: Reply, usage: TokenUsage, at: datetime) -> float | None:
         """By the name that the provider gives the model, or by ours."""

@@ -254,8 +254,9 @@ class ChatOperation(Operation):
         if self._sent is not None:
             self.set({"gen_ai.response.time_to_first_chunk": time.perf_counter() - self._sent})
 
-    def answered(self, reply: Reply, payload: Mapping[str, Any], cost: float | None) -> None:
-        """Note the reply, and the end."""
+    def answered(self, reply: Reply, payload: Mapping[str, Any], cost: float | None, *, from_cache: bool = False) -> None:
+        """Note the reply, and the end. One that was given before used no tokens now."""
+        usage = None if from_cache else reply.usage
         given = payload.get("id")
         self.set(
             {
@@ -263,14 +264,15 @@ class ChatOperation(Operation):
                 "gen_ai.response.id": given if isinstance(given, str) else None,
                 "gen_ai.response.finish_reasons": [reply.finish_reason.value],
                 "minference.cost_usd": cost,
-                **(_used(reply.usage) if reply.usage else {}),
+                "minference.from_cache": from_cache or None,
+                **(_used(usage) if usage else {}),
             }
         )
         if self._telemetry.message_content:
             self.set({"gen_ai.output.messages": reply_message(reply)})
         self._about = {**self._about, "gen_ai.response.model": reply.model}
         if self._open:
-            self._telemetry.measure(self._about, None, reply.usage)
+            self._telemetry.measure(self._about, None, usage)
         self.end()
 
     def end(self, error: BaseException | None = None) -> None:

@@ -339,3 +339,17 @@ def test_without_opentelemetry_everything_runs() -> None:
     command = [sys.executable, "-m", "tests.inference.no_opentelemetry"]  # not of the nursery, which has imported everything
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "You said: Hello.\n"), done.stderr
+
+
+async def test_a_reply_from_the_cache_says_so_and_counts_no_tokens(memory: EntityStorage, recorder: Recorder) -> None:
+    async with InferenceOrchestrator(
+        memory, clients={"scripted": ScriptedClient(["Yes."])}, telemetry=recorder.telemetry, cache=True
+    ) as orchestrator:
+        for _ in range(2):
+            [outcome] = await orchestrator.run([thread("a")])
+    assert completed(outcome).from_cache
+    asked, given = map(attributes, recorder.named("chat"))
+    assert ("gen_ai.usage.input_tokens" in asked, "minference.from_cache" in asked) == (True, False)
+    assert (given["minference.from_cache"], given["minference.attempts"], given["minference.cost_usd"]) == (True, 0, 0.0)
+    assert not any(name.startswith("gen_ai.usage") for name in given)
+    assert [point.count for point in recorder.points("gen_ai.client.token.usage")] == [1, 1]

@@ -60,8 +60,8 @@ class Writer:
                         unsure = batch or unsure
                     case Permanent() if collisions < MAX_COLLISIONS and batch is not None and await self._lost_blobs(batch):
                         collisions += 1
-                    case Transient(reason) | Permanent(reason):
-                        raise WriteFailed(reason) from error
+                    case (Transient(reason) | Permanent(reason)) as cause:
+                        raise WriteFailed(reason, away=isinstance(cause, Transient)) from error
                     case _:
                         raise WriteFailed(f"other writers were first {MAX_COLLISIONS} times in a row; save again") from error
             else:
