@@ -145,7 +145,8 @@ def test_text_is_one_line_each_and_goes_to_standard_error(capsys: pytest.Capture
     assert re.fullmatch(r"\S+\+00:00 INFO minference\.tests: two\\nlines \[run=nightly attempt=2\]", line)
 
 
-def test_json_holds_what_a_record_has_besides_and_its_error(tmp_path: Path) -> None:
+def test_json_holds_what_a_record_has_besides_and_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("minference"), "propagate", False)  # xdist cannot hand on half a character in a report
     logs.configure(file=tmp_path / "log")
     try:
         raise ValueError("broken")
