@@ -726,20 +726,34 @@ class InvalidExport(StorageError, ValueError):
         super().__init__(f"line {line} cannot be imported: {reason}")
 
 
+_DAMAGED = (
+    "It is damaged, so that trying again does not help: restore a backup. `minference db check` says what is wrong, "
+    "and `minference threads export` gives those threads that can still be read"
+)
+
+
 class WriteFailed(StorageError):
     """The database refused a commit; the objects are as they were, and saving again is possible."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, damaged: bool = False) -> None:
         self.reason = reason
-        super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
+        self.damaged = damaged
+        """Whether what is stored is damaged, so that saving there again would fail again."""
+        more = f". {_DAMAGED}" if damaged else ""
+        super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes{more}")
 
 
 class ReadFailed(StorageError):
     """The database did not answer a question."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, retryable: bool = False, damaged: bool = False) -> None:
         self.reason = reason
-        super().__init__(f"the database could not be read: {reason}. Nothing was changed; asking again is safe")
+        self.retryable = retryable
+        """Whether the same question can be answered later."""
+        self.damaged = damaged
+        """Whether what is stored is damaged, so that only a backup helps."""
+        more = "; asking again is safe" if retryable else f". {_DAMAGED}" if damaged else ""
+        super().__init__(f"the database could not be read: {reason}. Nothing was changed{more}")
 
 
 class ProviderError(MinferenceError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from minference.storage.base import EntityStorage
 from minference.threads.messages import Usage
+from minference.threads.reading import reading
 
 _ROWS = """
     SELECT {day} AS day, u.model, COUNT(*), SUM(u.prompt_tokens), SUM(u.completion_tokens),
@@ -45,7 +46,7 @@ async def usage_by_day(storage: EntityStorage) -> list[UsageOfDay]:
     await storage.flush()
     if storage.url.startswith("memory:"):
         return await _from_memory(storage)
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         connection = await session.connection()
         rows: list[tuple[Any, ...]] = [*map(tuple, await connection.exec_driver_sql(_ROWS.format(day=_DAY[connection.dialect.name])))]
     return [_row(date.fromisoformat(row[0]), row[1], row[2:]) for row in rows]

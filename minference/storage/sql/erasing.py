@@ -12,12 +12,12 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.ecs.lineage import KindCount
-from minference.errors import LineageNotFound, MinferenceError, WriteFailed
+from minference.errors import LineageNotFound, MinferenceError
 from minference.storage.erasing import Erasure, ErasureScope, Shared, version_hint
 from minference.storage.holdings import belongings, in_order
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.blanking import Blanker
-from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.storage.sql.dialects import Transient, diagnose, write_failed
 from minference.storage.sql.driver import Fetch, Patience, Transaction
 from minference.storage.sql.holdings import SqlHoldings, Stored, among_uuids, uuid_parameter
 from minference.storage.sql.kinds import Form
@@ -139,13 +139,8 @@ class SqlEraser:
             except MinferenceError:
                 raise
             except Exception as error:
-                match diagnose(error):
-                    case Transient() if await patience.wait():
-                        continue
-                    case Transient(reason) | Permanent(reason):
-                        raise WriteFailed(reason) from error
-                    case _:
-                        raise WriteFailed(f"{type(error).__name__}: {error}") from error
+                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
+                    raise write_failed(error) from error
 
     async def erasures(self, lineages: Sequence[UUID] | None) -> list[Erasure]:
         """See `Eraser.erasures`."""

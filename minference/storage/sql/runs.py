@@ -11,10 +11,10 @@ from uuid import UUID
 from pydantic import JsonValue, TypeAdapter
 
 from minference.ecs.identity import utc_now
-from minference.errors import MinferenceError, RunBusy, RunNotFound, WriteFailed
+from minference.errors import MinferenceError, RunBusy, RunNotFound
 from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
 from minference.storage.sql.archive import Ask
-from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.storage.sql.dialects import Transient, diagnose, write_failed
 from minference.storage.sql.driver import Driver, Patience, Rows, Transaction
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.types import encode_time, escape_json, escape_text, json_document, unescape_json, unescape_text
@@ -192,13 +192,8 @@ class SqlRuns:
             except MinferenceError:
                 raise
             except Exception as error:
-                match diagnose(error):
-                    case Transient() if await patience.wait():
-                        continue
-                    case Transient(reason) | Permanent(reason):
-                        raise WriteFailed(reason) from error
-                    case _:
-                        raise WriteFailed(f"{type(error).__name__}: {error}") from error
+                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
+                    raise write_failed(error) from error
 
     def _sql(self, statement: str) -> str:
         """The statement with its parameters as the driver wants them: `{0:text}` is the first, a text."""

@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.ecs.entity import Entity, kinds_of
-from minference.errors import ConfigurationError
+from minference.errors import ConfigurationError, ReadFailed
 from minference.storage.search import Hit, snippet, words_of
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.driver import Driver, Fetch, Transaction
@@ -94,7 +94,8 @@ class SearchReader(Reader):
         hits: list[Hit] = []
         for key, ecs_id, stored in found:
             version = await self.find(ecs_id)
-            assert version is not None, "versions are never removed"
+            if version is None:
+                raise ReadFailed(f"version {ecs_id} is indexed and not found by its id", damaged=True)
             hits.append(Hit(version, snippet(unescape_text(stored), words), tuple(sorted(holders.get(key, ())))))
         return hits
 
