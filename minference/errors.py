@@ -14,6 +14,7 @@ MinferenceError
 │   ├── UnwritableFile
 │   ├── UnknownChoice
 │   ├── WrongArgument
+│   ├── UnusableText
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -227,6 +228,14 @@ class WrongArgument(ConfigurationError, TypeError):
     def __init__(self, argument: str, value: object, wanted: str) -> None:
         self.argument, self.value, self.wanted = argument, value, wanted
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
+
+
+class UnusableText(ConfigurationError, ValueError):
+    """A text that is kept beside versions holds what not every database can; nothing was done."""
+
+    def __init__(self, argument: str, text: str, what: str) -> None:
+        self.argument, self.text, self.what = argument, text, what
+        super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
 class MissingExtra(ConfigurationError):
