@@ -134,7 +134,7 @@ class UnknownClient(ConfigurationError):
         from difflib import get_close_matches
 
         self.name, self.known = name, tuple(known)
-        close = get_close_matches(name, known, 1)
+        close = get_close_matches(name, known, 1, 0.7)
         meant = f"did you mean {close[0]!r}? The clients are" if close else "use one of"
         super().__init__(f"no client is called {name!r}: {meant} {', '.join(known)}, or add a profile to providers.toml")
 

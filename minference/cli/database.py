@@ -26,24 +26,32 @@ def file_of(url: str) -> Path | None:
     return Path(path) if path and path != ":memory:" else None
 
 
+def is_new(path: Path) -> bool:
+    """Whether a database would begin in this file: there is none, or nothing is in it."""
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+
+
 @asynccontextmanager
 async def existing(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that works with what is there: a missing file is an error, not a new database.
+    """The storage for a command that works with what is there: a missing or empty file is an error, not a new database.
 
     Raises:
         DatabaseUnreadable: There is no such file, or it cannot be opened.
     """
     url = url_of(database)
     path = file_of(url)
-    if path is not None and not path.is_file():
-        raise DatabaseUnreadable(url, "there is no such file; pass --database, or set MINFERENCE_DATABASE")
+    if path is not None and path.is_dir():
+        raise DatabaseUnreadable(url, "that is a directory; name a file in it")
+    if path is not None and is_new(path):
+        what = "the file is empty, so that nothing was ever saved in it" if path.exists() else "there is no such file"
+        raise DatabaseUnreadable(url, f"{what}; pass --database, or set MINFERENCE_DATABASE")
     async with open_storage(url) as storage:
         yield storage
 
 
 @asynccontextmanager
 async def writing(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that saves something new; a missing SQLite file is created.
+    """The storage for a command that saves something new; a missing SQLite file is created, an empty one filled.
 
     Raises:
         DatabaseUnreadable: It cannot be opened.

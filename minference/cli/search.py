@@ -13,6 +13,7 @@ from minference.threads.messages import ChatMessage
 
 def search(database: str, text: str, limit: int, as_json: bool) -> None:
     """Print the messages in which every word of the text is, and the threads that hold them."""
+    text.encode()  # what is no text would be taken for something between words
     hits = asyncio.run(_search(database, text, limit))
     if as_json:
         print_json([_as_json(hit) for hit in hits])
