@@ -6,6 +6,7 @@ import asyncio
 
 from minference.cli.database import existing
 from minference.cli.output import print_json, stderr, stdout, table, when
+from minference.cli.working import working
 from minference.ecs.lineage import short_id
 from minference.storage.search import Hit
 from minference.threads.messages import ChatMessage
@@ -39,4 +40,5 @@ def _as_json(hit: Hit) -> dict[str, object]:
 
 async def _search(database: str, text: str, limit: int) -> list[Hit]:
     async with existing(database) as storage:
-        return await storage.search(ChatMessage, text, limit=limit)
+        with working("searching"):
+            return await storage.search(ChatMessage, text, limit=limit)
