@@ -61,6 +61,21 @@ def test_an_empty_file_is_a_database_that_is_yet_to_begin(cli: Cli, tmp_path: Pa
     assert cli("doctor", "-d", "new.db", "--json").json["database"]["threads"] == 1
 
 
+@pytest.mark.parametrize("name", ["a b.db", "ü.db", "what?.db", "no#1.db", "100%25.db", "%.db", "-d.db"])
+def test_a_path_is_taken_as_it_is_written(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    assert cli("run", "run.toml", "-d", name).code == 0
+    assert {each.name for each in tmp_path.iterdir()} == {"run.toml", name}
+    assert cli("threads", "list", "-d", name).code == 0
+    assert cli("doctor", "-d", name, "--json").json["database"]["threads"] == 1
+
+
+def test_a_name_that_no_file_can_have_is_an_error_of_the_database(cli: Cli) -> None:
+    said = cli("threads", "list", "-d", "x" * 300)
+    assert (said.code, said.err.count("\n")) == (3, 1)
+    assert "File name too long" in said.err
+
+
 def test_a_directory_is_called_one(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     said = cli("threads", "list", "-d", "folder")

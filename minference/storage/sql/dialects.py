@@ -235,6 +235,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
         return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
     if primary == sqlite3.SQLITE_FULL:
         return Permanent("the disk is full")
+    if primary == sqlite3.SQLITE_IOERR:
+        return Permanent(f"{message}: the disk may be full or failing, or a limit on files reached")
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return Permanent(_LOST_REFERENCE)
     if message.startswith(("no such table", "no such column")) or " has no column named " in message:

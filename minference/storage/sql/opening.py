@@ -46,8 +46,8 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
     for module in table_modules():
         import_module(module)
     url = _shown(engine)
-    _require_place(engine, url, migrate)
     try:
+        _require_place(engine, url, migrate)
         revision, database_id = await _recognise(engine, url)
         if _needs_upgrade(revision, url, migrate):
             database_id = await _upgrade(engine, url)
@@ -224,6 +224,8 @@ def _reason(error: BaseException) -> str:
             return "it cannot be written; check the permissions of the file and its directory"
         case "database is locked":
             return f"another process held its lock for more than {BUSY_TIMEOUT:g} s; try again when it is done"
+        case "disk I/O error":
+            return "its file could not be read or written (disk I/O error): the disk may be full or failing, or a limit on files reached"
         case text if is_damage(error):
             return f"it is damaged ({text}): restore a backup"
         case text:
