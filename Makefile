@@ -5,6 +5,7 @@ ENV := .venv
 RUN := $(ENV)/bin/python
 RUNTIME := $(ENV)/runtime.stamp
 DEV := $(ENV)/dev.stamp
+DOCS := $(ENV)/docs.stamp
 COMPLETE := $(ENV)/complete
 
 # pip works on .venv from outside, so that neither python3-venv nor a pip inside .venv is needed.
@@ -19,7 +20,7 @@ INTACT := $(shell test "$$(cat $(COMPLETE) 2>/dev/null)" = "$(CURDIR)" && $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough check format-check format lint types docs pictures bench mutants setup clean FORCE
+.PHONY: help demo test thorough check format-check format lint types docs site pictures bench mutants setup clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +56,9 @@ pictures: $(DEV) ## Take the pictures of docs/pictures anew
 docs: $(DEV) ## Write the parts of docs/ anew that follow from the code
 	$(RUN) -m tests.support.tables_page
 	$(RUN) -m tests.support.formats_page
+
+site: $(DOCS) ## Build the documentation with the API reference as a site, in build/site
+	$(RUN) -m tests.support.site
 
 bench: $(DEV) ## Measure what saving costs, as ratios to the bare driver
 	$(RUN) -m tests.benchmarks
@@ -98,4 +102,10 @@ $(DEV): $(RUNTIME)
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui,dev]'
 	@$(RUN) -m tests.support.chromium
 	@$(RUN) -m compileall -q -j 0 $(ENV)/lib minference tests || true
+	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)
+
+$(DOCS): $(RUNTIME)
+	@rm -f $(COMPLETE)
+	@echo "Installing what builds the site (some 40 MB to download the first time)"
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[local,ui,docs]'
 	@touch $@ && echo "$(CURDIR)" > $(COMPLETE)

@@ -5,6 +5,7 @@ Each name is imported from its module when it is first used, so that `import min
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from minference.threads.turns import next_step
 
 __version__ = "0.1.0"
+
+# Silent until `minference.logs.configure` is called, or the application sets up logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "ChatMessage": "threads.messages",

@@ -13,6 +13,7 @@ MinferenceError
 │   ├── UnknownPrice
 │   ├── UnwritableFile
 │   ├── UnknownChoice
+│   ├── InvalidRunName
 │   ├── WrongArgument
 │   ├── UnusableText
 │   └── MissingExtra
@@ -220,6 +221,14 @@ class UnknownChoice(ConfigurationError, ValueError):
     def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
         self.argument, self.value, self.choices = argument, value, tuple(choices)
         super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class InvalidRunName(ConfigurationError, ValueError):
+    """This cannot name a run; nothing was sent or saved."""
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+        super().__init__(f"{name!r:.100} cannot be a run_id: use a text of 1 to 200 printable characters without blanks at the ends")
 
 
 class WrongArgument(ConfigurationError, TypeError):
@@ -506,7 +515,8 @@ class RunNotFound(StorageError, LookupError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name, self.known = name, tuple(known)
-        super().__init__(f"no run is called {name!r}: the runs here are {', '.join(map(repr, known)) or 'none'}")
+        here = f"the runs here are {', '.join(map(repr, known))}" if known else "there are no runs here"
+        super().__init__(f"no run is called {name!r}: {here}")
 
 
 class RunBusy(StorageError):
@@ -744,8 +754,10 @@ _DAMAGED = (
 class WriteFailed(StorageError):
     """The database refused a commit; the objects are as they were, and saving again is possible."""
 
-    def __init__(self, reason: str, *, damaged: bool = False) -> None:
+    def __init__(self, reason: str, *, away: bool = False, damaged: bool = False) -> None:
         self.reason = reason
+        self.away = away
+        """Whether it was busy or not reachable for so long that whoever else writes now would wait in vain as well."""
         self.damaged = damaged
         """Whether what is stored is damaged, so that saving there again would fail again."""
         more = f". {_DAMAGED}" if damaged else ""

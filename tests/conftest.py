@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import signal
 import tempfile
@@ -65,6 +66,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(empty_home))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests/support/child_guard"), str(ROOT)]))
+
+
+@pytest.fixture(scope="module")
+def local_child() -> Iterator[None]:
+    """The process of the embedded model, one for all tests of a module: each client joins it and leaves it."""
+    from minference.clients.local_process import find_model, shared_server
+
+    server = shared_server(find_model(importlib.util.find_spec))
+    server.child(local_child)
+    yield
+    server.release(local_child)
 
 
 @pytest.fixture(scope="session")

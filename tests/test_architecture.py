@@ -77,6 +77,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("minference/ui/templating.py",),
     "tenacity": ("minference/inference/",),
     "redis": ("minference/inference/redis_limits.py",),
+    "opentelemetry": ("minference/inference/telemetry.py",),
     "genai_prices": ("minference/inference/prices.py",),
     "asyncio": ("minference/storage/", "minference/inference/"),
 }
@@ -91,7 +92,7 @@ ASYNCIO_ELSEWHERE = {
 }
 """Who else may use asyncio, and for what."""
 
-IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty", "redis", "genai_prices")
+IMPORTED_ON_FIRST_USE = ("openai", "anthropic", "xllamacpp", "mcp", "pydantic_monty", "redis", "genai_prices", "opentelemetry")
 """Imported inside the function that needs it, never when a module of ours is imported."""
 
 MODULE_STATE = {

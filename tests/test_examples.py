@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ PROMISED = {
         "{'done': 5}",
     ],
     "10_workflow.py": ["tool: sunny at 38.7, -9.1", "sent to Ann: Sunny tomorrow!", "completed: True | versions: 7"],
+    "11_telemetry.py": [
+        "request: ",
+        "ms\n  invoke_agent: ",
+        "ms, failed attempts: 1\n    execute_tool look_up: ",
+        "ms\n      ask the station: ",
+        "ms\n    chat delphi: ",
+    ],
+    "12_postgresql.py": ["saved the shared thread as a branch", "a head: bob was here", "SQL finds 6 notes in 2 threads, on postgresql"],
     "relations/association_object.py": ["Ann is admin of tea since 2026-01-31 (by owner)", "Anna is admin", "1 version of the room"],
     "relations/circular.py": ["2 versions: a strong circle", "2 versions: the thread", "every post knows its thread: True"],
     "relations/many_to_many.py": ["[2, 1, 2, 2] versions", "tea and cake: Ann, Bob", "garden: Ann"],
@@ -53,8 +62,9 @@ def test_each_example_has_a_promise() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
-def test_an_example_shows_what_it_promises(name: str, tmp_path: Path) -> None:
-    done = run_program(str(EXAMPLES / name), cwd=tmp_path, timeout=60)
+def test_an_example_shows_what_it_promises(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    wanted = {"MINFERENCE_DATABASE": request.getfixturevalue("postgresql_url")} if "postgresql" in name else {}
+    done = run_program(str(EXAMPLES / name), cwd=tmp_path, timeout=60, env={**os.environ, **wanted})
     assert done.returncode == 0, done.stderr
     missing = [text for text in PROMISED[name] if text not in done.stdout]
     assert not missing, done.stdout

@@ -31,6 +31,7 @@ FIRST_USE_ONLY = (
     "typer",
     "asyncpg",
     "aiosqlite",
+    "opentelemetry",
 )
 """What `import minference` must not load."""
 

@@ -65,7 +65,8 @@ async def _chat(options: ChatOptions, database: str) -> int:
             while (line := await _ask(interactive)) is not None:
                 if line.strip():
                     failed = not await _turn(orchestrator, thread, line, console) or failed
-    if thread.history:
+        is_saved = bool(thread.history) and await storage.has_entity(thread.ecs_id)
+    if is_saved:
         console.print(f"saved: `minference threads show {short_id(thread.lineage_id)}`", style="dim", soft_wrap=True)
     return 1 if failed else 0
 

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from minference.cli.branch_commands import lineage
-from minference.cli.options import DATABASE_HELP, DEFAULT_DATABASE, THREAD_HELP, DatabaseOption, JsonOption, StateChoice
+from minference.cli.options import (
+    DATABASE_HELP,
+    DEFAULT_DATABASE,
+    THREAD_HELP,
+    DatabaseOption,
+    JsonOption,
+    LogFileOption,
+    LogLevelOption,
+    StateChoice,
+)
 from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
@@ -24,10 +33,12 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database as a whole.", rich_markup_mode=None)
 runs = typer.Typer(help="Runs: what was to be done, and how far it is.", rich_markup_mode=None)
+cache = typer.Typer(help="Replies that are given again to the same request.", rich_markup_mode=None)
 local = typer.Typer(help="The embedded model.", rich_markup_mode=None)
 app.add_typer(threads, name="threads")
 app.add_typer(runs, name="runs")
 app.add_typer(db, name="db")
+app.add_typer(cache, name="cache")
 app.add_typer(local, name="local")
 
 
@@ -40,8 +51,16 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    log_file: LogFileOption = None,
+    log_level: LogLevelOption = None,
+) -> None:
     del version
+    from minference.cli.log_output import listen
+
+    context.call_on_close(listen(log_file, log_level))
 
 
 @app.command()
@@ -133,6 +152,32 @@ def usage(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = Fal
 
 
 @app.command()
+def tools(
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODULE[:NAME]]...", help="Modules of your own, in this folder or installed.")
+    ] = None,
+    mcp: Annotated[str | None, typer.Option(help="An MCP server: its address, or the command that starts it.")] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """List tools that models can be given: those of the database, or of modules or an MCP server.
+
+    Of the database the newest version of each tool, equal ones once. Of a module its tools, and what its functions and pydantic classes
+    would be as tools; the module is imported, which runs it. A question mark stands behind parameters that may be left out.
+
+    \b
+    minference tools                             those in the database in this folder
+    minference tools my_tools                    those in my_tools.py
+    minference tools my_tools:weather --json     one, with its whole schema
+    minference tools --mcp "python server.py"    those of a server, which is started for it
+    minference tools --mcp http://localhost:8000/mcp
+    """
+    from minference.cli.tools import list_tools
+
+    list_tools(database, modules or [], mcp, as_json)
+
+
+@app.command()
 def ui(
     database: Annotated[
         str, typer.Option("--storage", "--database", "-d", envvar="MINFERENCE_DATABASE", help=DATABASE_HELP)
@@ -194,6 +239,25 @@ def db_upgrade(database: DatabaseOption = DEFAULT_DATABASE) -> None:
     from minference.cli.check import upgrade
 
     upgrade(database)
+
+
+@cache.command("show")
+def cache_show(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
+    """Say how many replies are kept to be given again, and of which times."""
+    from minference.cli.cache import show
+
+    show(database, as_json)
+
+
+@cache.command("clear")
+def cache_clear(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    older_than: Annotated[float | None, typer.Option(min=0, help="Only replies that came at least so many seconds ago.")] = None,
+) -> None:
+    """Forget replies that are kept to be given again. Threads keep theirs."""
+    from minference.cli.cache import clear
+
+    clear(database, older_than)
 
 
 @local.command("setup")

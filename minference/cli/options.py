@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,20 @@ AuthorOption = Annotated[
     str | None, typer.Option("--author", envvar="MINFERENCE_AUTHOR", help="Who saves it. Default: the name that you are logged in with.")
 ]
 NoteOption = Annotated[str | None, typer.Option("--note", help="Why it is saved.")]
+
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option("--log-file", envvar="MINFERENCE_LOG", metavar="FILE", help="Append what happens to this file, as JSON lines."),
+]
+LogLevelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        envvar="MINFERENCE_LOG_LEVEL",
+        metavar="LEVEL",
+        help="The least that is logged: debug, info, warning or error. Without a file, to stderr.",
+    ),
+]
 
 
 class StrategyChoice(StrEnum):

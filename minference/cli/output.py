@@ -97,3 +97,8 @@ def one_line(text: str, longest: int = 70) -> str:
     """The beginning of a text, on one line."""
     flat = " ".join(printable(text).split())
     return flat if len(flat) <= longest else f"{flat[: longest - 1]}…"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 thread`, `12,001 threads`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

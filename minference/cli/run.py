@@ -16,6 +16,7 @@ from minference.cli.output import one_line, print_json, stderr, stdout, table
 from minference.cli.run_file import RunFile, read_run_file
 from minference.cli.run_threads import Plan, prepare
 from minference.errors import UnwritableFile
+from minference.inference.caching import ResponseCache
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.progress import Progress, ProgressEvent, RichProgress, TokensUsed
@@ -67,7 +68,8 @@ async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) ->
 
 def orchestrator_for(plan: Plan, storage: EntityStorage, progress: Progress) -> InferenceOrchestrator:
     """What runs the threads of a file, within its limits."""
-    return InferenceOrchestrator(storage=storage, limits=plan.run.limits, progress=progress, author=f"run {plan.name}")
+    cache = ResponseCache(max_age=plan.run.cache.max_age) if plan.run.cache else False
+    return InferenceOrchestrator(storage=storage, limits=plan.run.limits, cache=cache, progress=progress, author=f"run {plan.name}")
 
 
 def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool, tokens: int, began: float, url: str) -> int:
@@ -100,7 +102,7 @@ class CountingProgress:
     def __call__(self, event: ProgressEvent) -> None:
         """Count and show the event."""
         if isinstance(event, TokensUsed):
-            self.tokens += event.usage.total_tokens
+            self.tokens += 0 if event.usage.from_cache else event.usage.total_tokens
         self._bar(event)
 
 

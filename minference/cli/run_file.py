@@ -111,6 +111,13 @@ class BudgetTable(_Table):
     """Of requests and replies."""
 
 
+class CacheTable(_Table):
+    """That a request which was made before in this database is answered with the reply that it got then."""
+
+    max_age: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds since that; by default any time."""
+
+
 class RunFile(_Table):
     """A whole run."""
 
@@ -126,6 +133,7 @@ class RunFile(_Table):
     output: OutputTable | None = None
     limits: RequestLimits | None = None
     budget: BudgetTable | None = None
+    cache: CacheTable | None = None
 
 
 _TABLES: dict[str, type[BaseModel]] = {
@@ -136,6 +144,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "output": OutputTable,
     "limits": RequestLimits,
     "budget": BudgetTable,
+    "cache": CacheTable,
     "model.fallbacks": LLMConfig,
 }
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from minference.cli.find import lineage_of_run
+from minference.cli.own_modules import import_own
 from minference.cli.run_file import OutputTable, Prompt, RunFile, one_value, read_prompts
 from minference.clients.catalog import create_client
 from minference.ecs.entity import Entity
 from minference.ecs.plan import IDENTITY_FIELDS
-from minference.errors import InvalidRunFile, ToolError
+from minference.errors import ConfigurationError, InvalidRunFile, ToolError
 from minference.inference.budgets import Budget
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -142,7 +141,7 @@ def _check_client(plan: Plan) -> None:
 
 
 def _tool(path: Path, number: int, function: str, options: dict[str, Any]) -> CallableTool:
-    found = import_from(path, function, f"[tools] {number}. function")
+    found = _imported(path, function, f"[tools] {number}. function")
     if not callable(found):
         raise InvalidRunFile(str(path), f"[tools] {number}. function: {function} is {one_value(found)}, which cannot be called")
     try:
@@ -154,7 +153,7 @@ def _tool(path: Path, number: int, function: str, options: dict[str, Any]) -> Ca
 def _output(path: Path, output: OutputTable) -> StructuredTool:
     try:
         if output.model is not None:
-            found = import_from(path, output.model, "[output] model")
+            found = _imported(path, output.model, "[output] model")
             if not (isinstance(found, type) and issubclass(found, BaseModel)):
                 raise InvalidRunFile(str(path), f"[output] model: {output.model} is {one_value(found)}, not a pydantic model")
             return StructuredTool.from_pydantic(found, name=output.name, description=output.description or None)
@@ -180,21 +179,13 @@ def _schema(path: Path, file: Path | None) -> dict[str, Any]:
     return schema
 
 
-def import_from(path: Path, target: str, label: str) -> Any:
+def _imported(path: Path, target: str, label: str) -> Any:
     """What `module:name` names, as code next to the file `path` would import it.
 
     Raises:
         InvalidRunFile: There is no such module or name, or importing it raised.
     """
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    module_name, _, name = target.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found
-    except Exception as error:  # noqa: BLE001 - whatever the user's own module raises is an answer about this line of the file
-        problem = error
-    raise InvalidRunFile(str(path), f"{label}: cannot import {target}: {type(problem).__name__}: {problem}") from problem
+        return import_own(target, path.parent)
+    except ConfigurationError as error:
+        raise InvalidRunFile(str(path), f"{label}: {error}") from error.__cause__

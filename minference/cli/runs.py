@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -14,17 +12,18 @@ from typing import Any
 
 from minference.cli.database import existing
 from minference.cli.output import one_line, print_json, stdout, table, when
+from minference.cli.own_modules import import_own
 from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
 from minference.cli.run_file import read_run_file
 from minference.cli.run_threads import Plan, prepare
 from minference.cli.usage import dollars
 from minference.ecs.identity import utc_now
-from minference.errors import ConfigurationError
 from minference.inference.budgets import Budget
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
 from minference.storage.runs import EntryState, RunEntry, RunInfo
 
+HEADINGS = ("run", "status", "done", "failed", "left", "tokens", "cost", "updated")
 SHOWN = 100
 """Threads that are listed for people."""
 
@@ -43,8 +42,10 @@ def list_runs(database: str, as_json: bool) -> None:
     runs = asyncio.run(read())
     if as_json:
         print_json([run_json(run) for run in runs])
+    elif runs:
+        stdout().print(table(HEADINGS, map(_cells, runs)))
     else:
-        stdout().print(table(("run", "status", "done", "failed", "left", "tokens", "cost", "updated"), map(_cells, runs)))
+        stdout().print("no runs yet")
 
 
 def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> None:
@@ -71,7 +72,7 @@ def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> 
         print_json({**run_json(run), "threads": [asdict(entry) for entry in entries]})
         return
     console = stdout()
-    console.print(table(("run", "status", "done", "failed", "left", "tokens", "cost", "updated"), [_cells(run)]))
+    console.print(table(HEADINGS, [_cells(run)]))
     rows = [(str(entry.lineage_id), entry.state.value, str(entry.starts), one_line(entry.error or "", 100)) for entry in entries[:SHOWN]]
     console.print()
     console.print(table(("thread", "state", "starts", "error"), rows))
@@ -90,7 +91,7 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
         StorageError: The database cannot be used.
     """
     for module in modules:
-        _import(module)
+        import_own(module)
     return asyncio.run(_resume(name, database, retry_failed, as_json))
 
 
@@ -121,19 +122,6 @@ def _plain(storage: EntityStorage, progress: CountingProgress, name: str) -> Inf
 
 def _budget(plan: Plan | None) -> Budget | None:
     return plan.budget() if plan else None
-
-
-def _import(module: str) -> None:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever the user's own module raises is an answer about this option
-        problem = error
-    else:
-        return
-    finally:
-        sys.path.pop(0)
-    raise ConfigurationError(f"cannot import {module}: {type(problem).__name__}: {problem}") from problem
 
 
 def run_json(run: RunInfo) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minference.cli.database import existing
 from minference.cli.find import find_in_lineage, find_version
-from minference.cli.output import page, print_json, stderr, stdout
+from minference.cli.output import counted, page, print_json, stderr, stdout
 from minference.cli.show import ThreadLine, list_table, log_entry, log_table, summarise, thread_json, thread_text
 from minference.cli.working import working
 from minference.ecs.diff import EntityDiff
@@ -72,7 +72,7 @@ async def print_list(storage: EntityStorage, limit: int, *, as_json: bool = Fals
         return
     stdout().print(list_table(lines) if lines else "no threads yet")
     if len(lines) == limit and (more := await storage.count(ChatThread) - limit) > 0:
-        stderr().print(f"and {more} more (--limit)")
+        stderr().print(f"and {more:,} more (--limit)")
 
 
 async def print_log(storage: EntityStorage, thread: VersionInfo, limit: int, *, as_json: bool = False) -> None:
@@ -90,7 +90,7 @@ async def print_log(storage: EntityStorage, thread: VersionInfo, limit: int, *, 
         return
     stdout().print(log_table(entries))
     if len(versions) == limit and (more := await storage.length(thread.lineage_id) - limit) > 0:
-        stderr().print(f"and {more} older versions (--limit)")
+        stderr().print(f"and {counted(more, 'older version')} (--limit)")
 
 
 async def print_diff(storage: EntityStorage, old: VersionInfo, new: VersionInfo, *, as_json: bool = False) -> None:
@@ -161,6 +161,8 @@ async def _changes(storage: EntityStorage, versions: list[VersionInfo]) -> list[
     firsts = [version.ecs_id for version in versions if version.parent_id is None]
     lengths = {thread.ecs_id: len(thread.history) for thread in await storage.peek(ChatThread, firsts, history=slice(0), tools=slice(0))}
     return [
-        summarise(diff) if diff is not None else ["created" + (f", {length} messages" if (length := lengths[version.ecs_id]) else "")]
+        summarise(diff)
+        if diff is not None
+        else ["created" + (f", {counted(length, 'message')}" if (length := lengths[version.ecs_id]) else "")]
         for version, diff in zip(versions, told, strict=True)
     ]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from minference.cli.database import existing, writing
 from minference.cli.find import find_version
-from minference.cli.output import print_json, stderr, stdout
+from minference.cli.output import counted, print_json, stderr, stdout
 from minference.cli.working import working
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import short_id
@@ -42,7 +42,7 @@ async def _export(database: str, threads: list[str], output: Path | None) -> Non
         if output is not None:
             with working("exporting"):
                 commits = await storage.export_to(output, lineages)
-            stderr().print(f"{len(lineages)} threads, {commits} commits: {output}", soft_wrap=True)
+            stderr().print(f"{counted(len(lineages), 'thread')}, {counted(commits, 'commit')}: {output}", soft_wrap=True)
             return
         with working("exporting"):
             async for line in storage.export_lines(lineages):
@@ -66,8 +66,8 @@ async def _import(database: str, file: Path, as_json: bool, *, erase: bool) -> N
     if as_json:
         print_json(_as_json(done) | {"remains": remains})
         return
-    counts = f"{done.versions} new versions in {done.commits} commits; {done.present} were there already"
-    also = [f"{count} new {name}" for count, name in ((done.blobs, "attached contents"), (done.tags, "tags")) if count]
+    counts = f"{counted(done.versions, 'new version')} in {counted(done.commits, 'commit')}; {done.present:,} were there already"
+    also = [counted(count, f"new {name}") for count, name in ((done.blobs, "attached content"), (done.tags, "tag")) if count]
     stdout().print("; ".join([counts, *also]))
     if done.emptied:
         stdout().print(f"{done.emptied} of the new versions came without content: they are erased here")

@@ -20,7 +20,10 @@ def usage(database: str, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    headings = ("day", "model", "replies", "input", "cached", "output", "cost")
+    if not rows:
+        stdout().print("no replies yet")
+        return
+    headings = ("day", "model", "replies", "from cache", "input", "cached", "output", "cost")
     stdout().print(table(headings, [*map(_cells, rows), *([_total(rows)] if len(rows) > 1 else [])]))
 
 
@@ -38,12 +41,15 @@ def dollars(cost: float | None, unpriced: int) -> str:
 
 
 def _cells(row: UsageOfDay) -> tuple[str, ...]:
-    numbers = (row.replies, row.prompt_tokens, row.cached_tokens, row.completion_tokens)
-    return (row.day.isoformat(), row.model, *(f"{number:,}" for number in numbers), dollars(row.cost_usd, row.unpriced))
+    return (row.day.isoformat(), row.model, *(f"{number:,}" for number in _numbers(row)), dollars(row.cost_usd, row.unpriced))
+
+
+def _numbers(row: UsageOfDay) -> tuple[int, ...]:
+    return (row.replies, row.from_cache, row.prompt_tokens, row.cached_tokens, row.completion_tokens)
 
 
 def _total(rows: list[UsageOfDay]) -> tuple[str, ...]:
     known = [row.cost_usd for row in rows if row.cost_usd is not None]
-    sums = [sum(column) for column in zip(*((r.replies, r.prompt_tokens, r.cached_tokens, r.completion_tokens) for r in rows), strict=True)]
+    sums = [sum(column) for column in zip(*map(_numbers, rows), strict=True)]
     cost = dollars(sum(known) if known else None, sum(row.unpriced for row in rows))
     return ("total", "", *(f"{number:,}" for number in sums), cost)

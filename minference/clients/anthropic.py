@@ -62,6 +62,10 @@ class AnthropicClient:
         """See `HasAccount.account`."""
         return self.profile.account()
 
+    def server_url(self) -> str:
+        """See `HasServer.server_url`."""
+        return self.profile.url()
+
     def to_request(self, thread: ChatThread) -> Request:
         """The body of the request for the thread's next reply, and the API version if the config names one. Pure.
 

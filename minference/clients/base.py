@@ -70,6 +70,24 @@ class HasAccount(Protocol):
         ...
 
 
+@runtime_checkable
+class HasServer(Protocol):
+    """A client that sends its requests to a server."""
+
+    def server_url(self) -> str:
+        """Its URL."""
+        ...
+
+
+@runtime_checkable
+class HasModelFile(Protocol):
+    """A client that runs a model itself."""
+
+    def model_file(self) -> str:
+        """Names the file of the model, and tells it from others of that name."""
+        ...
+
+
 class Client(Protocol):
     """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
 

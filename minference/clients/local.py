@@ -54,6 +54,11 @@ class LocalClient:
         """
         find_model(self._find)
 
+    def model_file(self) -> str:
+        """See `HasModelFile.model_file`."""
+        file = find_model(self._find)
+        return f"{file.name} ({file.stat().st_size} bytes)"
+
     def _require_model(self, model: str) -> None:
         """Refuse the name of another model: its replies would be saved under a name that did not give them."""
         try:

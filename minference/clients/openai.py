@@ -56,6 +56,10 @@ class OpenAIClient:
         """See `HasAccount.account`."""
         return self.profile.account()
 
+    def server_url(self) -> str:
+        """See `HasServer.server_url`."""
+        return self.profile.url()
+
     def to_request(self, thread: ChatThread) -> Request:
         """The body of the request for the thread's next reply. Pure.
 

@@ -57,6 +57,8 @@ class OnErase(Enum):
     """What the field holds is not erased."""
     follows = "follows"
     """The field is the id of a lineage or of a version: when that is erased, the entity is as well."""
+    uncaches = "uncaches"
+    """The field is the digest of a request: when the entity is erased, so are cached replies to that request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,15 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
     return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, ambiguous)
 
 
+_MARKED: dict[OnErase, tuple[type, str]] = {OnErase.follows: (UUID, "UUID or UUID | None"), OnErase.uncaches: (str, "str or str | None")}
+"""What the fields hold that marks are for, other than entities."""
+
+
 def _fitting(owner: str, name: str, annotation: Any, mark: OnErase, *, is_value: bool) -> OnErase:
-    is_id = all(arm is UUID or arm is type(None) for arm in arms(annotation))
-    if is_value != (mark is OnErase.follows) or (is_value and not is_id):
-        raise MisplacedMark(owner, name, annotation, str(mark), "UUID or UUID | None" if mark is OnErase.follows else "entities")
+    wanted, said = _MARKED.get(mark, (None, "entities"))
+    fits = all(arm is wanted or arm is type(None) for arm in arms(annotation))
+    if is_value != (wanted is not None) or (is_value and not fits):
+        raise MisplacedMark(owner, name, annotation, str(mark), said)
     return mark
 
 

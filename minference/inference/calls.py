@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
@@ -15,15 +18,20 @@ from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.budgets import Budget, Estimate, Hold
+from minference.inference.caching import Flight, Known, OpenCache
 from minference.inference.drain import finish
 from minference.inference.limits import RateLimiter, Reservation
+from minference.inference.observing import within
 from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
 from minference.inference.retries import Retrier, describe
+from minference.inference.telemetry import ChatOperation, Telemetry
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _NOTHING = TokenUsage(0, 0)
 _ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 429)
@@ -39,12 +47,20 @@ IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 class Answer:
     """A reply, and all that is to be known of how it came."""
 
+    prepared: Prepared
+    """The request that it answers."""
     reply: Reply
     raw: RawOutput
     interrupted: bool = False
     """Whether the caller was cancelled while the reply was on its way: it is to be saved, then the cancellation goes on."""
     cost: float | None = None
     """In US dollars; `None` if the price is unknown."""
+
+    @property
+    def tokens(self) -> int:
+        """What it used, as far as the provider has counted; nothing if it was given before."""
+        used = self.reply.usage
+        return 0 if used is None or self.raw.from_cache else used.prompt + used.completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +75,11 @@ class Line:
     drain_seconds: float
     """How long a reply that is on its way may still come after a cancellation."""
     prices: PriceList
+    telemetry: Telemetry
     budget: Budget | None = None
     """What this call of the orchestrator may spend."""
+    cache: OpenCache | None = None
+    """Where replies are that may be given again."""
 
     def estimate(self, prepared: Prepared) -> Estimate:
         """The most that a request is expected to use."""
@@ -68,14 +87,14 @@ class Line:
         usage = TokenUsage(prepared.input_tokens, prepared.config.max_tokens)
         return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
 
-    def check(self, prepared: Prepared) -> None:
-        """Return if the budget allows the request.
+    async def check(self, prepared: Prepared) -> None:
+        """Return if the budget allows the request, or nothing will be spent on it.
 
         Raises:
             BudgetExceeded: It does not.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
-        if self.budget is not None:
+        if self.budget is not None and not (self.cache is not None and await self.cache.knows(prepared)):
             self.budget.check(self.estimate(prepared))
 
     async def admit(self, prepared: Prepared) -> _Sent:
@@ -133,6 +152,7 @@ class ModelCall:
         """Gets one line per failed attempt."""
         self.received = ""
         """The text of a streamed reply so far."""
+        self._flight: Flight | None = None
 
     async def answer(self) -> Answer:
         """The reply, or that of the first fallback which gives one.
@@ -140,14 +160,35 @@ class ModelCall:
         Raises:
             ProviderError: Nobody gave a reply; the error is the last one.
         """
-        return await self._first_that_works(self._send)
+        chat, answer = await self._first_that_works(self._send, streaming=False)
+        chat.answered(answer.reply, answer.raw.raw_result, answer.cost, from_cache=answer.raw.from_cache)
+        return answer
 
     async def stream(self) -> AsyncGenerator[TextDelta | Answer, None]:
         """Like `answer`, giving text as it comes; the last item is the `Answer`.
 
         Retries and fallbacks end with the first piece of text: `received` holds what there was when it breaks.
         """
-        stream = await self._first_that_works(self._begin)
+        chat, stream = await self._first_that_works(self._begin, streaming=True)
+        if isinstance(stream, Answer):
+            self.received = stream.reply.content
+            chat.answered(stream.reply, stream.raw.raw_result, stream.cost, from_cache=True)
+            if self.received:
+                yield TextDelta(self.received)
+            yield stream
+            return
+        chat.streams()
+        try:
+            async with aclosing(within(chat.active, self._read(stream, chat))) as items:
+                async for item in items:
+                    if isinstance(item, Answer):
+                        chat.answered(item.reply, item.raw.raw_result, item.cost)
+                    yield item
+        except BaseException as error:
+            chat.end(error)
+            raise
+
+    async def _read(self, stream: _Stream, chat: ChatOperation) -> AsyncGenerator[TextDelta | Answer, None]:
         sent = stream.sent
         item: TextDelta | Response | None = stream.first
         try:
@@ -161,23 +202,72 @@ class ModelCall:
         except ProviderError as error:
             self._refused(sent, error)
             self._failures.append(describe(error, (utc_now() - sent.start).total_seconds()))
+            chat.failed_once(error)
             raise
         finally:
             sent.settle()
             await _close(stream.items)
 
-    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]]) -> T:
+    async def keep(self, answer: Answer, holder: UUID) -> None:
+        """Let the reply, which is saved, be given to whoever asks the same."""
+        if (cache := self._line.cache) is None or answer.raw.from_cache:
+            return
+        kept = await cache.keep(answer.prepared, answer.raw.raw_result, holder)
+        if self._flight is not None:
+            self._flight.land(kept)
+
+    def close(self) -> None:
+        """Let nobody wait for this call any longer."""
+        if self._flight is not None:
+            self._flight.land()
+
+    async def _given_before(self, prepared: Prepared, *, streaming: bool) -> Answer | None:
+        """The reply that is there, or on its way. Nobody waits for a stream, whose reader may be slow."""
+        if (cache := self._line.cache) is None:
+            return None
+        found = await (cache.find(prepared) if streaming else cache.find_or_fly(prepared))
+        if isinstance(found, Known):
+            return self._again(prepared, found)
+        self._flight = found
+        return None
+
+    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
         for prepared in self._alternatives():
+            if failed is not None:
+                logger.warning("asking %s/%s instead of who failed before", *prepared.model)
+            chat = self._line.telemetry.chat(prepared, self._thread, streaming=streaming)
             try:
-                return await self._line.retrier.call(lambda now=prepared: self._line.admit(now), send, self._failures)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            except ProviderError as error:
+                with chat.active():
+                    known = await self._given_before(prepared, streaming=streaming)
+                    return chat, known if known is not None else await self._tried(prepared, send, chat)
+            except BaseException as error:
+                self.close()
+                chat.end(error)
+                if not isinstance(error, ProviderError):
+                    raise
                 if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
                     raise
                 failed = error
         assert failed is not None, "there is at least one config"
         raise failed
+
+    async def _tried(self, prepared: Prepared, send: Callable[[_Sent], Awaitable[T]], chat: ChatOperation) -> T:
+        """What `send` gives, as often as it is worth a try."""
+
+        async def attempt(sent: _Sent) -> T:
+            chat.sent()
+            logger.debug("asking %s/%s", *prepared.model, extra={"input_tokens": prepared.input_tokens})
+            try:
+                result = await send(sent)
+            except ProviderError as error:
+                chat.failed_once(error)
+                raise
+            logger.debug("%s/%s answers", *prepared.model)
+            return result
+
+        return await self._line.retrier.call(lambda: self._line.admit(prepared), attempt, self._failures)
 
     def _alternatives(self) -> Iterator[Prepared]:
         yield self._prepared
@@ -223,7 +313,7 @@ class ModelCall:
             raise
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
-        prepared, end = sent.prepared, utc_now()
+        prepared = sent.prepared
         reply = prepared.client.from_response(response.payload, prepared.request)
         cost: float | None = None
         if reply.usage is not None:
@@ -232,24 +322,35 @@ class ModelCall:
             self._line.renderer.learn(prepared, reply.usage.prompt)
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
+        raw = self._raw(prepared, response, sent.start)
+        return Answer(prepared, reply, raw, interrupted, cost)
+
+    def _again(self, prepared: Prepared, known: Known) -> Answer:
+        """A reply that was given before, which costs nothing."""
+        raw = self._raw(prepared, Response(known.payload), utc_now(), from_cache=True)
+        return Answer(prepared, known.reply, raw, cost=0.0)
+
+    def _raw(self, prepared: Prepared, response: Response, start: datetime, *, from_cache: bool = False) -> RawOutput:
         parameters = {name: value for name, value in prepared.request.items() if name not in IN_THREAD_VERSION}
-        raw = RawOutput(
+        return RawOutput(
             client=prepared.config.client,
             thread_version=self._version,
             request_parameters={**parameters, **response.sent_besides},
             request_sha256=hashlib.sha256(prepared.body).hexdigest(),
             raw_result=response.payload,
-            start_time=sent.start,
-            end_time=end,
+            start_time=start,
+            end_time=utc_now(),
             attempts=tuple(self._failures),
+            from_cache=from_cache,
         )
-        return Answer(reply, raw, interrupted, cost)
 
     def _cost(self, prepared: Prepared, reply: Reply, usage: TokenUsage, at: datetime) -> float | None:
         """By the name that the provider gives the model, or by ours."""
         client, asked = prepared.model
         answered = self._line.prices.cost(client, reply.model, usage, at=at)
-        return answered if answered is not None else self._line.prices.cost(client, asked, usage, at=at)
+        if answered is not None or reply.model == asked:
+            return answered
+        return self._line.prices.cost(client, asked, usage, at=at)
 
     def _refused(self, sent: _Sent, error: ProviderError) -> None:
         """A refused request used no tokens; one that may have been served keeps its estimate."""
@@ -257,10 +358,13 @@ class ModelCall:
         sent.reservation.learn(told)
         if error.retryable and error.status in _OVERLOADED:
             exhausted = [each.reset for each in told if each.remaining == 0 and each.reset is not None]
-            sent.reservation.overloaded(error.retry_after if error.retry_after is not None else max(exhausted, default=None))
+            pause = error.retry_after if error.retry_after is not None else max(exhausted, default=None)
+            sent.reservation.overloaded(pause)
+            logger.info("%s/%s has too much to do", *sent.prepared.model, extra={"pause": pause})
         elif error.retry_after is not None:
             until = self._line.limiter.now() + error.retry_after
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
+            logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if error.status is not None and error.status >= 400:
             sent.settle(_NOTHING, 0.0)
 

@@ -18,6 +18,16 @@ class _End:
 _END = _End()
 
 
+def check_concurrency(concurrency: int) -> None:
+    """Return if something could be worked on.
+
+    Raises:
+        ValueError: Nothing could.
+    """
+    if concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+
+
 async def in_parallel(
     items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Coroutine[Any, Any, R]], concurrency: int
 ) -> AsyncGenerator[R, None]:
@@ -30,8 +40,7 @@ async def in_parallel(
     Raises:
         ValueError: Nothing could be worked on.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+    check_concurrency(concurrency)
     workers = min(concurrency, max(len(items), 1)) if isinstance(items, Sized) else concurrency
     results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
     crew = asyncio.create_task(_all(_each(items), work, workers, results))

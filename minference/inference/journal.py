@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Self
 from uuid import UUID, uuid4
 
 from pydantic import JsonValue
 
 from minference.ecs.identity import utc_now
-from minference.errors import RunBusy
+from minference.errors import RunBusy, StorageError
 from minference.inference.outcomes import Completed, Outcome
+from minference.inference.together import Together
 from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
+
+_log = logging.getLogger("minference.inference")
 
 LEASE = 30.0
 """Seconds without a sign of life after which others may take a run over."""
 
 
+class Holder:
+    """Whoever works on runs, under a name that nobody else has: what it could not let go of, it may take again."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
+        self._works_on: set[str] = set()
+
+    @contextmanager
+    def working_on(self, run: str) -> Iterator[None]:
+        """Inside, the holder works on a run.
+
+        Raises:
+            RunBusy: It does already.
+        """
+        if run in self._works_on:
+            raise RunBusy(run, self.name, utc_now() + timedelta(seconds=LEASE))
+        self._works_on.add(run)
+        try:
+            yield
+        finally:
+            self._works_on.discard(run)
+
+
 class Journal:
     """One named run while this process works on it. Writes that come together become one transaction."""
 
-    def __init__(self, runs: Runs, name: str, settings: Mapping[str, JsonValue] | None) -> None:
+    def __init__(self, runs: Runs, name: str, settings: Mapping[str, JsonValue] | None, holder: Holder | None = None) -> None:
         self._runs = runs
-        self._name = name
+        self.name = name
         self._settings = settings
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self._waiting: list[tuple[Step, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._worker = holder or Holder()
+        self._holder = self._worker.name
+        self._work = ExitStack()
+        self._entered: set[UUID] = set()
+        """Threads that are in the work list, and have not begun since."""
+        self._steps: Together[Step] = Together(self._write)
         self._alive: asyncio.Task[None] | None = None
         self._owner: asyncio.Task[object] | None = None
         self._lost: RunBusy | None = None
@@ -38,79 +69,84 @@ class Journal:
         """How the run was when this process began with it."""
 
     async def __aenter__(self) -> Self:
-        self.info = await self._take()
+        with ExitStack() as stack:
+            stack.enter_context(self._worker.working_on(self.name))
+            self.info = await self._take()
+            self._work = stack.pop_all()
         self._owner = asyncio.current_task()
         self._alive = asyncio.create_task(self._say_alive())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        with self._work:
+            await self._leave()
+
+    async def _leave(self) -> None:
         assert self._alive is not None, "the journal is open"
         self._alive.cancel()
         await asyncio.wait((self._alive,))
-        if self._writing is not None:
-            await asyncio.wait((self._writing,))
+        await self._steps.idle()
         if self._lost is not None:
             if self._owner is not None:
                 self._owner.uncancel()
             raise self._lost
-        await self._runs.release(self._name, self._holder)
+        try:
+            await self._runs.release(self.name, self._holder)
+        except StorageError as error:
+            _log.warning("run %s stays held until its time is over: %s", self.name, error)
+
+    async def enter(self, lineages: Sequence[UUID]) -> None:
+        """Put threads at the end of the work list, in one transaction."""
+        await self._runs.add(self.name, lineages)
+        self._entered.update(lineages)
 
     async def begin(self, lineage_id: UUID) -> None:
         """Note that a thread is being worked on; it is in the work list when this returns."""
-        await self._note(Began(lineage_id))
+        await self._steps.add(Began(lineage_id))
 
     async def end(self, outcome: Outcome) -> None:
-        """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own."""
+        """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own.
+
+        What cannot be noted is no failure of the thread: whoever resumes the run looks at the thread, and finds how far it is.
+        """
         error = (
             None if isinstance(outcome, Completed) else "\n".join((f"{type(outcome.error).__name__}: {outcome.error}", *outcome.attempts))
         )
         spent = outcome.spent
-        await self._note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+        try:
+            await self._steps.add(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+        except StorageError as failure:
+            _log.warning("how a thread of run %s ended could not be noted: %s", self.name, failure)
 
     async def _take(self) -> RunInfo:
-        """The run as this process's own; also if the process that held it is known to be dead."""
+        """The run as this holder's own; also if the process that held it is known to be dead."""
         try:
-            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings)
+            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings)
         except RunBusy as busy:
             if not _is_dead(busy.holder):
                 raise
-            return await self._runs.take(self._name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
+            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
 
     async def _say_alive(self) -> None:
         while True:
             await asyncio.sleep(LEASE / 3)
-            if not await self._runs.hold(self._name, self._holder, LEASE):
-                self._lost = RunBusy(self._name, "another process", utc_now())
+            try:
+                held = await self._runs.hold(self.name, self._holder, LEASE)
+            except StorageError as error:
+                _log.warning("run %s could not be held: %s", self.name, error)
+                continue
+            if not held:
+                self._lost = RunBusy(self.name, "another process", utc_now())
                 assert self._owner is not None, "set before this task was made"
                 self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
                 return
 
-    async def _note(self, step: Step) -> None:
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((step, written))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        await asyncio.shield(written)
-
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            steps = [step for step, _ in batch]
-            try:
-                if new := [step.lineage_id for step in steps if isinstance(step, Began)]:
-                    await self._runs.add(self._name, new)
-                await self._runs.note(self._name, steps)
-            except BaseException as error:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_exception(error)
-                        written.exception()  # whoever was cancelled meanwhile does not ask for it
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for _, written in batch:
-                with suppress(asyncio.InvalidStateError):
-                    written.set_result(None)
+    async def _write(self, steps: list[Step]) -> None:
+        begun = [step.lineage_id for step in steps if isinstance(step, Began)]
+        if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
+            await self._runs.add(self.name, new)
+        await self._runs.note(self.name, steps)
+        self._entered.difference_update(begun)
 
 
 def _is_dead(holder: str) -> bool:

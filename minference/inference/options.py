@@ -30,6 +30,9 @@ class RunOptions(TypedDict, total=False):
     budget: Budget | None
     """What may be spent; one object can be given to several calls. Threads that cannot go on are `Failed(BudgetExceeded)`."""
 
+    cache: bool
+    """Whether the response cache of the orchestrator is used, if it has one. `False` asks anew, and keeps nothing."""
+
     about: Mapping[str, JsonValue]
     """What else a named run is to remember, for people and programs that look at it."""
 
@@ -51,7 +54,7 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
         Deadline.after(each, "thread")  # refuses what no thread could keep
     return replace(
         setup,
-        line=replace(setup.line, budget=options.get("budget")),
+        line=replace(setup.line, budget=options.get("budget"), cache=setup.line.cache if options.get("cache", True) else None),
         until=goal,
         max_turns=max_turns,
         deadline=Deadline.after(seconds, "run") if seconds is not None else None,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AsyncExitStack, aclosing, contextmanager
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Self, Unpack
 
-from pydantic import JsonValue
-
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import ConfigurationError, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.errors import MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
-from minference.inference.crowd import in_parallel
+from minference.inference.crowd import check_concurrency, in_parallel
+from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
-from minference.inference.journal import Journal
 from minference.inference.limits import Limits, RateLimiter
-from minference.inference.options import RunOptions, settings_of, setup_with, with_settings
+from minference.inference.observing import observed
+from minference.inference.options import RunOptions, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -34,12 +36,15 @@ from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import threads_of_run
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
-from minference.storage.base import EntityStorage
+from minference.logs import context
 from minference.storage.runs import EntryState
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
+
+logger = logging.getLogger(__name__)
 
 
 class InferenceOrchestrator:
@@ -66,8 +71,10 @@ class InferenceOrchestrator:
         tool_concurrency: int = 8,
         source_tools: SourceTools = "refuse",
         drain_seconds: float = 30.0,
+        cache: bool | ResponseCache = False,
         progress: Progress | None = None,
         author: str | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Set up; nothing is opened.
 
@@ -82,8 +89,11 @@ class InferenceOrchestrator:
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
             drain_seconds: How long replies on their way may still come after a cancellation.
+            cache: Whether a request that was made before, by any program on this storage, is answered with the reply that it got
+                then; a `ResponseCache` says how old that may be. See docs/running.md.
             progress: Is told what happens; see `RichProgress`.
             author: Who the commits say it was; `None` for the name of the method.
+            telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
         if structured_attempts < 1:
             raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
@@ -98,8 +108,11 @@ class InferenceOrchestrator:
         self._source_tools = source_tools
         self._sandbox: SandboxWorkers | None = None
         self._drain_seconds = drain_seconds
+        self._cache_settings = cache
+        self._cache: OpenCache | None = None
         self._progress = progress
         self._author = author
+        self._telemetry = telemetry
         self._pool: ClientPool | None = None
         self._setup: Setup | None = None
         self._busy: set[int] = set()
@@ -107,9 +120,12 @@ class InferenceOrchestrator:
     async def __aenter__(self) -> Self:
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
+        self._cache = opened(self._cache_settings, storage)
         self._pool = ClientPool(self._clients)
-        line = Line(Renderer(self._pool, self._limiter), self._limiter, self._retrier, storage, self._drain_seconds, self._prices)
-        workshop = Workshop(storage=storage, sandbox=self._sandbox)
+        telemetry = self._telemetry or Telemetry()
+        renderer = Renderer(self._pool, self._limiter)
+        line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, telemetry, cache=self._cache)
+        workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry)
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
 
@@ -117,7 +133,10 @@ class InferenceOrchestrator:
         self._setup = None
         pool, self._pool = self._pool, None
         sandbox, self._sandbox = self._sandbox, None
+        cache, self._cache = self._cache, None
         try:
+            if cache is not None:
+                await cache.aclose()
             if sandbox is not None:
                 await sandbox.aclose()
         finally:
@@ -131,7 +150,7 @@ class InferenceOrchestrator:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"), None)
+        return await self._run_all(threads, replace(self._opened("run_parallel_ai_completion"), until="turn"))
 
     async def run(
         self,
@@ -147,19 +166,24 @@ class InferenceOrchestrator:
 
         Args:
             concurrency: Threads that may be under way at once; `None` for all.
-            run_id: A name under which the storage keeps which threads are to be done and how far each is: see `resume`.
+            run_id: A name under which the storage keeps which threads are to be done and how far each is: see `resume`. All
+                threads are saved and in the work list before the first is asked anything.
             options: See `RunOptions`.
 
         Raises:
             ThreadBusy: One object was passed twice, or is being run already; nothing was sent.
+            InvalidRunName: No run can be called so; nothing was sent.
             RunBusy: Another process works on the run of this name; nothing was sent.
+            StorageError: The work list cannot be written; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
         setup = setup_with(self._opened("run"), options)
-        if run_id is None:
-            return await self._run_all(threads, setup, concurrency)
-        async with self._journal(run_id, settings_of(options)) as journal:
-            return await self._run_all(threads, replace(setup, journal=journal), concurrency)
+        if concurrency is not None:
+            check_concurrency(concurrency)
+        threads = list(threads)  # a lazy sequence would make others when it is asked again
+        with self._claimed(threads):
+            async with entered(run_id, setup, options, threads) as named:
+                return await self._run_claimed(threads, named, concurrency)
 
     async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
         """A thread through the steps of its workflow that are left: its tools in order, each forced once.
@@ -176,7 +200,7 @@ class InferenceOrchestrator:
         if not thread.tools:
             raise NotAWorkflow(thread.ecs_id, "it has no tools: put the tool of each step into `tools`, in order")
         options.setdefault("max_turns", max(2 * len(thread.tools), 10))
-        [outcome] = await self._run_all([thread], setup_with(setup, options), None)
+        [outcome] = await self._run_all([thread], setup_with(setup, options))
         return outcome
 
     async def as_completed(
@@ -195,20 +219,26 @@ class InferenceOrchestrator:
 
         Args:
             concurrency: Threads that may be under way at once.
-            run_id: As in `run`. A thread is in the work list once it was taken from the iterable.
+            run_id: As in `run`. Threads of a collection are held, and are all in the work list before the first is asked
+                anything; those of an iterable without a length are in it once they are taken.
             options: See `RunOptions`.
 
         Raises:
+            InvalidRunName: No run can be called so; nothing was sent.
             RunBusy: Another process works on the run of this name; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
         setup = setup_with(self._opened("as_completed"), options)
         total = len(threads) if isinstance(threads, Sized) else None
-        async with AsyncExitStack() as stack:
-            if run_id is not None:
-                journal = await stack.enter_async_context(self._journal(run_id, settings_of(options)))
-                setup = replace(setup, journal=journal)
-            outcomes = await stack.enter_async_context(aclosing(self._as_completed(threads, setup, concurrency, total)))
+        known: list[ChatThread] = []
+        if run_id is not None and isinstance(threads, Collection):
+            threads = known = list(threads)
+        check_concurrency(concurrency)
+        idle = [each for each in known if id(each) not in self._busy]
+        async with (
+            entered(run_id, setup, options, idle) as named,
+            aclosing(self._as_completed(threads, named, concurrency, total)) as outcomes,
+        ):
             async for outcome in outcomes:
                 yield outcome
 
@@ -233,10 +263,10 @@ class InferenceOrchestrator:
         """
         setup = self._opened("resume")
         states = [EntryState.pending, EntryState.running, *([EntryState.failed] if retry_failed else [])]
-        async with self._journal(run_id, None) as journal:
+        async with journal_of(setup, run_id, None) as journal:
             setup = replace(setup_with(setup, with_settings(journal.info.settings, options)), journal=journal)
             total = sum(journal.info.counts.get(state, 0) for state in states)
-            threads = threads_of_run(self._runs_storage(), run_id, states)
+            threads = threads_of_run(keeping_runs(setup), run_id, states)
             async with aclosing(self._as_completed(threads, setup, concurrency, total)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
@@ -252,7 +282,7 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = replace(setup_with(self._opened("stream"), options), streaming=True)
-        with self._claimed([thread]), self._shown(1):
+        with self._claimed([thread]), self._shown(1, setup):
             async with aclosing(self._events(thread, setup)) as events:
                 async for event in events:
                     yield event
@@ -260,26 +290,21 @@ class InferenceOrchestrator:
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
-        with self._shown(total):
+        with self._shown(total, setup):
             async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
 
-    def _runs_storage(self) -> EntityStorage:
-        storage = self._opened("run").storage
-        if not isinstance(storage, EntityStorage):
-            raise ConfigurationError(f"named runs need a storage that keeps them, and {type(storage).__name__} does not: use open_storage")
-        return storage
+    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
+        with self._claimed(threads):
+            return await self._run_claimed(threads, setup, None)
 
-    def _journal(self, run_id: str, settings: Mapping[str, JsonValue] | None) -> Journal:
-        return Journal(self._runs_storage().runs(), run_id, settings)
-
-    async def _run_all(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
+    async def _run_claimed(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
         async def work(place: int) -> tuple[int, Outcome]:
             return place, await self._outcome(threads[place], setup)
 
         at_once = concurrency if concurrency is not None else max(len(threads), 1)
-        with self._claimed(threads), self._shown(len(threads)):
+        with self._shown(len(threads), setup):
             async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
@@ -316,7 +341,7 @@ class InferenceOrchestrator:
 
     async def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
         self._tell(ThreadStarted(thread))
-        async with aclosing(ThreadRun(thread, setup).events()) as events:
+        async with aclosing(observed(thread, ThreadRun(thread, setup).events(), setup.line.telemetry, setup.run)) as events:
             async for event in events:
                 match event:
                     case Saved(message=message) if message.usage is not None:
@@ -347,11 +372,16 @@ class InferenceOrchestrator:
             self._busy -= claimed
 
     @contextmanager
-    def _shown(self, threads: int | None) -> Iterator[None]:
+    def _shown(self, threads: int | None, setup: Setup) -> Iterator[None]:
+        began = time.perf_counter()
+        with context(run=setup.run):
+            logger.info("run started", extra={"method": setup.author, "threads": threads})
         self._tell(RunStarted(threads))
         try:
             yield
         finally:
+            with context(run=setup.run):
+                logger.info("run finished", extra={"seconds": round(time.perf_counter() - began, 3)})
             self._tell(RunEnded())
 
     def _tell(self, event: ProgressEvent) -> None:

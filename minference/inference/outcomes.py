@@ -48,6 +48,11 @@ class Completed:
         return self.thread.lineage_id
 
     @property
+    def from_cache(self) -> bool:
+        """Whether the reply is one that was given before, to the same request, so that nobody was asked."""
+        return self.output is not None and self.output.raw_output.from_cache
+
+    @property
     def content(self) -> str:
         """The text of the reply."""
         return self.reply.content

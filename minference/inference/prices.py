@@ -12,6 +12,8 @@ from minference.clients.base import TokenUsage
 _PROVIDERS = {"openai": "openai", "azure_openai": "azure", "anthropic": "anthropic", "openrouter": "openrouter"}
 """Clients whose provider is certain, and what the library calls it. What a server of one's own costs nobody but its owner knows."""
 _MILLION = 1_000_000
+_MOST_UNKNOWN = 1_000
+"""Names that are remembered: who answers may give each reply another one."""
 
 
 class Price(BaseModel):
@@ -47,6 +49,10 @@ class PriceList:
 
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
         self._own = dict(own or {})
+        self._unknown: set[tuple[str, str]] = set()
+        """Providers and models that the library does not know: it would compare the name with all that it knows, each time."""
+        self._snapshot: object = None
+        """The prices of the library of which that is so: it can be told to renew them."""
 
     def cost(self, client: str, model: str, usage: TokenUsage, *, at: datetime | None = None) -> float | None:
         """Dollars for a reply of this model, at the prices of that time; `None` if the price is unknown."""
@@ -55,7 +61,12 @@ class PriceList:
         if (provider := _PROVIDERS.get(client)) is None:
             return None
         from genai_prices import Usage, calc_price
+        from genai_prices.data_snapshot import get_snapshot
 
+        if (snapshot := get_snapshot()) is not self._snapshot:
+            self._snapshot, self._unknown = snapshot, set()
+        if (provider, model) in self._unknown:
+            return None
         known = Usage(
             input_tokens=usage.prompt,
             output_tokens=usage.completion,
@@ -64,5 +75,9 @@ class PriceList:
         )
         try:
             return float(calc_price(known, model, provider_id=provider, genai_request_timestamp=at).total_price)
-        except (LookupError, ValueError):  # no such model; or the provider counts more in its cache than it says was read
+        except LookupError:
+            if len(self._unknown) < _MOST_UNKNOWN:
+                self._unknown.add((provider, model))
+            return None
+        except ValueError:  # the provider counts more in its cache than it says was read
             return None

@@ -33,7 +33,7 @@ class ThreadStarted:
 
 @dataclass(frozen=True, slots=True)
 class TokensUsed:
-    """A reply was saved, and used these tokens."""
+    """A reply was saved, and used these tokens; nothing of that now if `usage.from_cache`."""
 
     thread: ChatThread
     usage: Usage
@@ -87,7 +87,7 @@ class RichProgress:
                 self._uncounted += threads is None
                 self._open()
             case TokensUsed(usage=usage):
-                self._tokens += usage.total_tokens
+                self._tokens += 0 if usage.from_cache else usage.total_tokens
                 self._cost += usage.cost_usd or 0.0
             case ThreadCompleted():
                 self._done += 1

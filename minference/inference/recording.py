@@ -23,11 +23,11 @@ def message_of(answer: Answer, thread: ChatThread) -> ChatMessage:
         reasoning_json=reply.reasoning_json,
         refusal=reply.refusal,
         finish_reason=reply.finish_reason,
-        usage=usage_of(reply, answer.cost),
+        usage=usage_of(reply, answer.cost, from_cache=answer.raw.from_cache),
     )
 
 
-def usage_of(reply: Reply, cost: float | None) -> Usage | None:
+def usage_of(reply: Reply, cost: float | None, *, from_cache: bool = False) -> Usage | None:
     """The tokens that the provider counted, if it did, and what they cost."""
     if (used := reply.usage) is None:
         return None
@@ -44,6 +44,7 @@ def usage_of(reply: Reply, cost: float | None) -> Usage | None:
         reasoning_tokens=used.reasoning,
         cached_tokens=used.cached,
         cost_usd=cost,
+        from_cache=from_cache,
     )
 
 

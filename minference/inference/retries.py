@@ -14,6 +14,7 @@ import tenacity
 
 from minference.errors import ProviderError
 from minference.inference.buckets import Clock, Sleep
+from minference.logs import context
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -66,19 +67,22 @@ class Retrier:
         Raises:
             ProviderError: That of the last attempt.
         """
-        spent = 0.0
+        spent, number, cause = 0.0, 0, ""
 
         async def attempt() -> T:
-            nonlocal spent
-            admitted = await admit()
-            began = self.clock()
-            try:
-                return await send(admitted)
-            except ProviderError as error:
-                took = self.clock() - began
-                spent += took
-                failures.append(describe(error, took))
-                raise
+            nonlocal spent, number, cause
+            number += 1
+            with context(attempt=number):
+                admitted = await admit()
+                began = self.clock()
+                try:
+                    return await send(admitted)
+                except ProviderError as error:
+                    took = self.clock() - began
+                    spent += took
+                    cause = _facts(error, took)
+                    failures.append(describe(error, took))
+                    raise
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -91,7 +95,8 @@ class Retrier:
         async def sleep(seconds: float) -> None:
             nonlocal spent
             spent += seconds
-            logger.info("trying again after a failed attempt", extra={"pause": seconds, "failure": failures[-1]})
+            with context(attempt=number):  # what the error says may quote what was sent, so it is no part of the cause
+                logger.warning("trying again in %.2f s after %s", seconds, cause, extra={"pause": seconds, "cause": cause})
             await self.sleep(seconds)
 
         retrying = tenacity.AsyncRetrying(
@@ -111,5 +116,9 @@ def is_retryable(error: BaseException) -> bool:
 
 def describe(error: ProviderError, seconds: float) -> str:
     """One line for the record of failed attempts."""
+    return f"{_facts(error, seconds)}: {error}"
+
+
+def _facts(error: ProviderError, seconds: float) -> str:
     facts = [f"status {error.status}" if error.status else "", error.code or "", f"after {seconds:.2f} s"]
-    return f"{type(error).__name__} ({', '.join(filter(None, facts))}): {error}"
+    return f"{type(error).__name__} ({', '.join(filter(None, facts))})"

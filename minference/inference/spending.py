@@ -13,10 +13,12 @@ from minference.threads.messages import Usage
 from minference.threads.reading import reading
 
 _ROWS = """
-    SELECT {day} AS day, u.model, COUNT(*), SUM(u.prompt_tokens), SUM(u.completion_tokens),
-           SUM(COALESCE(u.cached_tokens, u.cache_read_input_tokens, 0)), SUM(u.cost_usd), COUNT(*) - COUNT(u.cost_usd)
+    SELECT {day} AS day, u.model, COUNT(*), SUM({used} u.prompt_tokens END), SUM({used} u.completion_tokens END),
+           SUM({used} COALESCE(u.cached_tokens, u.cache_read_input_tokens, 0) END), SUM(u.cost_usd), COUNT(*) - COUNT(u.cost_usd),
+           SUM(CASE WHEN u.from_cache THEN 1 ELSE 0 END)
     FROM usage u JOIN entity_version v ON v.id = u.id
     WHERE v.parent_id IS NULL GROUP BY 1, 2 ORDER BY 1, 2"""
+_USED = "CASE WHEN u.from_cache THEN 0 ELSE"
 _DAY = {"sqlite": "substr(v.created_at, 1, 10)", "postgresql": "to_char(v.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"}
 
 
@@ -35,6 +37,8 @@ class UsageOfDay:
     """US dollars for the replies whose price is known; `None` if there are none."""
     unpriced: int
     """Replies whose price is unknown."""
+    from_cache: int = 0
+    """Replies that came from the response cache: they used no tokens, and cost nothing."""
 
 
 async def usage_by_day(storage: EntityStorage) -> list[UsageOfDay]:
@@ -48,13 +52,15 @@ async def usage_by_day(storage: EntityStorage) -> list[UsageOfDay]:
         return await _from_memory(storage)
     async with reading(storage) as session:
         connection = await session.connection()
-        rows: list[tuple[Any, ...]] = [*map(tuple, await connection.exec_driver_sql(_ROWS.format(day=_DAY[connection.dialect.name])))]
+        sql = _ROWS.format(day=_DAY[connection.dialect.name], used=_USED)
+        rows: list[tuple[Any, ...]] = [*map(tuple, await connection.exec_driver_sql(sql))]
     return [_row(date.fromisoformat(row[0]), row[1], row[2:]) for row in rows]
 
 
 def _row(day: date, model: str, numbers: Iterable[Any]) -> UsageOfDay:
-    replies, prompt, completion, cached, cost, unpriced = numbers
-    return UsageOfDay(day, model, replies, int(prompt), int(completion), int(cached), None if cost is None else float(cost), unpriced)
+    replies, prompt, completion, cached, cost, unpriced, again = numbers
+    dollars = None if cost is None else float(cost)
+    return UsageOfDay(day, model, replies, int(prompt), int(completion), int(cached), dollars, unpriced, int(again))
 
 
 async def _from_memory(storage: EntityStorage) -> list[UsageOfDay]:
@@ -70,14 +76,16 @@ def _day(moment: datetime) -> date:
 
 
 def _sum(day: date, model: str, usages: list[Usage]) -> UsageOfDay:
+    asked = [usage for usage in usages if not usage.from_cache]
     prices = [usage.cost_usd for usage in usages if usage.cost_usd is not None]
     return UsageOfDay(
         day,
         model,
         len(usages),
-        sum(usage.prompt_tokens for usage in usages),
-        sum(usage.completion_tokens for usage in usages),
-        sum(usage.cached_tokens or usage.cache_read_input_tokens or 0 for usage in usages),
+        sum(usage.prompt_tokens for usage in asked),
+        sum(usage.completion_tokens for usage in asked),
+        sum(usage.cached_tokens or usage.cache_read_input_tokens or 0 for usage in asked),
         sum(prices) if prices else None,
         len(usages) - len(prices),
+        len(usages) - len(asked),
     )

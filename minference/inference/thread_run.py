@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
@@ -23,7 +23,7 @@ from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
-from minference.inference.journal import Journal
+from minference.inference.journal import Holder, Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
@@ -62,8 +62,15 @@ class Setup:
     """Of the whole call."""
     thread_seconds: float | None = None
     """What each thread may take."""
+    holder: Holder = field(default_factory=Holder)
+    """Who works on runs that have a name."""
     journal: Journal | None = None
     """Where is written down how far each thread is, if the run has a name."""
+
+    @property
+    def run(self) -> str | None:
+        """The name of the run, if it has one."""
+        return self.journal.name if self.journal is not None else None
 
     def first_deadline(self) -> Deadline | None:
         """That of the call or that of a thread which begins now, whichever comes first."""
@@ -155,19 +162,20 @@ class ThreadRun:
         """One reply; of a structured output, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
-            self._setup.line.check(prepared)
+            await self._setup.line.check(prepared)
             await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked
             answer: Answer | None = None
-            async with aclosing(self._receive(ModelCall(self._setup.line, prepared, self._thread, self._failures))) as items:
-                async for item in items:
-                    if isinstance(item, Answer):
-                        answer = item
-                    else:
-                        yield item
-            assert answer is not None, "a stream ends with its answer or raises"
-            message, verdict = await self._save_reply(answer, may_ask_again=left > 0)
+            with closing(ModelCall(self._setup.line, prepared, self._thread, self._failures)) as call:
+                async with aclosing(self._receive(call)) as items:
+                    async for item in items:
+                        if isinstance(item, Answer):
+                            answer = item
+                        else:
+                            yield item
+                assert answer is not None, "a stream ends with its answer or raises"
+                message, verdict = await self._save_reply(call, answer, may_ask_again=left > 0)
             yield Saved(self._thread.ecs_id, message)
             if not isinstance(verdict, Invalid):
                 return
@@ -185,20 +193,22 @@ class ThreadRun:
         await self._setup.storage.submit(self._thread, author=self._setup.author, note="user message" if asked else None)
         return Saved(self._thread.ecs_id, asked) if asked else None
 
-    async def _save_reply(self, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
+    async def _save_reply(self, call: ModelCall, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
         message = message_of(answer, thread)
         verdict = judge(thread, message)
         self._output = output_of(answer, message, verdict, thread)
         self._structured += not isinstance(verdict, NotStructured)
-        self._spent = self._spent.plus(message.usage.total_tokens if message.usage else 0, answer.cost)
+        self._spent = self._spent.plus(answer.tokens, answer.cost)
         thread.history.append(message)
         advance_workflow(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
             thread.history.append(feedback(verdict, message))
         note = f"reply of {answer.raw.client}/{answer.reply.model}"
         await self._setup.storage.submit(thread, self._output, author=self._setup.author, note=note)
+        if not isinstance(verdict, Invalid):
+            await call.keep(answer, message.lineage_id)
         if answer.interrupted:
             raise asyncio.CancelledError
         return message, verdict

@@ -76,6 +76,19 @@ async def run_tool_calls(
 
 
 async def _outcome(thread: ChatThread, call: ToolCall, workshop: Workshop | None) -> ToolOutcome:
+    workshop = workshop or Workshop()
+    operation = workshop.telemetry.tool(thread, call)
+    try:
+        with operation.active():
+            outcome = await _run(thread, call, workshop)
+    except BaseException as error:
+        operation.end(error)
+        raise
+    operation.finished(outcome)
+    return outcome
+
+
+async def _run(thread: ChatThread, call: ToolCall, workshop: Workshop) -> ToolOutcome:
     match thread.tool_named(call.name):
         case CallableTool() as tool:
             return await run_tool_call(tool, call, workshop)

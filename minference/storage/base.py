@@ -27,6 +27,7 @@ from minference.storage.lineages import Lineages
 from minference.storage.portable import Portable
 from minference.storage.queries import Queries
 from minference.storage.recording import RecordingBlock
+from minference.storage.replies import KeepsReplies, Replies
 from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
@@ -105,7 +106,7 @@ class Record:
     parent_id: UUID | None
     cls: type[Entity]
     values: dict[str, Any]
-    """Every plain value, validated; those that can change in place are new objects."""
+    """Every plain value, validated; those that can change in place are new objects. The dict itself may be shared."""
     references: dict[str, int | None]
     members: dict[str, list[int]]
     """Keys of the members of each collection, in order."""
@@ -238,6 +239,10 @@ class Backend(Protocol):
         """What keeps named runs. Usable while the backend is open."""
         ...
 
+    def replies(self) -> Replies:
+        """What keeps cached replies. Usable while the backend is open."""
+        ...
+
     def checks(self) -> Checks:
         """What finds out whether the rows are sound, and how many there are.
 
@@ -248,7 +253,7 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, KeepsRuns, Protocol):
+class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries, Stored, Erasing, KeepsRuns, KeepsReplies, Protocol):
     """Keeps entities as immutable versions."""
 
     url: str

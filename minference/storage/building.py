@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
@@ -44,24 +45,25 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
         raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
-    objects = build_all(records, ledger, cold=cold)
+    objects, holders = _build(records, ledger, cold=cold)
     key = next(iter(records))
     root = objects[key]
     assert isinstance(root, cls), "checked above"
     if not cold:
-        _watch(key, root, records, objects)
+        _watch(key, root, [records[holder] for holder in holders], objects)
     return root
 
 
-def _watch(key: int, root: Entity, records: dict[int, Record], objects: dict[int, Entity]) -> None:
-    """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again."""
+def _watch(key: int, root: Entity, holders: Sequence[Record], objects: dict[int, Entity]) -> None:
+    """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again.
+
+    `holders` are those that may hold something.
+    """
     state = state_of(root)
     assert state is not None, "it was just built"
     watch = state.watch = Watch()
-    watch.cyclic = any(
-        key in record.references.values() or any(key in each for each in record.members.values()) for record in records.values()
-    )
-    restless = {cls for cls in map(type, objects.values()) if plan_of(cls).changes_in_place}
+    watch.cyclic = any(key in record.references.values() or any(key in each for each in record.members.values()) for record in holders)
+    restless = {cls for cls in set(map(type, objects.values())) if plan_of(cls).changes_in_place}
     for entity in objects.values():
         below = state_of(entity)
         if below is not None and below is not state:
@@ -71,25 +73,32 @@ def _watch(key: int, root: Entity, records: dict[int, Record], objects: dict[int
 
 
 def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict[int, Entity]:
-    """Live objects for all records, by key. The records give up their values; partial ones are for cold objects only."""
+    """Live objects for all records, by key. Partial records are for cold objects only."""
+    return _build(records, ledger, cold=cold)[0]
+
+
+def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], set[int]]:
+    """The objects by key, and the keys of those that may hold something."""
     with no_garbage_collection():
-        objects = _bare_objects(records)
+        objects, holders = _bare_objects(records)
         stays_cold = _below_opaque(records)
-        for key, record in records.items():
-            _fill(objects[key], record, objects, cold=cold or key in stays_cold)
+        for key in holders:
+            _fill(objects[key], records[key], objects, cold=cold or key in stays_cold)
         if any(cls.__pydantic_post_init__ for cls in {type(entity) for entity in objects.values()}):
             for entity in objects.values():
                 if type(entity).__pydantic_post_init__:
                     entity.model_post_init(None)
-        for key, record in records.items():
-            entity = objects[key]
+        for (key, entity), record in zip(objects.items(), records.values(), strict=True):
             if cold or key in stays_cold:
                 state = State(ledger, record.version, entity.__dict__, cold=True)
-            else:
+            elif key in holders:
                 state = _state(entity, record, records, objects, ledger)
+            else:
+                state = State(ledger, record.version, entity.__dict__)
+                state.references, state.members, state.keys = _mould(record.cls).nothing
             state.erased = record.erased_at is not None
             _SET_STATE(entity, state)
-    return objects
+    return objects, holders
 
 
 def _below_opaque(records: dict[int, Record]) -> set[int]:
@@ -119,23 +128,62 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _bare_objects(records: dict[int, Record]) -> dict[int, Entity]:
-    """Objects with identity and plain values. Made without validation: the values were validated when they were read."""
+@dataclass(frozen=True, slots=True)
+class _Mould:
+    """What the objects of a class have in common."""
+
+    fields: set[str]
+    """One set for all: it holds every field already, so nothing is ever added to it."""
+    inverses: dict[str, Any]
+    """The weak inverses, before anybody holds the object."""
+    blank: dict[str, Any] | None
+    """Those and the entity fields of an object that holds nothing, if it keeps it so until one is assigned to; `None` if not."""
+    nothing: tuple[Mapping[str, None], Mapping[str, tuple[list[Entity], list[Version], int]], Mapping[str, tuple[str, ...]]]
+    """The state of entity fields that are all empty: references, members and keys. An empty list is never extended in place."""
+
+
+@cache
+def _mould(cls: type[Entity]) -> _Mould:
+    plan = plan_of(cls)
+    references: dict[str, None] = dict.fromkeys(plan.references)
+    members: dict[str, tuple[list[Entity], list[Version], int]] = {field.name: ([], [], 0) for field in plan.collections}
+    keys: dict[str, tuple[str, ...]] = {field.name: () for field in plan.collections if field.shape is dict}
+    inverses: dict[str, Any] = dict.fromkeys(name for name, _ in plan.back_references)
+    return _Mould(
+        fields=set(cls.model_fields),
+        inverses=inverses,
+        blank=None if plan.changes_in_place else {**inverses, **references, **dict.fromkeys(members, ())},
+        nothing=(references, members, keys),
+    )
+
+
+def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], set[int]]:
+    """Objects with identity and plain values, and the keys of those that are still to get their entity fields.
+
+    Made without validation: the values were validated when they were read.
+    """
     objects: dict[int, Entity] = {}
+    holders: set[int] = set()
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
-        cls, version = record.cls, record.version
+        cls, version, mould = record.cls, record.version, _mould(record.cls)
         entity = objects[key] = cls.__new__(cls)
-        data = record.values if record.opaque is None else opaque_values(record, record.opaque)
+        entity_fields = mould.inverses
+        if mould.blank is not None and record.opaque is None and _holds_nothing(record):
+            entity_fields = mould.blank
+        else:
+            holders.add(key)
+        data = record.values.copy() if record.opaque is None else opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id
         data["parent_id"] = record.parent_id
         data["created_at"] = version.created_at
         data["live_id"] = live_id
+        data.update(entity_fields)
         _SET_DICT(entity, data)
-        _SET_FIELDS_SET(entity, _all_fields(cls))
+        _SET_FIELDS_SET(entity, mould.fields)
         _SET_EXTRA(entity, None)
         _SET_PRIVATE(entity, None)
-    return objects
+    return objects, holders
 
 
 def _live_ids(count: int) -> list[UUID]:
@@ -151,7 +199,7 @@ def assembled(cls: type[E], values: dict[str, Any]) -> E:
     """An object of these field values, which are not validated; unknown to any storage and recording, and not initialised further."""
     entity = cls.__new__(cls)
     _SET_DICT(entity, values)
-    _SET_FIELDS_SET(entity, _all_fields(cls))
+    _SET_FIELDS_SET(entity, _mould(cls).fields)
     _SET_EXTRA(entity, None)
     _SET_PRIVATE(entity, None)
     return entity
@@ -167,12 +215,6 @@ def _ordered(record: Record) -> list[tuple[str, list[int]]]:
     return sorted(record.members.items())
 
 
-@cache
-def _all_fields(cls: type[Entity]) -> set[str]:
-    """One set for all objects of a class: it holds every field already, so nothing is ever added to it."""
-    return set(cls.model_fields)
-
-
 def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: bool) -> None:
     if record.opaque is not None:
         there = {name: objects[key] for name, key in sorted(record.references.items()) if key is not None}
@@ -180,12 +222,6 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
         entity.__dict__.update(references=FrozenDict(there), held=FrozenList(held))
         return
     plan, data = plan_of(type(entity)), entity.__dict__
-    for name, _ in plan.back_references:
-        data.setdefault(name, None)
-    blank = _blank(type(entity))
-    if blank is not None and _holds_nothing(record):
-        data.update(blank)
-        return
     for name in plan.references:
         key = record.references.get(name)
         data[name] = None if key is None else objects[key]
@@ -208,15 +244,13 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
 
 def _holds_nothing(record: Record) -> bool:
     """Whether all entity fields are empty, and none has keys."""
-    nothing = not any(record.references.values()) and not any(record.members.values())
-    return nothing and record.partial is None and not any(record.keys.values())
-
-
-@cache
-def _blank(cls: type[Entity]) -> dict[str, Any] | None:
-    """The entity fields of an object that holds nothing and keeps it so until one is assigned to; `None` if some can change in place."""
-    plan = plan_of(cls)
-    return None if plan.changes_in_place else dict.fromkeys(plan.references) | {each.name: () for each in plan.collections}
+    for key in record.references.values():
+        if key is not None:
+            return False
+    for members in record.members.values():
+        if members:
+            return False
+    return record.partial is None and not any(record.keys.values())
 
 
 def _partial(record: Record, places: Sequence[int], field: CollectionField, members: list[Entity]) -> PartialList | PartialDict:
@@ -245,7 +279,7 @@ def _state(entity: Entity, record: Record, records: dict[int, Record], objects: 
     if plan.mutable:
         state.json = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     if _holds_nothing(record):
-        state.references, state.members, state.keys = _no_references(cls), _no_members(cls), _no_keys(cls)
+        state.references, state.members, state.keys = _mould(cls).nothing
         return state
     if plan.references:
         keys = record.references
@@ -257,21 +291,3 @@ def _state(entity: Entity, record: Record, records: dict[int, Record], objects: 
     if record.keys:
         state.keys = {field.name: tuple(record.keys[field.name]) for field in plan.collections if field.shape is dict}
     return state
-
-
-@cache
-def _no_references(cls: type[Entity]) -> Mapping[str, None]:
-    """What is held in references that are all empty."""
-    return dict.fromkeys(plan_of(cls).references)
-
-
-@cache
-def _no_keys(cls: type[Entity]) -> Mapping[str, tuple[str, ...]]:
-    """The keys of keyed fields that are all empty."""
-    return {field.name: () for field in plan_of(cls).collections if field.shape is dict}
-
-
-@cache
-def _no_members(cls: type[Entity]) -> Mapping[str, tuple[list[Entity], list[Version], int]]:
-    """What is held in ordered fields that are all empty. One for all objects of a class: an empty list is never extended in place."""
-    return {field.name: ([], [], 0) for field in plan_of(cls).collections}

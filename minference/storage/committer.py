@@ -100,12 +100,11 @@ class Committer:
         error = await self._try(units)
         if error is None:
             return
-        if len(units) == 1:
-            self._fail(units[0], error)
-            return
+        # One by one finds the bad unit. If nobody is there to write to, each would wait as long again for nothing.
+        alone = len(units) > 1 and not (isinstance(error, WriteFailed) and error.away)
         for unit in list(units):
-            if not unit.done.done() and (error := await self._try([unit])) is not None:
-                self._fail(unit, error)
+            if not unit.done.done() and (failure := await self._try([unit]) if alone else error) is not None:
+                self._fail(unit, failure)
 
     async def _try(self, units: list[Unit]) -> StorageError | None:
         writing = [unit for unit in units if unit.drafts]

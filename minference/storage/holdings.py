@@ -11,10 +11,17 @@ from minference.ecs.entity import Entity, plan_of
 from minference.ecs.fitting import Fit
 from minference.ecs.plan import OnErase
 from minference.ecs.shapes import Shape
+from minference.storage.base import Record
 from minference.storage.erasing import Shared
 
 Held = dict[OnErase | None, set[UUID]]
 """What some lineages hold, by the mark of the field."""
+
+
+def digests_in(record: Record) -> list[str]:
+    """The digests of requests in a version that, when it is erased, must not be answered from a cache any longer."""
+    names = [name for name, mark in plan_of(record.cls).on_erase.items() if mark is OnErase.uncaches]
+    return [digest for name in names if isinstance(digest := record.values[name], str) and digest]
 
 
 def marks_of(cls: type[Entity] | None, shape: Shape, renamed: Mapping[str, str] | None = None) -> Callable[[str], OnErase | None]:

@@ -24,6 +24,7 @@ from minference.storage.base import Branch, Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
 from minference.storage.memory_erasing import MemoryEraser
+from minference.storage.memory_replies import MemoryReplies
 from minference.storage.memory_rows import Row, Rows
 from minference.storage.memory_runs import MemoryRuns
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
@@ -54,10 +55,10 @@ class MemoryBackend:
         """By lineage: the versions that put one of its versions into an ordered field."""
         self._tags: dict[tuple[UUID, str], tuple[UUID, datetime]] = {}
         self._blobs: dict[str, bytes] = {}
-        """By SHA-256."""
         self._erasures: dict[UUID, Erasure] = {}
         self._ids = count(1)
         self._runs = MemoryRuns()
+        self._replies = MemoryReplies(self._erasures)
 
     async def open(self) -> Ledger:
         """See `Backend.open`."""
@@ -299,11 +300,15 @@ class MemoryBackend:
     def eraser(self) -> Eraser:
         """See `Backend.eraser`."""
         rows = Rows(self._rows, self._keys, self._by_key, self._lineages, self._cells, self._erasures, self._blobs)
-        return MemoryEraser(rows, self._record)
+        return MemoryEraser(rows, self._record, self._replies)
 
     def runs(self) -> MemoryRuns:
         """See `Backend.runs`."""
         return self._runs
+
+    def replies(self) -> MemoryReplies:
+        """See `Backend.replies`."""
+        return self._replies
 
     def checks(self) -> Checks:
         """See `Backend.checks`."""
@@ -339,13 +344,11 @@ class MemoryBackend:
         edges: list[tuple[int, int]] = []
         while waiting:
             lineage_id = waiting.pop()
-            if lineage_id in found:
-                continue
-            found.add(lineage_id)
-            for ecs_id in self._lineages.get(lineage_id, ()):
+            for ecs_id in () if lineage_id in found else self._lineages.get(lineage_id, ()):
                 children = self._held(self._rows[ecs_id])
                 edges.extend((self._keys[ecs_id], self._keys[child]) for child in children)
                 waiting.extend(self._rows[child].info.lineage_id for child in children)
+            found.add(lineage_id)
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
         tags = [Tagged(name, self._keys[ecs_id], lineage, at) for (lineage, name), (ecs_id, at) in self._tags.items() if lineage in found]
@@ -383,8 +386,7 @@ class MemoryBackend:
 
     async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
         """See `Archive.commit`."""
-        found = self._commits.get((created_at, author, note))
-        return found.id if found is not None else None
+        return found.id if (found := self._commits.get((created_at, author, note))) is not None else None
 
     async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
         """See `Archive.stored_blobs`."""
@@ -392,7 +394,6 @@ class MemoryBackend:
 
     async def read_blobs(self, hashes: Sequence[str]) -> dict[str, bytes]:
         """See `Archive.read_blobs`."""
-        for each in hashes:
-            if each not in self._blobs:
-                raise BlobNotFound(each)
+        if missing := [each for each in hashes if each not in self._blobs]:
+            raise BlobNotFound(missing[0])
         return {each: self._blobs[each] for each in hashes}

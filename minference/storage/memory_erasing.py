@@ -16,7 +16,8 @@ from minference.ecs.values import dump_json
 from minference.errors import LineageNotFound, UnknownKind
 from minference.storage.base import Record
 from minference.storage.erasing import Erasure, ErasureScope, Shared, version_hint
-from minference.storage.holdings import Held, belongings, following, in_order, marks_of
+from minference.storage.holdings import Held, belongings, digests_in, following, in_order, marks_of
+from minference.storage.memory_replies import MemoryReplies
 from minference.storage.memory_rows import Row, Rows
 from minference.storage.sequences import EMPTY
 
@@ -70,9 +71,10 @@ class MemoryHoldings:
 class MemoryEraser:
     """See `Eraser`. Everything is made ready before anything is changed."""
 
-    def __init__(self, rows: Rows, record: RecordOf) -> None:
+    def __init__(self, rows: Rows, record: RecordOf, replies: MemoryReplies) -> None:
         self._rows = rows
         self._record = record
+        self._replies = replies
 
     async def scope(self, lineage_id: UUID, shared: Shared) -> ErasureScope:
         """See `Eraser.scope`."""
@@ -104,10 +106,12 @@ class MemoryEraser:
     def _bury(self, erasures: Sequence[Erasure]) -> None:
         rows = [(row, each) for each in erasures for row in self._rows.of(each.lineage_id) if row.info.erased_at is None]
         left = [self._shell(row, each) for row, each in rows]
+        digests = [digest for row, _ in rows for digest in digests_in(self._record(row))]
         for shell, blobs in left:
             self._rows.replace(shell)
             self._rows.blobs.update((blob.sha256, blob.data) for blob in blobs if blob.sha256 not in self._rows.blobs)
         self._rows.drop_blobs({sha256 for row, _ in rows for sha256 in row.blobs})
+        self._replies.forget(digests)
         self._rows.erasures.update((each.lineage_id, each) for each in erasures)
 
     async def erasures(self, lineages: Sequence[UUID] | None) -> list[Erasure]:

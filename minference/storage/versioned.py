@@ -50,6 +50,7 @@ from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
+from minference.storage.replies import Replies
 from minference.storage.runs import Runs
 from minference.storage.search import Hit
 from minference.storage.stored import StoredVersion
@@ -369,6 +370,11 @@ class VersionedStorage(Glancing, EntityStorage):
         self._open()
         return self._backend.runs()
 
+    def replies(self) -> Replies:
+        """See `KeepsReplies.replies`."""
+        self._open()
+        return self._backend.replies()
+
     async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
         """See `Search.search`."""
         if field not in cls.model_fields:
@@ -383,8 +389,7 @@ class VersionedStorage(Glancing, EntityStorage):
     async def _settle(self) -> None:
         """Wait for what is queued, so that whoever saved can read it. Failures reach whoever saved."""
         _, committer = self._open()
-        waiting = [unit.done for unit in committer.pending()]
-        if waiting:
+        if waiting := [unit.done for unit in committer.pending()]:
             await asyncio.wait(waiting)
 
 

@@ -106,6 +106,8 @@ class Usage(Entity):
     """Of the request: read from the provider's cache, as OpenAI counts."""
     cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """US dollars, at the prices of the day of the reply; `None` if the price was unknown."""
+    from_cache: bool = False
+    """Whether the reply was given before, to the same request, so that nobody was asked: it used these tokens then, and costs nothing."""
 
     @classmethod
     def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:

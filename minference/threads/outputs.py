@@ -42,7 +42,7 @@ class RawOutput(Entity):
     """`ecs_id` of the thread version that the request was rendered from."""
     request_parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The request without messages, system and tools: those are rendered from the thread version (see `request`)."""
-    request_sha256: str
+    request_sha256: Annotated[str, OnErase.uncaches]
     """Digest of the whole request as canonical JSON, in which the bytes of attachments stand by their hash."""
     raw_result: dict[str, JsonValue]
     """The body of the reply."""
@@ -52,6 +52,8 @@ class RawOutput(Entity):
     """When the reply was complete."""
     attempts: tuple[str, ...] = ()
     """One line per failed attempt before this reply: what went wrong."""
+    from_cache: bool = False
+    """Whether it is a reply that was given before, to the same request: nothing was sent."""
 
     async def request(self, clients: Mapping[str, Client] | None = None) -> dict[str, Any]:
         """The whole request, rendered again from the thread version in the current storage: what was sent, byte for byte.
@@ -75,7 +77,8 @@ class RawOutput(Entity):
     @classmethod
     def erased_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Who was asked, from which thread version, and when stay. The digest goes: it would prove a guess of a short text."""
-        return super().erased_values(values) | {name: values[name] for name in ("client", "thread_version", "start_time", "end_time")}
+        kept = ("client", "thread_version", "start_time", "end_time", "from_cache")
+        return super().erased_values(values) | {name: values[name] for name in kept}
 
 
 class ProcessedOutput(Entity):

@@ -37,6 +37,10 @@ class ModelDay:
     """Calls that failed before one of these replies came."""
     invalid: int
     """Replies that are no valid object, although one was asked for."""
+    cost_usd: float | None
+    """US dollars for the replies whose price is known; `None` if there are none."""
+    unpriced: int
+    """Replies whose price is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ async def usage_by_model_and_day(storage: EntityStorage, since: datetime | None 
             slow_seconds=row.slow,
             failed_attempts=failed[row.day, row.client, row.model],
             invalid=invalid[row.day, row.client, row.model],
+            cost_usd=row.cost,
+            unpriced=row.replies - row.priced,
         )
         for row in rows
     ]
@@ -125,7 +131,8 @@ def _summed(days: SQLColumnExpression[Any], since: datetime | None) -> Select[An
     model: Label[str] = _model().label("model")
     cached = func.coalesce(UsageSQL.cached_tokens, UsageSQL.cache_read_input_tokens, 0).label("cached")
     tokens = (UsageSQL.prompt_tokens.label("prompt"), UsageSQL.completion_tokens.label("completion"), cached)
-    replies = _replies(since, days.label("day"), client, model, *tokens, ProcessedOutputSQL.time_taken.label("seconds")).subquery()
+    taken = (ProcessedOutputSQL.time_taken.label("seconds"), UsageSQL.cost_usd.label("cost"))
+    replies = _replies(since, days.label("day"), client, model, *tokens, *taken).subquery()
     key = (replies.c.day, replies.c.client, replies.c.model)
     rank = func.row_number().over(partition_by=key, order_by=replies.c.seconds).label("rank")
     each = select(replies, rank, func.count().over(partition_by=key).label("size")).subquery().c
@@ -135,7 +142,8 @@ def _summed(days: SQLColumnExpression[Any], since: datetime | None) -> Select[An
         cast(func.coalesce(func.sum(column), 0), BigInteger).label(column.key) for column in (each.prompt, each.completion, each.cached)
     ]
     times = [func.max(case((part, each.seconds))).label(name) for name, part in (("median", half), ("slow", most))]
-    summed = select(each.day, each.client, each.model, func.count().label("replies"), *sums, *times)
+    costs = (func.sum(each.cost).label("cost"), func.count(each.cost).label("priced"))
+    summed = select(each.day, each.client, each.model, func.count().label("replies"), *sums, *times, *costs)
     return summed.group_by(each.day, each.client, each.model).order_by(each.day, each.client, each.model)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Double, String, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Double, String, Text, Uuid, false
 from sqlalchemy.orm import Mapped, mapped_column
 from typing_extensions import TypeVar
 
@@ -76,6 +76,7 @@ class UsageSQL(EntityTable[Usage]):
     reasoning_tokens: Mapped[int | None] = mapped_column(BigInteger)
     cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
     cost_usd: Mapped[float | None] = mapped_column(Double)
+    from_cache: Mapped[bool] = mapped_column(Boolean, server_default=false())
     extra: Mapped[Any | None] = mapped_column(Json)
 
 
@@ -228,6 +229,7 @@ class RawOutputSQL(EntityTable[RawOutput]):
     start_time: Mapped[datetime] = mapped_column(UtcDateTime)
     end_time: Mapped[datetime] = mapped_column(UtcDateTime)
     attempts: Mapped[Any] = mapped_column(Json)
+    from_cache: Mapped[bool] = mapped_column(Boolean, server_default=false())
     extra: Mapped[Any | None] = mapped_column(Json)
 
 

@@ -24,7 +24,7 @@ from minference.errors import (
     WrongEntityType,
 )
 from minference.storage.base import EntityStorage
-from minference.ui import list_pages, marks, message_pages, thread_pages, usage_page
+from minference.ui import list_pages, marks, message_pages, run_pages, thread_pages, usage_page
 from minference.ui.door import Door, NoDatabaseYet
 from minference.ui.guard import Guard
 from minference.ui.inspector import Inspector, inspector_of, without_password
@@ -46,6 +46,8 @@ ROUTES = [
     Route("/outputs/{version}/request", message_pages.request_body),
     Route("/outputs/{version}/reply", message_pages.reply_body),
     Route("/attachments/{version}", message_pages.attachment),
+    Route("/runs", run_pages.runs),
+    Route("/run", run_pages.run),
     Route("/usage", usage_page.usage),
     Route("/mark", marks.mark),
     Mount("/static", StaticFiles(directory=STATIC)),

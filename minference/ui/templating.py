@@ -16,6 +16,7 @@ from minference.cli.output import one_line, when
 from minference.ecs.diff_render import printable
 from minference.ecs.identity import utc_now
 from minference.ecs.lineage import short_id
+from minference.ui.costs import cost
 from minference.ui.prose import prose, tidy_json
 
 _STEPS = ((60.0, "s"), (60.0, " min"), (24.0, " h"), (30.0, " d"))
@@ -83,6 +84,7 @@ def environment() -> Environment:
         "json_text": json_text,
         "seconds": seconds,
         "compact": compact,
+        "cost": cost,
         "count": lambda number: f"{number:,}",
     }
     made.globals |= {"program_version": __version__}

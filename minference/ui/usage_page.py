@@ -14,6 +14,7 @@ from starlette.responses import Response
 from minference.ecs.identity import utc_now
 from minference.threads.statistics import ModelDay, usage_by_model_and_day
 from minference.ui.charts import bars, days_between, lines
+from minference.ui.costs import short_money, sum_of
 from minference.ui.inspector import opened
 from minference.ui.marks import list_mark
 from minference.ui.templating import compact, seconds
@@ -39,6 +40,8 @@ class ModelTotal:
     """Of its worst day."""
     failed_attempts: int
     invalid: int
+    cost_usd: float | None
+    unpriced: int
 
 
 async def usage(request: Request) -> Response:
@@ -59,6 +62,7 @@ async def usage(request: Request) -> Response:
         ranges=list(RANGES),
         rows=rows,
         totals=totals,
+        whole=_total("", rows) if rows else None,
         charts=_charts(rows, names, days),
         mark=mark,
         mark_url="/mark",
@@ -78,6 +82,7 @@ def _charts(rows: Sequence[ModelDay], names: Sequence[str], days: Sequence[date]
     tokens = by_model(lambda row: row.prompt_tokens + row.completion_tokens)
     troubles = by_model(lambda row: row.failed_attempts + row.invalid)
     return [
+        ("Cost", "US dollars, as far as prices are known", bars(by_model(_dollars), days, short_money, title="Cost by day and model")),
         ("Tokens", "requests and replies", bars(tokens, days, compact, title="Tokens by day and model")),
         ("Replies", "answered calls", bars(by_model(lambda row: row.replies), days, compact, title="Replies by day and model")),
         (
@@ -87,6 +92,10 @@ def _charts(rows: Sequence[ModelDay], names: Sequence[str], days: Sequence[date]
         ),
         ("Errors", "failed attempts and invalid objects", bars(troubles, days, compact, title="Errors by day and model")),
     ]
+
+
+def _dollars(row: ModelDay) -> float:
+    return row.cost_usd or 0.0
 
 
 def _totals(rows: Sequence[ModelDay]) -> list[ModelTotal]:
@@ -111,4 +120,5 @@ def _total(model: str, days: Sequence[ModelDay]) -> ModelTotal:
         max(day.slow_seconds for day in days),
         sum(day.failed_attempts for day in days),
         sum(day.invalid for day in days),
+        *sum_of(days),
     )

@@ -10,12 +10,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.benchmarks.comparing import compare_with_peers
+from tests.benchmarks.completing import measure_completions
+from tests.benchmarks.filling import measure_memory
+from tests.benchmarks.limiting import measure_limits
 from tests.benchmarks.storing import measure_storage
 
 Measure = Callable[[Path], Awaitable[None]]
 
 MEASURES: dict[str, Measure] = {
     "storage": measure_storage,
+    "completions": measure_completions,
+    "limits": measure_limits,
+    "memory": measure_memory,
     "peers": compare_with_peers,
 }
 

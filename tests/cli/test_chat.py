@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,3 +127,13 @@ def test_in_a_terminal_the_end_of_input_and_an_interrupt_leave_cleanly(
         assert "Traceback" not in read_until(terminal, last)
         assert chat.wait(30) == code
     assert len(process("threads", "show", "@head", "--json").json["messages"]) == 2
+
+
+def test_what_the_database_refuses_is_not_called_saved(process: Cli, tmp_path: Path) -> None:
+    assert process("chat", "--client", "scripted", "--model", "echo", stdin="hello\n").code == 0
+    with sqlite3.connect(tmp_path / "minference.db") as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON chat_message BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    refused = process("chat", "--client", "scripted", "--model", "echo", stdin="hello\n")
+    assert refused.code == 1
+    assert "no room" in refused.err
+    assert "saved:" not in refused.err

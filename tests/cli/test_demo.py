@@ -12,7 +12,7 @@ from tests.cli.conftest import Cli
 
 
 @pytest.mark.local_model
-def test_the_demo_talks_saves_and_shows_what_it_saved(process: Cli, tmp_path: Path) -> None:
+def test_the_demo_talks_saves_and_shows_what_it_saved_and_prints_commands_that_work(process: Cli, tmp_path: Path) -> None:
     said = process("demo")
     assert said.code == 0, said.err
     for title in ("saved threads  ", "versions of one of them  ", "what differs between two of them  ", "go on\n"):
@@ -23,16 +23,11 @@ def test_the_demo_talks_saves_and_shows_what_it_saved(process: Cli, tmp_path: Pa
     assert len(listed) == len(demo_threads())
     tool = process("threads", "show", "a tool", "--json", "-d", "minference-demo.db").json
     assert [message["role"] for message in tool["messages"]] == ["user", "assistant", "tool", "assistant"]
-
-
-@pytest.mark.local_model
-def test_the_commands_that_the_demo_prints_work(process: Cli) -> None:
-    printed = [line.strip() for line in process("demo").out.splitlines() if line.startswith("  minference ")]
-    looking, *others = printed
-    assert (looking, len(others)) == ("minference ui -d minference-demo.db", 3)  # which goes on until Ctrl-C: see tests/ui
-    for command in others:
-        said = process(*command.split()[1:], stdin="")
-        assert said.code == 0, said.err
+    looking, *commands = [line.strip() for line in said.out.splitlines() if line.startswith("  minference ")]
+    assert (looking, len(commands)) == ("minference ui -d minference-demo.db", 3)  # which goes on until Ctrl-C: see tests/ui
+    for command in commands:
+        answer = process(*command.split()[1:], stdin="")
+        assert answer.code == 0, answer.err
 
 
 @pytest.mark.local_model

@@ -30,7 +30,11 @@ Write = Callable[[str, str], str]
             "promt =",
             "[prompts.texts 2] promt: there is no such field (did you mean 'prompt'?); the fields are id, prompt, system",
         ),
-        ("[model]", "[modle]", "modle: there is no such field (did you mean 'model'?); the fields are budget, database, limits, max_turns"),
+        (
+            "[model]",
+            "[modle]",
+            "modle: there is no such field (did you mean 'model'?); the fields are budget, cache, database, limits, max_turns",
+        ),
         ('"echo"', '"echo"\nmax_tokens = "many"', "[model] max_tokens: Input should be a valid integer"),
         ('"echo"', '"echo"\necs_id = "x"', "model: ecs_id is set by minference: remove it"),
         ('client = "scripted"', "", "[model] client: this is missing"),

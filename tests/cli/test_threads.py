@@ -144,7 +144,7 @@ def test_log_tells_who_when_why_and_what(cli: Cli, saved: list[ChatThread]) -> N
             "author": "ada",
             "note": "question",
             "head": False,
-            "changes": ["created, 1 messages"],
+            "changes": ["created, 1 message"],
             **entry,
         },
     ]

@@ -76,9 +76,9 @@ def test_tags_and_what_messages_carry_go_along_and_a_tag_that_stays_is_told(cli:
         asyncio.run(attach_and_tag(first))
     assert cli("threads", "export", "-o", "all.jsonl").err == "2 threads, 3 commits: all.jsonl\n"
     said = cli("threads", "import", "all.jsonl", "-d", "new.db")
-    assert said.out == "9 new versions in 3 commits; 0 were there already; 1 new attached contents; 2 new tags\n"
+    assert said.out == "9 new versions in 3 commits; 0 were there already; 1 new attached content; 2 new tags\n"
     said = cli("threads", "import", "all.jsonl", "-d", "other.db")
-    assert said.out == "3 new versions in 1 commits; 6 were there already; 1 new tags\n"
+    assert said.out == "3 new versions in 1 commit; 6 were there already; 1 new tag\n"
     assert said.err.startswith(f"tag 'main' of thread {sky.lineage_id.hex[-8:]} stays on version ")
     assert cli("threads", "import", "all.jsonl", "-d", "other.db", "--json").json["kept_tags"][0]["name"] == "main"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from minference.clients.base import Reply, TextDelta
 from minference.clients.local import LocalClient
-from minference.clients.local_process import find_model, shared_server
 from minference.errors import ProviderRefused
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt
@@ -52,17 +50,8 @@ async def ask(client: LocalClient, thread: ChatThread) -> Reply:
     return client.from_response(response.payload)
 
 
-@pytest.fixture(scope="module")
-def running_child() -> Iterator[None]:
-    """One child for all tests of this module: each client joins it and leaves it."""
-    server = shared_server(find_model(importlib.util.find_spec))
-    server.child(running_child)
-    yield
-    server.release(running_child)
-
-
 @pytest.fixture
-async def client(running_child: None) -> AsyncIterator[LocalClient]:
+async def client(local_child: None) -> AsyncIterator[LocalClient]:
     joining = LocalClient()
     yield joining
     await joining.aclose()

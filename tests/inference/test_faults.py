@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from minference.clients.scripted import ScriptedClient
+from minference.errors import WriteFailed
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed
@@ -20,7 +21,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import MessageRole
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
-from tests.inference.helpers import completed, said, thread
+from tests.inference.helpers import completed, failed, said, thread
 from tests.storage.proxy import PostgresProxy
 
 ATTEMPTS = 4
@@ -77,7 +78,7 @@ def _question(request: RecordedRequest) -> str:
     return content if isinstance(content, str) else str(content[0]["text"])
 
 
-async def test_while_the_database_is_away_work_waits_and_nothing_answered_is_lost(postgresql_url: str) -> None:
+async def test_while_the_database_is_away_work_waits_and_nothing_answered_is_lost(postgresql_storage_url: str) -> None:
     asked = 0
 
     async def answer(chat: ChatThread) -> str:
@@ -88,7 +89,7 @@ async def test_while_the_database_is_away_work_waits_and_nothing_answered_is_los
         await asyncio.sleep(0)
         return f"Yes, {chat.history[-1].content}."
 
-    async with PostgresProxy(postgresql_url) as proxy, open_storage(proxy.url) as storage:
+    async with PostgresProxy(postgresql_storage_url) as proxy, open_storage(proxy.url) as storage:
         async with InferenceOrchestrator(storage, clients={"scripted": ScriptedClient(answer)}) as orchestrator:
             outcomes = await orchestrator.run([thread(str(number)) for number in range(40)], run_id="nightly", concurrency=8)
         stored = [await storage.get(ChatThread, completed(outcome).thread.ecs_id) for outcome in outcomes]
@@ -97,3 +98,40 @@ async def test_while_the_database_is_away_work_waits_and_nothing_answered_is_los
     assert [said(each)[-1] for each in stored] == [("assistant", f"Yes, {number}.") for number in range(40)]
     assert all(sum(message.role is MessageRole.assistant for message in each.history) == 1 for each in stored)
     assert run.counts == {"done": 40}
+
+
+async def test_when_the_database_stays_away_the_run_ends_and_running_it_again_asks_nothing_twice(
+    postgresql_storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", 0.2)
+    asked: Counter[str] = Counter()
+    gone = asyncio.Event()
+
+    async def answer(chat: ChatThread) -> str:
+        asked[chat.history[-1].content] += 1
+        if asked.total() == 10:
+            proxy.refuse(100_000)
+            gone.set()
+        if asked.total() > 5:
+            await gone.wait()  # so that several answers come when nothing can be saved
+        return "Yes."
+
+    threads = [thread(str(number)) for number in range(40)]
+    async with PostgresProxy(postgresql_storage_url) as proxy:
+        async with open_storage(proxy.url) as storage:
+            async with InferenceOrchestrator(storage, clients={"scripted": ScriptedClient(answer)}) as orchestrator:
+                outcomes = await orchestrator.run(threads, run_id="nightly", concurrency=8)
+                proxy.refuse(0)
+                lost = [failed(outcome).error for outcome in outcomes if not outcome.ok]
+                before = asked.total()
+                again = await orchestrator.run(threads, run_id="nightly", concurrency=8)
+            run = await storage.runs().get("nightly")
+        assert {type(error) for error in lost} == {WriteFailed}
+        assert (5 <= 40 - len(lost) < 12, before < 20) == (True, True), "who cannot save a question asks none"
+        assert {outcome.ok for outcome in again} == {True}
+        assert set(asked.values()) == {1}
+        assert run.counts == {"done": 40}
+        async with open_storage(postgresql_storage_url) as storage:
+            stored = [await storage.get(ChatThread, each.ecs_id) for each in threads]
+            assert [said(each) for each in stored] == [[("user", str(number)), ("assistant", "Yes.")] for number in range(40)]
+            assert await storage.check() == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import aclosing
+from contextlib import aclosing, closing
 
 import pytest
 
@@ -159,38 +160,30 @@ async def test_a_thread_is_in_the_work_list_before_it_is_asked_anything(storage:
     assert seen == [True] * 5
 
 
-async def test_notes_that_come_together_are_written_together(memory: EntityStorage) -> None:
-    batches: list[int] = []
-    runs = memory.runs()
-    note = runs.note
-
-    async def counted(name: str, steps: object) -> None:
-        batches.append(len(steps))  # type: ignore[arg-type]  # it is a list
-        await asyncio.sleep(0)
-        await note(name, steps)  # type: ignore[arg-type]  # handed on as it came
-
-    runs.note = counted  # type: ignore[method-assign]  # to see what arrives
-    async with scripted(memory, ScriptedClient()) as orchestrator:
+async def test_notes_that_come_together_are_written_together(sqlite_storage_url: str) -> None:
+    async with open_storage(sqlite_storage_url) as storage, scripted(storage, ScriptedClient()) as orchestrator:
         outcomes = await orchestrator.run([thread(str(number)) for number in range(50)], run_id="nightly")
+        entries = await storage.runs().entries("nightly")
     assert Counter(outcome.ok for outcome in outcomes) == {True: 50}
-    assert (sum(batches), len(batches) < 30) == (100, True)
+    assert len({entry.updated_at for entry in entries}) < 30, "each transaction has one time"
 
 
-async def test_a_thread_that_cannot_be_written_down_is_not_asked(memory: EntityStorage) -> None:
-    runs, client = memory.runs(), ScriptedClient()
-    add = runs.add
+async def test_a_run_that_cannot_be_written_down_asks_nothing(sqlite_storage_url: str) -> None:
+    def in_the_file(sql: str) -> None:
+        with closing(sqlite3.connect(sqlite_storage_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute(sql)
 
-    async def broken(name: str, lineages: object) -> None:
-        raise WriteFailed("the disk is full")
-
-    runs.add = broken  # type: ignore[method-assign]  # the storage fails
-    async with scripted(memory, client) as orchestrator:
-        [outcome] = await orchestrator.run([chat := thread("a")], run_id="nightly")
+    in_the_file("CREATE TRIGGER full BEFORE INSERT ON run_entry BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    client, chat, late = ScriptedClient(), thread("a"), thread("b")
+    async with open_storage(sqlite_storage_url) as storage, scripted(storage, client) as orchestrator:
+        with pytest.raises(WriteFailed, match="the disk is full"):
+            await orchestrator.run([chat], run_id="nightly")
+        [outcome] = [each async for each in orchestrator.as_completed(iter([late]), run_id="nightly")]
         assert isinstance(failed(outcome).error, WriteFailed)
         assert client.requests == []
-        runs.add = add  # type: ignore[method-assign]  # it works again
-        [outcome] = await orchestrator.run([chat], run_id="nightly")
-    assert completed(outcome).content == "You said: a"
+        in_the_file("DROP TRIGGER full")
+        outcomes = await orchestrator.run([chat, late], run_id="nightly")
+    assert [completed(outcome).content for outcome in outcomes] == ["You said: a", "You said: b"]
 
 
 async def test_who_loses_the_run_to_another_process_stops_and_says_so(sql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

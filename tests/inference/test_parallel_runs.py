@@ -144,5 +144,5 @@ async def test_a_reply_keeps_everything_that_the_model_said(storage: EntityStora
     assert message.usage is not None
     assert message.usage.model_dump(exclude=set(Entity.model_fields), exclude_none=True) == {
         "model": "model-2", "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cache_creation_input_tokens": 1,
-        "cache_read_input_tokens": 4, "cached_tokens": 4, "reasoning_tokens": 2,
+        "cache_read_input_tokens": 4, "cached_tokens": 4, "reasoning_tokens": 2, "from_cache": False,
     }  # fmt: skip

@@ -26,12 +26,12 @@ PNG = b"\x89PNG\r\n\x1a\nrest"
 
 @pytest.fixture
 def strict_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
-    """A strict provider whose first structured replies are no good."""
-    bad = iter(["no JSON", '{"name": ""}'])
+    """A strict provider whose third structured reply is the first good one."""
+    replies = iter(["no JSON", '{"name": ""}', '{"name": "Rome", "people": null, "tags": []}'])
 
     def answer(body: dict[str, Any]) -> Answer:
         plain = default_answer(body, call_tools=True)
-        return Answer(next(bad, plain.text)) if "json_schema" in str(body) else plain
+        return Answer(next(replies, plain.text)) if "json_schema" in str(body) else plain
 
     with ProviderServer(answer, strict=True) as server:
         find_through_environment(server, monkeypatch)

@@ -12,7 +12,7 @@ from minference.storage.sql.guards import set_up_guards, take_away_guards
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 """Table name and primary key, to the whole row."""
 
-CHANGING = {"run", "run_entry", "storage_info", "tag"}
+CHANGING = {"cached_reply", "run", "run_entry", "storage_info", "tag"}
 
 
 async def rows_of(url: str) -> Rows:

@@ -20,7 +20,7 @@ SECRET = "Wintermute"
 
 
 async def test_an_erasure_that_is_killed_leaves_all_or_nothing(sql_url: str) -> None:
-    thread = a_thread(*(f"{SECRET} {number}" for number in range(400)))
+    thread = a_thread(*(f"{SECRET} {number}" for number in range(120)))
     async with open_storage(sql_url) as storage:
         await storage.register(thread)
     for words in (0, 1, 3):
@@ -34,7 +34,7 @@ async def test_an_erasure_that_is_killed_leaves_all_or_nothing(sql_url: str) -> 
         async with open_storage(sql_url) as storage:
             assert await storage.check() == []
             texts = [message.content for message in (await storage.get(ChatThread, thread.ecs_id)).history]
-            whole, empty = [f"{SECRET} {number}" for number in range(400)], [""] * 400
+            whole, empty = [f"{SECRET} {number}" for number in range(120)], [""] * 120
             assert texts == (whole if await storage.erasures(thread.lineage_id) == [] else empty)
     async with open_storage(sql_url) as storage:
         assert (await storage.erase(thread, reason="asked to")).remains == ()

@@ -308,9 +308,9 @@ async def test_words_that_were_read_before_an_erasure_are_not_indexed_after_it(s
     async with VersionedStorage(backend) as storage, open_storage(sql_url) as eraser:
         thread = a_thread(SECRET, "Neuromancer")
         await storage.register(thread)
-        driver, ledger, kinds = backend._reader.parts  # type: ignore[union-attr]
-        erasing = Interrupted(driver, lambda: eraser.erase(thread.history[0], reason="asked to", scrub=False))
-        backend._reader.parts = (erasing, ledger, kinds)  # type: ignore[union-attr]
+        parts = backend._reader.parts  # type: ignore[union-attr]
+        erasing = Interrupted(parts.driver, lambda: eraser.erase(thread.history[0], reason="asked to", scrub=False))
+        backend._reader.parts = parts._replace(driver=erasing)  # type: ignore[union-attr, arg-type]
         assert len(await storage.search(ChatMessage, "neuromancer")) == 1
         assert await storage.search(ChatMessage, SECRET) == []
         assert await tables_with(sql_url, SECRET) == []

@@ -36,7 +36,7 @@ async def upgraded(old_url: str) -> AsyncIterator[EntityStorage]:
         yield storage
 
 
-ADDED_SINCE = ("resolve_references", "source_text", "cost_usd")
+ADDED_SINCE = ("resolve_references", "source_text", "cost_usd", "from_cache")
 """Plain fields that the first revision had not."""
 
 

@@ -192,5 +192,5 @@ def _stripped(value: Any) -> Any:
     return [_stripped(each) for each in value] if isinstance(value, list) else value
 
 
-ADDED_SINCE = ("attachments", "resolve_references", "source_text", "cost_usd")
+ADDED_SINCE = ("attachments", "resolve_references", "source_text", "cost_usd", "from_cache")
 """Fields that the first revision had not."""

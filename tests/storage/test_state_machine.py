@@ -51,7 +51,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
     return copy
 
 
-BUDGETS = {"memory": (examples(25, 300), 40), "sqlite": (examples(8, 360), 30), "postgresql": (examples(6, 360), 30)}
+BUDGETS = {"memory": (examples(20, 300), 40), "sqlite": (examples(6, 360), 30), "postgresql": (examples(3, 360), 30)}
 """Examples, and the most steps in each."""
 
 

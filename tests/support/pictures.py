@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from contextlib import chdir
 from pathlib import Path
 
 from playwright.async_api import async_playwright
@@ -21,6 +22,7 @@ from rich.text import Text
 from minference.ecs.lineage import short_id
 from minference.storage.open import open_storage
 from tests.support.chromium import ARGUMENTS, MISSING, find_chromium
+from tests.support.pages import run
 from tests.support.source import ROOT
 from tests.ui.samples import small_talk, travel
 
@@ -72,6 +74,15 @@ def draw_terminal(folder: Path, edit: str) -> None:
     (PICTURES / "terminal.svg").write_text(without_fonts.replace("Fira Code", "ui-monospace, Menlo, Consolas"), encoding="utf-8")
 
 
+def draw_tree(folder: Path, page: str, end: str, picture: str) -> None:
+    """The tree of a page's thread, as it is before one of its headings."""
+    before = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(end)[0]
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    with chdir(folder):
+        asyncio.run(run(page, before))
+    in_terminal(folder, "lineage", "garden", "-d", "chats.db", "--svg", str(PICTURES / picture))
+
+
 async def take(folder: Path, path: str) -> None:
     """The inspector as a browser shows it."""
     program = find_chromium()
@@ -98,6 +109,8 @@ def main() -> None:
         folder = Path(name)
         path, edit = asyncio.run(fill(folder / "minference.db"))
         draw_terminal(folder, edit)
+        draw_tree(folder, "tutorial.md", "## A merge", "garden.svg")
+        draw_tree(folder, "versions.md", "## Races", "versions.svg")
         asyncio.run(take(folder, path))
     print(f"taken: {', '.join(sorted(each.name for each in PICTURES.iterdir()))}")
 

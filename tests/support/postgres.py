@@ -33,9 +33,11 @@ _LONGEST_SOCKET_DIRECTORY = 80
 class Postgres:
     """A running server and the databases in it."""
 
-    def __init__(self, binaries: Path, directory: Path) -> None:
-        self._binaries, self._directory = binaries, directory
+    def __init__(self, files: PostgresServer) -> None:
+        self._files = files
+        self._binaries, self._directory = files.bin_path, files.pgdata
         self._numbers = count(1)
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
@@ -57,6 +59,24 @@ class Postgres:
         done = subprocess.run([*command, "-c", sql, database], check=True, capture_output=True, text=True, env={"LC_ALL": "C"})
         return done.stdout
 
+    def start(self) -> None:
+        """Start it, and return when it takes connections."""
+        process = self._process = _start(self._files)
+        _wait_until_ready(self, process, self._files.log)
+
+    def stop(self) -> None:
+        """Let everybody's connections end, and the server."""
+        if self._process is not None:
+            _stop(self._process)
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and to each of its processes."""
+        assert self._process is not None, "the server runs"
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in (self._process.pid, *map(int, children)):
+            os.kill(pid, number)
+
     def is_ready(self) -> bool:
         """Whether the server takes connections."""
         probe = [str(self._binaries / "pg_isready"), "-q", "-h", str(self._directory), "-U", "postgres"]
@@ -69,14 +89,12 @@ def running_postgres() -> Iterator[Postgres]:
     directory = fast_directory()
     root = Path(tempfile.mkdtemp(prefix="mi-pg-", dir=directory if len(directory) < _LONGEST_SOCKET_DIRECTORY else "/tmp"))
     try:
-        files = _initialised(root / "data")
-        process = _start(files)
+        postgres = Postgres(_initialised(root / "data"))
         try:
-            postgres = Postgres(files.bin_path, files.pgdata)
-            _wait_until_ready(postgres, process, files.log)
+            postgres.start()
             yield postgres
         finally:
-            _stop(process)
+            postgres.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -62,16 +62,9 @@ class Source:
             return f"{self.name}:{error.lineno} {error.msg}"
         return None
 
-    def imports(self) -> Iterator[Import]:
+    def imports(self) -> tuple[Import, ...]:
         """Every import that can happen at run time: all but those under `if TYPE_CHECKING:`."""
-        for node, at_module_level in _running(self.tree, at_module_level=True):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield Import(alias.name, node.lineno, at_module_level)
-            elif isinstance(node, ast.ImportFrom):
-                base = node.module or ""
-                for alias in node.names:
-                    yield Import(_loaded(base, alias.name), node.lineno, at_module_level)
+        return _imports(self.path)
 
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
         """Every function and method, nested ones too."""
@@ -100,6 +93,18 @@ def _read(path: Path) -> str:
 @cache
 def _parse(path: Path) -> ast.Module:
     return ast.parse(_read(path), str(path), feature_version=OLDEST_PYTHON)
+
+
+@cache
+def _imports(path: Path) -> tuple[Import, ...]:
+    found = []
+    for node, at_module_level in _running(_parse(path), at_module_level=True):
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, node.lineno, at_module_level) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            found += [Import(_loaded(base, alias.name), node.lineno, at_module_level) for alias in node.names]
+    return tuple(found)
 
 
 def _loaded(base: str, name: str) -> str:

@@ -98,13 +98,14 @@ async def test_replies_are_counted_by_model_and_day(sql_url: str) -> None:
             seconds = float(20 - number)
             failed = ("HTTP 429", "timed out") if number == 3 else ()
             error = "no object" if number == 4 else None
-            await answer(storage, thread, "!", ended=NOON, seconds=seconds, tokens=(10, 2), attempts=failed, error=error)
+            cost = 0.25 if number < 8 else None
+            await answer(storage, thread, "!", ended=NOON, seconds=seconds, tokens=(10, 2), attempts=failed, error=error, cost=cost)
         reply = await answer(storage, thread, "!", ended=NOON + timedelta(hours=12), seconds=1.0, tokens=(5, 1))
         early = await answer(storage, thread, "!", ended=NOON - timedelta(days=3))
         found = await usage_by_model_and_day(storage, NOON - timedelta(days=1))
         assert found == [
-            ModelDay(date(2026, 3, 1), "c", "m", 20, 200, 40, 0, 10.0, 19.0, 2, 1),
-            ModelDay(date(2026, 3, 2), "c", "m", 1, 5, 1, 0, 1.0, 1.0, 0, 0),
+            ModelDay(date(2026, 3, 1), "c", "m", 20, 200, 40, 0, 10.0, 19.0, 2, 1, 2.0, 12),
+            ModelDay(date(2026, 3, 2), "c", "m", 1, 5, 1, 0, 1.0, 1.0, 0, 0, None, 1),
         ]
         assert len(await usage_by_model_and_day(storage)) == 3
         lines = await outputs_of(storage, [reply.lineage_id, early.lineage_id, thread.history[0].lineage_id])

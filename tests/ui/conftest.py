@@ -16,7 +16,7 @@ from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.thread import ChatThread
 from minference.ui.application import application
-from tests.ui.samples import hostile, long_thread, small_talk, travel
+from tests.ui.samples import HOSTILE, a_run, hostile, long_thread, small_talk, travel
 
 T = TypeVar("T")
 TOKEN = "a-token"
@@ -50,8 +50,10 @@ def work_on(url: str, work: Callable[[EntityStorage], Awaitable[T]]) -> T:
 
 async def fill(storage: EntityStorage) -> tuple[ChatThread, ChatThread, ChatThread]:
     """Save some of everything."""
-    await small_talk(storage, 60)
-    return await travel(storage), await hostile(storage), await long_thread(storage, 180)
+    talks = await small_talk(storage, 60)
+    threads = await travel(storage), await hostile(storage), await long_thread(storage, 180)
+    await a_run(storage, HOSTILE, HOSTILE, [threads[1].lineage_id, *talks[:5]])
+    return threads
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from minference.ecs.identity import utc_now
 from minference.storage.base import EntityStorage
+from minference.storage.runs import Began, Ended
 from minference.threads.attachments import FileAttachment, ImageAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt, ToolCall, Usage
@@ -48,12 +49,12 @@ def ask(thread: ChatThread, content: str, **more: object) -> ChatMessage:
 
 async def answer(
     storage: EntityStorage, thread: ChatThread, content: str, *, tokens: tuple[int, int] = (120, 48), seconds: float = 1.4,
-    ended: datetime | None = None, attempts: Sequence[str] = (), error: str | None = None, **more: object,
+    ended: datetime | None = None, attempts: Sequence[str] = (), error: str | None = None, cost: float | None = None, **more: object,
 ) -> ChatMessage:  # fmt: skip
     """Let the model answer, and save that with what it took, as a run does."""
     await storage.register(thread, author="run")
     config = thread.llm_config
-    usage = Usage(model=config.model, prompt_tokens=tokens[0], completion_tokens=tokens[1], total_tokens=sum(tokens))
+    usage = Usage(model=config.model, prompt_tokens=tokens[0], completion_tokens=tokens[1], total_tokens=sum(tokens), cost_usd=cost)
     said = {"role": MessageRole.assistant, "content": content, "finish_reason": FinishReason.stop, "usage": usage, **more}
     reply = ChatMessage.model_validate(said)
     end = ended or utc_now()
@@ -145,6 +146,16 @@ async def hostile(storage: EntityStorage) -> ChatThread:
     return thread
 
 
+async def a_run(storage: EntityStorage, name: str, error: str, threads: Sequence[UUID]) -> None:
+    """A run of six threads whose process was killed: two are done, two have failed, one was begun."""
+    runs = storage.runs()
+    await runs.take(name, "a.host:1:x", -1.0, settings={"file": name, "max_turns": 8})
+    await runs.add(name, threads)
+    await runs.note(name, [Began(each) for each in threads[:5]])
+    ends = [(None, 0.5), (None, None), (error, 0.0), (f"Unable: {error}", 0.0)]
+    await runs.note(name, [Ended(each, why, 1, 100, cost) for each, (why, cost) in zip(threads, ends, strict=False)])
+
+
 async def small_talk(storage: EntityStorage, count: int) -> list[UUID]:
     """Many short threads with different models over the last weeks."""
     models = (("anthropic", "claude-haiku-5-5", 0.7), ("openai", "gpt-5.4-mini", 1.1), ("vllm", "qwen3-32b", 2.0))
@@ -157,7 +168,9 @@ async def small_talk(storage: EntityStorage, count: int) -> list[UUID]:
         attempts = ("attempt 1: HTTP 429, waited 2 s",) * (number % 9 == 4) + ("attempt 2: timed out after 30 s",) * (number % 18 == 4)
         tokens = (300 + number * 137 % 900, 60 + number * 53 % 400)
         text = ANSWERS[number % len(ANSWERS)]
-        await answer(storage, thread, text, tokens=tokens, seconds=pace * (1 + number % 4 * 0.3), ended=ended, attempts=attempts)
+        cost = None if client == "vllm" else (tokens[0] + 5 * tokens[1]) / 1_000_000
+        slow = pace * (1 + number % 4 * 0.3)
+        await answer(storage, thread, text, tokens=tokens, seconds=slow, ended=ended, attempts=attempts, cost=cost)
         made.append(thread.lineage_id)
     return made
 

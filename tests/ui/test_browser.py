@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from minference.storage.open import open_storage
+from minference.storage.runs import Began, Ended
 from tests.support.chromium import ARGUMENTS, MISSING, find_chromium
 from tests.ui.conftest import Stored
-from tests.ui.samples import a_thread, answer, ask
+from tests.ui.samples import HOSTILE, a_thread, answer, ask
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -99,7 +101,8 @@ def paths(stored: Stored) -> list[str]:
     lineage, version = stored.travel.lineage_id, stored.travel.ecs_id
     hostile = stored.hostile
     return [
-        "/", "/usage", "/search?q=script", f"/threads/{lineage}/at/{version}", f"/threads/{lineage}/tree", f"/compare?b={version}",
+        "/", "/usage", "/runs", f"/run?{urlencode({'name': HOSTILE})}",
+        "/search?q=script", f"/threads/{lineage}/at/{version}", f"/threads/{lineage}/tree", f"/compare?b={version}",
         f"/threads/{hostile.lineage_id}", f"/threads/{hostile.lineage_id}/tree", f"/compare?b={hostile.ecs_id}",
         f"/messages/{hostile.history[1].ecs_id}",
     ]  # fmt: skip
@@ -193,3 +196,30 @@ async def test_pages_follow_what_is_saved(enter: Enter, tmp_path: Path) -> None:
         await page.locator("#live a").click()
         await expect(page.locator(".messages")).to_contain_text("third question")
     assert [each for each in visit.complaints if "503" not in each] == []
+
+
+async def test_a_run_is_followed_while_another_process_works_on_it(enter: Enter, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'run.db'}"
+    async with open_storage(url) as storage:
+        threads = [a_thread(f"thread {number}") for number in range(3)]
+        await storage.register(*threads)
+        visit = await enter(url)
+        page = visit.page
+        await page.get_by_role("link", name="Runs").click()
+        await expect(page.locator(".empty")).to_contain_text("No runs yet")
+        runs, lineages = storage.runs(), [thread.lineage_id for thread in threads]
+        await runs.take("night", "a.host:1:x", 600, settings={})
+        await runs.add("night", lineages)
+        await page.locator(".runs .row").filter(has_text="0 of 3").click()
+        await expect(page.locator("h1 + .badge")).to_have_text("running")
+        await runs.note("night", [Began(lineages[0]), Began(lineages[1])])
+        await expect(page.locator(".progress").first).to_have_attribute("aria-label", "2 running, 1 pending")
+        await runs.note("night", [Ended(lineages[0], None, 1, 90, 0.25), Ended(lineages[1], "Unable: no model", 0, 0, 0.0)])
+        await expect(page.locator(".progress").first).to_have_attribute("aria-label", "1 done, 1 failed, 1 pending")
+        await expect(page.locator(".causes")).to_contain_text("Unable: no model")
+        await expect(page.locator(".tokens")).to_contain_text("$0.25")
+        await runs.release("night", "a.host:1:x")
+        await expect(page.locator("h1 + .badge")).to_have_text("interrupted")
+        await page.locator(".threads .row").filter(has_text="thread 1").click()
+        await expect(page.locator("h1")).to_contain_text("thread 1")
+    assert visit.complaints == []

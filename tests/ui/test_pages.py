@@ -31,7 +31,16 @@ def every_page(pages: TestClient, thread: ChatThread) -> Iterator[tuple[str, str
     """The address and content of each kind of page about a thread."""
     first = pages.get(f"/threads/{thread.lineage_id}")
     further = [each for kind in ("/at/", "/tree", "/compare", "/messages/") for each in links(first.text, kind)[:3]]
-    for path in ("/", "/usage", "/search?q=b", "/search?q=document", f"/threads/{thread.lineage_id}", *further):
+    for path in (
+        "/",
+        "/runs",
+        *links(pages.get("/runs").text, "^/run[?]"),
+        "/usage",
+        "/search?q=b",
+        "/search?q=document",
+        f"/threads/{thread.lineage_id}",
+        *further,
+    ):
         answered = pages.get(path)
         assert answered.status_code == 200, path
         yield path, answered.text
@@ -157,8 +166,11 @@ def test_a_search_finds_messages_threads_and_ids(pages: TestClient, stored: Stor
 def test_usage_is_told_by_model(pages: TestClient) -> None:
     page = pages.get("/usage?days=90").text
     seen = text_of(page)
-    assert page.count('<svg class="chart"') == 4
-    assert re.search(r"claude-opus-5-5 anthropic 5 1,429 0 332 1\.4 s 2\.7 s 0 0", seen)
+    assert page.count('<svg class="chart"') == 5
+    assert re.search(r"claude-opus-5-5 anthropic 5 unknown 1,429 0 332 1\.4 s 2\.7 s 0 0", seen)
+    assert re.search(r"claude-haiku-5-5 anthropic \d+ \$0\.0\d{3} [1-9]", seen)
+    assert re.search(r"all 66 \$0\.\d{4} \+ unknown", seen)
+    assert re.search(r"The price of \d+ replies is unknown \(.*qwen3-32b.*\): the sums of money are without them\.", seen)
     assert "attempts and invalid objects" in seen
     assert pages.get("/usage?days=x").status_code == 200
 

@@ -19,6 +19,7 @@ from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
 from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
+from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import among_ids
 from minference.storage.sql.older import OlderRows
 from minference.storage.sql.reader import VERSIONS, Reader
@@ -130,7 +131,7 @@ class ArchiveReader(Reader):
         """See `Archive.records`."""
         async with self._driver.reading() as fetch:
             rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
-            found = await self._level(fetch, rows)
+            found = await self._level(fetch, VERSION_ROWS.validate_python(rows))
         self.runs.shrink()
         return found
 
@@ -171,7 +172,7 @@ class SqlArchive:
 
     async def _read(self, question: Callable[[ArchiveReader], Awaitable[T]]) -> T:
         async def answer(reader: Reader) -> T:
-            alone = ArchiveReader(*reader.parts)
+            alone = ArchiveReader(*reader.parts[:-1])
             alone.runs = self._runs
             return await question(alone)
 

@@ -18,6 +18,7 @@ from minference.storage.archive import Archive
 from minference.storage.base import Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser
+from minference.storage.replies import Replies
 from minference.storage.runs import Runs
 from minference.storage.search import Hit
 from minference.storage.shallow import Shallow
@@ -31,6 +32,7 @@ from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.moving import RowMover
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.reader import Reader
+from minference.storage.sql.replies import SqlReplies
 from minference.storage.sql.runs import SqlRuns
 from minference.storage.sql.searching import search
 from minference.storage.sql.sessions import ReadOnlySessions
@@ -113,7 +115,7 @@ class SqlBackend:
         """See `Backend.move_rows`."""
         if self._reader is None:
             raise StorageClosed(self.url)
-        driver, _, kinds = self._reader.parts
+        driver, kinds = self._reader.parts.driver, self._reader.parts.kinds
         return await RowMover(self._ask, driver, kinds).move(classes)
 
     async def find(self, ecs_id: UUID) -> VersionInfo | None:
@@ -184,6 +186,12 @@ class SqlBackend:
         if self._driver is None:
             raise StorageClosed(self.url)
         return SqlRuns(self._ask, self._driver)
+
+    def replies(self) -> Replies:
+        """See `Backend.replies`."""
+        if self._driver is None:
+            raise StorageClosed(self.url)
+        return SqlReplies(self._ask, self._driver)
 
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Backend.search`."""

@@ -13,6 +13,7 @@ from minference.ecs.erasing import erased, erased_keys
 from minference.ecs.shapes import shape_of
 from minference.ecs.values import dump_json
 from minference.storage.base import Record
+from minference.storage.holdings import digests_in
 from minference.storage.sql.driver import Transaction
 from minference.storage.sql.holdings import TABLES, Stored, portions
 from minference.storage.sql.kinds import Form
@@ -40,10 +41,12 @@ class Blanker:
     def __init__(self, transaction: Transaction, reader: Reader) -> None:
         self._transaction = transaction
         self._reader = reader
-        driver, _, self._kinds = reader.parts
+        driver, self._kinds = reader.parts.driver, reader.parts.kinds
         self._dialect = driver.dialect
         self._places: dict[int, Form | None] = {}
         """By key: as what a version is to be written anew; `None` if it can stay where it is."""
+        self.digests: set[str] = set()
+        """Of the requests to which replies must not be cached any longer."""
 
     async def unnumbered(self, versions: Sequence[Stored]) -> set[Form]:
         """As what some of these are to be written anew, and what has no number yet. Changes nothing.
@@ -108,6 +111,7 @@ class Blanker:
     async def _empty(self, cls: type[Entity], keys: list[int], tables: list[str], releaser: Releaser) -> None:
         level = await self._reader.bare(self._transaction.fetch, keys)
         left = {key: erased(cls, record.values) for key, record in level.records.items()}
+        self.digests.update(digest for record in level.records.values() for digest in digests_in(record))
         await releaser.hold_instead({key: blobs_in(cls, values) for key, values in left.items()})
         stay = [key for key in left if self._places[key] is None]
         await self._update(mapping_for(cls), {key: level.records[key] for key in stay}, left)

@@ -24,6 +24,7 @@ from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
 from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.layout import GENERIC
+from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -221,7 +222,7 @@ class CheckReader(ArchiveReader):
     async def _load(self, fetch: Fetch, keys: list[int]) -> list[Finding]:
         rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
         try:
-            records = await self._level(fetch, rows)
+            records = await self._level(fetch, VERSION_ROWS.validate_python(rows))
         except (StorageError, ValueError, LookupError, TypeError) as error:
             if len(keys) > 1:
                 middle = len(keys) // 2
@@ -307,7 +308,7 @@ class SqlChecks:
 
 
 def _with_cache(reader: Reader) -> CheckReader:
-    driver, ledger, kinds = reader.parts
+    driver, ledger, kinds, _ = reader.parts
     # Nothing that is known of live objects may hide what the rows say.
     checking = CheckReader(driver, Ledger(ledger.database_id), kinds)
     checking.runs = RunCache()

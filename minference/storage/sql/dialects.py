@@ -199,7 +199,7 @@ def read_failed(error: BaseException) -> ReadFailed:
 
 def write_failed(error: BaseException) -> WriteFailed:
     """Our error for a transaction that a driver's exception undid."""
-    return WriteFailed(reason_of(error), damaged=is_damage(error))
+    return WriteFailed(reason_of(error), away=isinstance(diagnose(error), Transient), damaged=is_damage(error))
 
 
 def is_damage(error: BaseException) -> bool:

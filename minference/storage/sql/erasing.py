@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -12,17 +12,18 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.ecs.lineage import KindCount
-from minference.errors import LineageNotFound, MinferenceError
+from minference.errors import LineageNotFound
 from minference.storage.erasing import Erasure, ErasureScope, Shared, version_hint
 from minference.storage.holdings import belongings, in_order
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.blanking import Blanker
-from minference.storage.sql.dialects import Transient, diagnose, write_failed
-from minference.storage.sql.driver import Fetch, Patience, Transaction
+from minference.storage.sql.driver import Fetch, Transaction
 from minference.storage.sql.holdings import SqlHoldings, Stored, among_uuids, uuid_parameter
 from minference.storage.sql.kinds import Form
 from minference.storage.sql.mapping import TableInsert
 from minference.storage.sql.reader import Reader
+from minference.storage.sql.replies import forget
+from minference.storage.sql.retrying import Work, patiently
 from minference.storage.sql.schema import ErasureRow
 from minference.storage.sql.scrubbing import scrub
 from minference.storage.sql.searching import forbid_new_indexes
@@ -49,7 +50,7 @@ class SqlEraser:
     def __init__(self, ask: Ask, reader: Reader) -> None:
         self._ask = ask
         self._reader = reader
-        self._driver, _, self._kinds = reader.parts
+        self._driver, self._kinds = reader.parts.driver, reader.parts.kinds
         self._dialect = self._driver.dialect
 
     async def scope(self, lineage_id: UUID, shared: Shared) -> ErasureScope:
@@ -115,18 +116,19 @@ class SqlEraser:
             for each in erasures
         ]
         await transaction.execute(_INSERT.sql(self._dialect), rows)
-        forget = f"UPDATE run_entry SET error = NULL WHERE error IS NOT NULL AND lineage_id {among_uuids(self._dialect)}"
-        await transaction.fetch(forget, uuid_parameter(self._dialect, list(moments)))
+        causes = f"UPDATE run_entry SET error = NULL WHERE error IS NOT NULL AND lineage_id {among_uuids(self._dialect)}"
+        await transaction.fetch(causes, uuid_parameter(self._dialect, list(moments)))
+        await forget(transaction, self._dialect, blanker.digests)
         return None
 
     async def _is_there(self, transaction: Transaction, erasure: Erasure) -> bool:
         return erasure in await self._erasures(transaction.fetch, [erasure.lineage_id])
 
-    async def _write(self, work: Callable[[Transaction], Awaitable[T | Unnumbered]]) -> T:
+    async def _write(self, work: Work[T | Unnumbered]) -> T:
         """What `work` gives, once its transaction is durable; tried again for a while if the database is busy or away."""
-        patience = Patience()
-        while True:
-            try:
+
+        async def attempt() -> T:
+            while True:
                 async with self._driver.transaction() as transaction:
                     if self._dialect == "postgresql":
                         # Whoever is about to add a version waits, so that nothing that belongs here can be missed.
@@ -136,11 +138,8 @@ class SqlEraser:
                 if not isinstance(result, Unnumbered):
                     return result
                 await self._kinds.ensure(result.forms)
-            except MinferenceError:
-                raise
-            except Exception as error:
-                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
-                    raise write_failed(error) from error
+
+        return await patiently(attempt)
 
     async def erasures(self, lineages: Sequence[UUID] | None) -> list[Erasure]:
         """See `Eraser.erasures`."""

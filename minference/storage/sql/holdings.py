@@ -74,7 +74,7 @@ class SqlHoldings:
     def __init__(self, fetch: Fetch, reader: Reader) -> None:
         self._fetch = fetch
         self._reader = reader
-        driver, _, self._kinds = reader.parts
+        driver, self._kinds = reader.parts.driver, reader.parts.kinds
         self._dialect = driver.dialect
         self._versions: dict[UUID, list[Stored]] = {}
         self._tables: dict[str, set[str]] = {}

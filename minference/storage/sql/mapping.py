@@ -203,7 +203,7 @@ class Mapping:
         """
         rows = results[0]
         if not rows:
-            return Loaded([], [], [], [], [])
+            return self.none()
         columns = iter(zip(*rows, strict=True))
         ids = list(next(columns))
         cells = [next(columns) for _ in self.values]
@@ -227,6 +227,10 @@ class Mapping:
         if self._has_loose_fields:
             self._attach_loose(loaded, results[1], results[2], name_of)
         return loaded
+
+    def none(self) -> Loaded:
+        """No versions; some may be added that `decode` gave."""
+        return Loaded([], [], [], [], [], self._nothing)
 
     def _ordered(
         self, columns: Iterator[Sequence[Any]], count: int, absent: Collection[str]

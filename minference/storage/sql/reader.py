@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -21,9 +21,10 @@ from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.shallow import Known
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
-from minference.storage.sql.level import VERSION_ROWS, Level
+from minference.storage.sql.level import VERSION_ROWS, Level, VersionRow
 from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
+from minference.storage.sql.recent import Recent
 from minference.storage.sql.registered import mapping_for
 
 _InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
@@ -39,6 +40,7 @@ NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id O
 """The newest version of the lineage of `r`."""
 ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
 """One row for each lineage of some kinds: each has one version that was made from none."""
+_ERASED = "SELECT v.id FROM entity_version v WHERE v.erased_at IS NOT NULL AND v.id"
 _COUNTS = """
     SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
     FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
@@ -58,11 +60,21 @@ MATCHES = 20
 """How many versions `matching` returns at most."""
 
 
+class Parts(NamedTuple):
+    """What readers of one database share."""
+
+    driver: Driver
+    ledger: Ledger
+    kinds: Kinds
+    recent: Recent
+
+
 class Reader:
     """Turns rows into records."""
 
-    def __init__(self, driver: Driver, ledger: Ledger, kinds: Kinds) -> None:
-        self.parts = (driver, ledger, kinds)
+    def __init__(self, driver: Driver, ledger: Ledger, kinds: Kinds, recent: Recent | None = None) -> None:
+        self.parts = Parts(driver, ledger, kinds, recent if recent is not None else Recent())
+        self._recent = self.parts.recent
         self._driver = driver
         self._dialect = driver.dialect
         self._ledger = ledger
@@ -74,7 +86,7 @@ class Reader:
             rows = await fetch(f"{VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
             if not rows:
                 raise VersionNotFound(ecs_id, await self._hint(fetch, ecs_id))
-            records = await self._tree(fetch, rows)
+            records = await self._tree(fetch, VERSION_ROWS.validate_python(rows))
             await self._count_children(fetch, next(iter(records.values())).version)
         return records
 
@@ -83,32 +95,43 @@ class Reader:
         async with self._driver.reading() as fetch:
             return await self._tree(fetch, await self._versions(fetch, keys))
 
-    async def _tree(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
+    async def _tree(self, fetch: Fetch, rows: list[VersionRow]) -> dict[int, Record]:
         """The records of some versions and of everything that they reach, those first."""
         records: dict[int, Record] = {}
         while rows:
             found = await self._level(fetch, rows)
             records.update(found)
             wanted = _children(found.values()) - records.keys()
-            rows = await self._versions(fetch, wanted)
+            rows = await self._members(fetch, wanted)
             if len(rows) != len(wanted):
                 raise ReadFailed(f"{len(wanted) - len(rows)} versions are gone that others hold", damaged=True)
         return records
 
-    async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[tuple[Any, ...]]:
-        return await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)) if keys else []
+    async def _members(self, fetch: Fetch, keys: set[int]) -> list[VersionRow]:
+        """Like `_versions`; of what is remembered, only whether it was erased since is asked."""
+        known = self._recent.versions(keys)
+        if known:
+            erased = await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids([row[0] for row in known]))
+            self._recent.forget([row[0] for row in erased])
+            known = self._recent.versions(keys)
+        return known + await self._versions(fetch, keys - {row[0] for row in known})
+
+    async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[VersionRow]:
+        if not keys:
+            return []
+        return VERSION_ROWS.validate_python(await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)))
 
     async def known(self, ids: Sequence[UUID], keys: Collection[int]) -> list[Known]:
         """See `Shallow.known`."""
         async with self._driver.reading() as fetch:
             rows = await self._versions(fetch, keys)
-            if ids and self._dialect == "postgresql":
-                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id = ANY($1::uuid[])", list(ids))
-            elif ids:
-                among = json.dumps([each.hex for each in ids])
-                rows += await fetch(f"{VERSIONS} WHERE v.ecs_id IN (SELECT value FROM json_each(?))", among)
+            if ids:
+                postgresql = self._dialect == "postgresql"
+                among = "= ANY($1::uuid[])" if postgresql else "IN (SELECT value FROM json_each(?))"
+                named = list(ids) if postgresql else json.dumps([each.hex for each in ids])
+                rows += VERSION_ROWS.validate_python(await fetch(f"{VERSIONS} WHERE v.ecs_id {among}", named))
         found: list[Known] = []
-        for key, ecs_id, lineage_id, _, kind_id, created_at, _ in VERSION_ROWS.validate_python(rows):
+        for key, ecs_id, lineage_id, _, kind_id, created_at, _ in rows:
             version = self._ledger.versions.get(key)
             if version is None:
                 version = self._ledger.versions[key] = Version(ecs_id, lineage_id, created_at, key)
@@ -129,7 +152,7 @@ class Reader:
         found = await fetch(f"SELECT 1 FROM entity_version WHERE lineage_id = {self._one} LIMIT 1", self._uuid(ecs_id))
         return "it is the id of a lineage, use latest()" if found else ""
 
-    async def _level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> dict[int, Record]:
+    async def _level(self, fetch: Fetch, rows: list[VersionRow]) -> dict[int, Record]:
         """The records of some versions, without what hangs on them."""
         level = await self._bare_level(fetch, rows)
         await self._attach_members(fetch, level.records, level.wanted)
@@ -137,16 +160,22 @@ class Reader:
 
     async def bare(self, fetch: Fetch, keys: Iterable[int]) -> Level:
         """Some versions in the present shape of their class, without the members of their ordered fields."""
-        return await self._bare_level(fetch, await fetch(f"{VERSIONS} WHERE v.id {among_ids(self._dialect)}", self._ids(keys)))
+        return await self._bare_level(fetch, await self._versions(fetch, list(keys)))
 
-    async def _bare_level(self, fetch: Fetch, rows: list[tuple[Any, ...]]) -> Level:
-        level = Level(self._ledger, {row[0]: row for row in VERSION_ROWS.validate_python(rows)})
+    async def _bare_level(self, fetch: Fetch, rows: list[VersionRow]) -> Level:
+        level = Level(self._ledger, {row[0]: row for row in rows})
         older: dict[int, list[int]] = {}
-        for (mapping, absent), keys in (await self._as_now(level, older)).items():
+        for (mapping, absent), wanted in (await self._as_now(level, older)).items():
+            level.add_loaded(mapping.cls, self._recent.take(mapping, absent, level, wanted))
+            keys = level.missing(wanted)
+            if not keys:
+                continue
             results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]
             try:
                 with no_garbage_collection():
-                    level.add_loaded(mapping.cls, mapping.decode(self._dialect, results, level.name_of, absent))
+                    loaded = mapping.decode(self._dialect, results, level.name_of, absent)
+                    level.add_loaded(mapping.cls, loaded)
+                    self._recent.keep(mapping, absent, level, loaded, results[0])
             except (UnknownStoredField, UnreadableVersion):
                 # Fields may have moved into columns, or out of them, before it was noted where they are.
                 if not await self._is_unnoted({level.versions[key][4] for key in keys}):

@@ -11,12 +11,12 @@ from uuid import UUID
 from pydantic import JsonValue, TypeAdapter
 
 from minference.ecs.identity import utc_now
-from minference.errors import MinferenceError, RunBusy, RunNotFound
+from minference.errors import RunBusy, RunNotFound
 from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
 from minference.storage.sql.archive import Ask
-from minference.storage.sql.dialects import Transient, diagnose, write_failed
-from minference.storage.sql.driver import Driver, Patience, Rows, Transaction
+from minference.storage.sql.driver import Driver, Rows, Transaction
 from minference.storage.sql.reader import Reader
+from minference.storage.sql.retrying import Work, patiently, with_parameters
 from minference.storage.sql.types import encode_time, escape_json, escape_text, json_document, unescape_json, unescape_text
 
 T = TypeVar("T")
@@ -182,37 +182,20 @@ class SqlRuns:
         found: Rows = await self._ask(answer)
         return found
 
-    async def _write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _write(self, work: Work[T]) -> T:
         """What `work` gives, once its transaction is durable."""
-        patience = Patience()
-        while True:
-            try:
-                async with self._driver.transaction() as transaction:
-                    return await work(transaction)
-            except MinferenceError:
-                raise
-            except Exception as error:
-                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
-                    raise write_failed(error) from error
+
+        async def attempt() -> T:
+            async with self._driver.transaction() as transaction:
+                return await work(transaction)
+
+        return await patiently(attempt)
 
     def _sql(self, statement: str) -> str:
-        """The statement with its parameters as the driver wants them: `{0:text}` is the first, a text."""
-        postgres = self._dialect == "postgresql"
-        return statement.format(*(_Parameter(number, postgres) for number in range(1, 9)))
+        return with_parameters(statement, self._dialect)
 
     def _time(self, moment: datetime) -> Any:
         return encode_time(moment) if self._dialect == "sqlite" else moment
 
     def _uuid(self, value: UUID) -> Any:
         return value.hex if self._dialect == "sqlite" else value
-
-
-class _Parameter:
-    """One parameter of a statement, typed where the database would have to guess."""
-
-    def __init__(self, number: int, postgres: bool) -> None:
-        self._number = number
-        self._postgres = postgres
-
-    def __format__(self, kind: str) -> str:
-        return f"${self._number}::{kind}" if self._postgres else f"?{self._number}"

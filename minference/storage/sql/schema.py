@@ -276,6 +276,21 @@ class RunEntryRow(Base):
     """When the state changed."""
 
 
+class CachedReplyRow(Base):
+    """A reply that is given again to whoever asks exactly the same."""
+
+    __tablename__ = "cached_reply"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Names the exact request, and who was asked."""
+    request_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Digest of the request alone, as in `raw_output`: erasing that removes this."""
+    payload: Mapped[Any] = mapped_column(Json)
+    """The body of the reply."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When it came."""
+
+
 class AnyEntity(Base):
     """Plain values of a class without a table of its own."""
 

@@ -85,7 +85,7 @@ class SearchReader(Reader):
         words = words_of(text)
         if not words:
             return []
-        driver: Driver = self.parts[0]
+        driver: Driver = self.parts.driver
         await self._fill(driver, names)
         kinds = ", ".join(f"'{kind}'" for each in classes for kind in kinds_of(each))
         sql = _FIND.format(**names, matching=_MATCHING[self._dialect].format(**names), kinds=kinds, limit=int(limit))

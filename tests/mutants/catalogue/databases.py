@@ -166,6 +166,30 @@ DATABASES = (
         new="ORDER BY l.created_at, l.id LIMIT 1)",
         tests=("tests/storage/test_contract.py::test_lists_name_the_newest_version_of_each_lineage[sqlite]",),
     ),
+    Mutant(
+        name="what-was-erased-is-remembered",
+        promise="What somebody erased is never read from memory",
+        file="minference/storage/sql/reader.py",
+        old="            self._recent.forget([row[0] for row in erased])",
+        new="            pass",
+        tests=("tests/storage/test_recent.py::test_what_somebody_erased_since_is_not_remembered[sqlite]",),
+    ),
+    Mutant(
+        name="values-that-change-in-place-are-remembered",
+        promise="Two objects of one version never share a value that can change in place",
+        file="minference/storage/sql/recent.py",
+        old=" or plan_of(mapping.cls).mutable:",
+        new=":",
+        tests=("tests/storage/test_recent.py::test_values_that_change_in_place_are_those_of_one_object[sqlite]",),
+    ),
+    Mutant(
+        name="all-is-remembered",
+        promise="What is remembered of long threads has a bound",
+        file="minference/storage/sql/recent.py",
+        old="        while self.characters > MOST_CHARACTERS or len(self._rows) > MOST_ROWS:",
+        new="        while False:",
+        tests=("tests/storage/test_recent.py::test_only_so_much_is_remembered[sqlite-MOST_ROWS]",),
+    ),
 )
 
 ELSEWHERE: dict[str, str] = {

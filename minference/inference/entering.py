@@ -1,0 +1,79 @@
+"""Runs with a name: all threads that are known beforehand are in the work list before the first is asked anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from pydantic import JsonValue
+
+from minference.ecs.registry import CurrentStorage
+from minference.errors import ConfigurationError, InvalidRunName, MinferenceError
+from minference.inference.journal import Journal
+from minference.inference.options import RunOptions, settings_of
+from minference.inference.thread_run import Setup
+from minference.storage.base import EntityStorage
+from minference.storage.lineages import is_tag_name
+from minference.threads.thread import ChatThread
+
+_AT_ONCE = 500
+"""Threads that are saved together."""
+
+
+@asynccontextmanager
+async def entered(run_id: str | None, setup: Setup, options: RunOptions, threads: Sequence[ChatThread]) -> AsyncGenerator[Setup, None]:
+    """The setup with the journal of the run, if it has a name; these threads are saved and in its work list then.
+
+    They are all entered in one transaction, in their order. One that cannot be saved is left out: it fails when its turn
+    comes, and no other does because of it.
+
+    Raises:
+        InvalidRunName: No run can be called so; nothing was written.
+        RunBusy: Another process works on it; nothing was written.
+        StorageError: The work list cannot be written.
+    """
+    if run_id is None:
+        yield setup
+        return
+    if not isinstance(run_id, str) or not is_tag_name(run_id):
+        raise InvalidRunName(run_id)
+    async with journal_of(setup, run_id, settings_of(options)) as journal:
+        saved: list[ChatThread] = []
+        for start in range(0, len(threads), _AT_ONCE):
+            some = threads[start : start + _AT_ONCE]
+            done = await asyncio.gather(*(_save(thread, setup.storage, setup.author) for thread in some))
+            saved += [thread for thread, is_saved in zip(some, done, strict=True) if is_saved]
+        await journal.enter([thread.lineage_id for thread in saved])
+        yield replace(setup, journal=journal)
+
+
+async def _save(thread: ChatThread, storage: CurrentStorage, author: str) -> bool:
+    """So that whoever resumes the run finds it."""
+    try:
+        await storage.submit(thread, author=author, note="work list")
+    except MinferenceError:
+        return False
+    return True
+
+
+def journal_of(setup: Setup, run_id: str, settings: Mapping[str, JsonValue] | None) -> Journal:
+    """The journal of a run, to be opened.
+
+    Raises:
+        ConfigurationError: The storage keeps no runs.
+    """
+    return Journal(keeping_runs(setup).runs(), run_id, settings, setup.holder)
+
+
+def keeping_runs(setup: Setup) -> EntityStorage:
+    """The storage, if it keeps runs.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    if not isinstance(setup.storage, EntityStorage):
+        name = type(setup.storage).__name__
+        raise ConfigurationError(f"named runs need a storage that keeps them, and {name} does not: use open_storage")
+    return setup.storage

@@ -1,0 +1,70 @@
+"""Watching a thread on its way: its span, its lines in the log, and the context of everything that happens inside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from typing import TypeVar
+
+from minference.inference.events import Event, Finished
+from minference.inference.outcomes import Completed, Outcome
+from minference.inference.telemetry import Telemetry, error_type
+from minference.logs import context
+from minference.threads.thread import ChatThread
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+async def within(inside: Callable[[], AbstractContextManager[object]], items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items, each made inside the context. Whoever takes them is outside of it: a generator shares its caller's variables."""
+    try:
+        while True:
+            with inside():
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+            yield item
+    finally:
+        with inside():
+            await items.aclose()
+
+
+async def observed(
+    thread: ChatThread, events: AsyncGenerator[Event, None], telemetry: Telemetry, run: str | None
+) -> AsyncGenerator[Event, None]:
+    """The events of a thread, watched; `run` is the name of its run, if it has one."""
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        with context(thread=thread.lineage_id, version=thread.ecs_id, run=run, attempt=None), operation.active():
+            yield
+
+    with context(run=run):
+        operation = telemetry.thread(thread)
+    try:
+        async with aclosing(within(inside, events)) as items:
+            async for event in items:
+                if isinstance(event, Finished):
+                    with inside():
+                        _say(event.outcome)
+                    operation.finished(event.outcome)
+                yield event
+    except BaseException as error:
+        operation.end(error)
+        raise
+
+
+def _say(outcome: Outcome) -> None:
+    """Log how a thread ended. What an error says may hold what was said in the thread, so only its kind is for everybody."""
+    counts = {"failed_attempts": len(outcome.attempts), "tokens": outcome.spent.tokens}
+    if isinstance(outcome, Completed):
+        logger.debug("thread completed", extra=counts)
+        return
+    kind = type(outcome.error).__name__
+    facts = kind if error_type(outcome.error) == kind else f"{kind} ({error_type(outcome.error)})"
+    logger.warning("thread failed: %s", facts, extra={**counts, "error_type": kind})
+    logger.debug("the error of the thread says: %s", outcome.error)

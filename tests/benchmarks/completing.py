@@ -1,0 +1,120 @@
+"""What a completion costs the client, beside the vendor's SDK and beside plain HTTP, against a provider on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minference.clients.openai import OpenAIClient
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.outcomes import Completed
+from minference.profiles import built_in_profiles
+from minference.storage.open import open_storage
+from minference.threads.config import LLMConfig
+from minference.threads.thread import ChatThread
+from tests.benchmarks.provider import Provider, provider
+from tests.benchmarks.report import heading, line
+
+COUNT, AT_ONCE = 2_000, 64
+ROUNDS = 3
+MESSAGES: Any = [{"role": "user", "content": "What is two and two?"}]
+Work = Callable[[Provider, int, int], Awaitable[None]]
+"""Makes so many calls, so many of them at once."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Per completion, the best of some rounds."""
+
+    cpu: float
+    """Seconds of this process."""
+    wall: float
+
+
+async def with_sdk(server: Provider, count: int, at_once: int) -> None:
+    """The openai SDK as it comes, with gather and a semaphore."""
+    from openai import AsyncOpenAI
+
+    semaphore = asyncio.Semaphore(at_once)
+    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="a-key", max_retries=0) as client:
+
+        async def call() -> str | None:
+            async with semaphore:
+                reply = await client.chat.completions.create(model="m-1", messages=MESSAGES, max_completion_tokens=100)
+            return str(reply.choices[0].message.content)
+
+        await asyncio.gather(*(call() for _ in range(count)))
+
+
+async def with_plain_http(server: Provider, count: int, at_once: int) -> None:
+    """aiohttp, and the JSON read: the floor."""
+    import aiohttp
+
+    body = {"model": "m-1", "messages": MESSAGES, "max_completion_tokens": 100}
+    semaphore = asyncio.Semaphore(at_once)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call() -> str:
+            async with semaphore, session.post(f"{server.url}/v1/chat/completions", json=body) as reply:
+                return str((await reply.json())["choices"][0]["message"]["content"])
+
+        await asyncio.gather(*(call() for _ in range(count)))
+
+
+async def with_ours(url: str, server: Provider, count: int, at_once: int) -> None:
+    """Threads through the orchestrator, every step saved."""
+    profile = built_in_profiles()["openai"].model_copy(update={"base_url": f"{server.url}/v1", "key_env": None})
+    config = LLMConfig(client="openai", model="m-1", max_tokens=100)
+    threads = (ChatThread(llm_config=config, new_message="What is two and two?") for _ in range(count))
+    client = OpenAIClient(profile)
+    async with aclosing(client), open_storage(url) as storage, InferenceOrchestrator(storage, clients={"openai": client}) as orchestrator:
+        async for outcome in orchestrator.as_completed(threads, concurrency=at_once):
+            assert isinstance(outcome, Completed), outcome
+
+
+async def cost(work: Work, server: Provider, count: int, at_once: int) -> Cost:
+    """Of one completion."""
+    await work(server, 100, at_once)  # what is imported and compiled once
+    found = []
+    for _ in range(ROUNDS):
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        await work(server, count, at_once)
+        found.append(Cost((time.process_time() - cpu) / count, (time.perf_counter() - wall) / count))
+    return Cost(min(each.cpu for each in found), min(each.wall for each in found))
+
+
+async def measure_completions(directory: Path) -> None:
+    """Print what completions cost."""
+    files = (f"sqlite:///{directory / f'completions_{number}.db'}" for number in range(1_000))
+
+    async def durably(server: Provider, count: int, at_once: int) -> None:
+        await with_ours(next(files), server, count, at_once)
+
+    works: dict[str, tuple[Work, str]] = {
+        "plain HTTP (aiohttp)": (with_plain_http, ""),
+        "openai SDK, gather and a semaphore": (with_sdk, ""),
+        "ours, in memory": (partial(with_ours, "memory:"), "<= 0.6x"),
+        "ours, each step durable in SQLite": (durably, "<= 1.0x"),
+    }
+    heading(f"{COUNT:,} instant completions, {AT_ONCE} at once: CPU of the client, and completions per second")
+    with provider() as server:
+        costs = {name: await cost(work, server, COUNT, AT_ONCE) for name, (work, _) in works.items()}
+    sdk = costs["openai SDK, gather and a semaphore"]
+    for name, (_, budget) in works.items():
+        found = costs[name]
+        line(name, f"{found.cpu * 1e3:.2f} ms {found.cpu / sdk.cpu:>6.2f}x", budget)
+        line("", f"{1 / found.wall:,.0f}/s")
+    heading("The same with 200 ms of latency: CPU of the client against 64 at once")
+    with provider(latency=0.2) as server:
+        few = await cost(works["ours, in memory"][0], server, 1_000, AT_ONCE)
+        for at_once in (500, 2_000):
+            many = await cost(works["ours, in memory"][0], server, 2 * at_once, at_once)
+            line(f"{at_once:,} in flight", f"{many.cpu * 1e3:.2f} ms {many.cpu / few.cpu:>6.2f}x", "<= 1.15x")

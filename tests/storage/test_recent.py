@@ -1,0 +1,126 @@
+"""A long thread that was read lately is read again from memory: never what is no longer so, and no object is given out twice."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from minference.ecs.entity import Entity
+from minference.storage.open import open_storage
+from minference.storage.sql import recent
+from minference.storage.sql.backend import SqlBackend
+from minference.storage.sql.recent import Recent
+from minference.storage.versioned import VersionedStorage
+from minference.threads.config import LLMConfig
+from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.thread import ChatThread
+
+LENGTH = 2 * recent.FEWEST_ROWS
+
+
+class Part(Entity, kind="recent_part"):
+    """A value that can change in place."""
+
+    words: list[str]
+
+
+class Whole(Entity, kind="recent_whole"):
+    """Many parts."""
+
+    parts: list[Part]
+
+
+def long_thread(said: str = "Said") -> ChatThread:
+    thread = ChatThread(llm_config=LLMConfig(client="scripted", model="m"))
+    thread.history.extend(ChatMessage(role=MessageRole.user, content=f"{said} {number}") for number in range(LENGTH))
+    return thread
+
+
+def contents(thread: ChatThread) -> list[str]:
+    return [message.content for message in thread.history]
+
+
+def remembered(backend: SqlBackend) -> Recent:
+    assert backend._reader is not None
+    return backend._reader.parts.recent
+
+
+async def test_another_version_is_the_same_whether_or_not_it_is_remembered(sql_url: str) -> None:
+    backend = SqlBackend(sql_url, durability="full", migrate="auto")
+    async with VersionedStorage(backend) as storage:
+        thread = long_thread()
+        versions = []
+        for step in range(3):
+            thread.history[step].content = f"Edited {step}"
+            thread.add_user_message(f"And {step}")
+            await storage.register(thread)
+            versions.append(thread.ecs_id)
+        fresh = []
+        for version in versions:
+            async with open_storage(sql_url) as other:
+                fresh.append(_without_live_ids((await other.get(ChatThread, version)).model_dump()))
+        for _ in range(2):
+            loaded = [await storage.get(ChatThread, version) for version in versions]
+            assert [_without_live_ids(each.model_dump()) for each in loaded] == fresh
+        assert len(remembered(backend)) >= LENGTH
+
+
+def _without_live_ids(data: object) -> object:
+    match data:
+        case dict():
+            return {name: _without_live_ids(value) for name, value in data.items() if name != "live_id"}
+        case list() | tuple():
+            return [_without_live_ids(each) for each in data]
+        case _:
+            return data
+
+
+async def test_what_somebody_erased_since_is_not_remembered(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage, open_storage(sql_url) as eraser:
+        thread = long_thread()
+        await storage.register(thread)
+        assert contents(await storage.get(ChatThread, thread.ecs_id)) == contents(thread)
+        await eraser.erase(thread.history[7], reason="asked to", scrub=False)
+        for _ in range(2):
+            loaded = await storage.get(ChatThread, thread.ecs_id)
+            assert (loaded.history[7].content, loaded.history[7].erased) == ("", True)
+            assert contents(loaded)[8:] == contents(thread)[8:]
+
+
+async def test_an_edit_of_one_loaded_thread_is_not_seen_in_the_next(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        thread = long_thread()
+        await storage.register(thread)
+        first, second = [await storage.get(ChatThread, thread.ecs_id) for _ in range(2)]
+        assert not {id(message) for message in first.history} & {id(message) for message in second.history}
+        first.history[3].content = "Edited"
+        await storage.register(first)
+        assert contents(second) == contents(thread) == contents(await storage.get(ChatThread, thread.ecs_id))
+        assert (await storage.get(ChatThread, first.ecs_id)).history[3].content == "Edited"
+
+
+async def test_values_that_change_in_place_are_those_of_one_object(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        whole = Whole(parts=[Part(words=[str(number)]) for number in range(LENGTH)])
+        await storage.register(whole)
+        for _ in range(2):
+            loaded = await storage.get(Whole, whole.ecs_id)
+            assert [part.words for part in loaded.parts] == [[str(number)] for number in range(LENGTH)]
+            loaded.parts[0].words.append("more")
+
+
+@pytest.mark.parametrize("bound", ["MOST_ROWS", "MOST_CHARACTERS"])
+async def test_only_so_much_is_remembered(sql_url: str, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    backend = SqlBackend(sql_url, durability="full", migrate="auto")
+    async with VersionedStorage(backend) as storage:
+        threads = [long_thread(f"In thread {number},") for number in range(4)]
+        for thread in threads:
+            await storage.register(thread)
+        await storage.get(ChatThread, threads[0].ecs_id)
+        one = len(remembered(backend)) if bound == "MOST_ROWS" else remembered(backend).characters
+        monkeypatch.setattr(recent, bound, 2 * one + 1)
+        for thread, other in pairwise(threads * 2):
+            assert contents(await storage.get(ChatThread, thread.ecs_id)) == contents(thread)
+            assert contents(await storage.get(ChatThread, other.ecs_id)) == contents(other)
+            assert LENGTH <= len(remembered(backend)) <= 2 * LENGTH
