@@ -15,6 +15,7 @@ MinferenceError
 │   ├── UnknownChoice
 │   ├── InvalidRunName
 │   ├── WrongArgument
+│   ├── UnusableText
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -134,7 +135,7 @@ class UnknownClient(ConfigurationError):
         from difflib import get_close_matches
 
         self.name, self.known = name, tuple(known)
-        close = get_close_matches(name, known, 1)
+        close = get_close_matches(name, known, 1, 0.7)
         meant = f"did you mean {close[0]!r}? The clients are" if close else "use one of"
         super().__init__(f"no client is called {name!r}: {meant} {', '.join(known)}, or add a profile to providers.toml")
 
@@ -236,6 +237,14 @@ class WrongArgument(ConfigurationError, TypeError):
     def __init__(self, argument: str, value: object, wanted: str) -> None:
         self.argument, self.value, self.wanted = argument, value, wanted
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
+
+
+class UnusableText(ConfigurationError, ValueError):
+    """A text that is kept beside versions holds what not every database can; nothing was done."""
+
+    def __init__(self, argument: str, text: str, what: str) -> None:
+        self.argument, self.text, self.what = argument, text, what
+        super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
 class MissingExtra(ConfigurationError):
@@ -736,21 +745,36 @@ class InvalidExport(StorageError, ValueError):
         super().__init__(f"line {line} cannot be imported: {reason}")
 
 
+_DAMAGED = (
+    "It is damaged, so that trying again does not help: restore a backup. `minference db check` says what is wrong, "
+    "and `minference threads export` gives those threads that can still be read"
+)
+
+
 class WriteFailed(StorageError):
     """The database refused a commit; the objects are as they were, and saving again is possible."""
 
-    def __init__(self, reason: str, *, away: bool = False) -> None:
-        self.reason, self.away = reason, away
-        """`away`: it was busy or not reachable for so long that whoever else writes now would wait in vain as well."""
-        super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes")
+    def __init__(self, reason: str, *, away: bool = False, damaged: bool = False) -> None:
+        self.reason = reason
+        self.away = away
+        """Whether it was busy or not reachable for so long that whoever else writes now would wait in vain as well."""
+        self.damaged = damaged
+        """Whether what is stored is damaged, so that saving there again would fail again."""
+        more = f". {_DAMAGED}" if damaged else ""
+        super().__init__(f"the database refused the commit: {reason}. Nothing of it was written; the objects still hold the changes{more}")
 
 
 class ReadFailed(StorageError):
     """The database did not answer a question."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, retryable: bool = False, damaged: bool = False) -> None:
         self.reason = reason
-        super().__init__(f"the database could not be read: {reason}. Nothing was changed; asking again is safe")
+        self.retryable = retryable
+        """Whether the same question can be answered later."""
+        self.damaged = damaged
+        """Whether what is stored is damaged, so that only a backup helps."""
+        more = "; asking again is safe" if retryable else f". {_DAMAGED}" if damaged else ""
+        super().__init__(f"the database could not be read: {reason}. Nothing was changed{more}")
 
 
 class ProviderError(MinferenceError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import minference.threads.tables  # noqa: F401 - defines every class that a database of threads holds
 from minference.errors import DatabaseUnreadable
@@ -14,7 +15,10 @@ from minference.storage.open import open_storage
 
 def url_of(database: str) -> str:
     """The URL of what a user wrote: a URL as it is, anything else as the path of an SQLite file."""
-    return database if "://" in database or database == "memory:" else f"sqlite:///{database}"
+    if "://" in database or database == "memory:":
+        return database
+    # In a path these are characters like others, in a URL they are not.
+    return f"sqlite:///{database.replace('%', '%25').replace('?', '%3F')}"
 
 
 def file_of(url: str) -> Path | None:
@@ -22,28 +26,37 @@ def file_of(url: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] != "sqlite":
         return None
-    path = rest.removeprefix("/").partition("?")[0]
+    path = unquote(rest.removeprefix("/").partition("?")[0], errors="surrogateescape")
     return Path(path) if path and path != ":memory:" else None
+
+
+def is_new(path: Path) -> bool:
+    """Whether a database would begin in this file: there is none, or nothing is in it."""
+    try:
+        return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    except OSError:  # of a name that is too long, or in a folder that is closed to us: opening it says so
+        return False
 
 
 @asynccontextmanager
 async def existing(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that works with what is there: a missing file is an error, not a new database.
+    """The storage for a command that works with what is there: a missing or empty file is an error, not a new database.
 
     Raises:
         DatabaseUnreadable: There is no such file, or it cannot be opened.
     """
     url = url_of(database)
     path = file_of(url)
-    if path is not None and not path.is_file():
-        raise DatabaseUnreadable(url, "there is no such file; pass --database, or set MINFERENCE_DATABASE")
+    if path is not None and is_new(path):
+        what = "the file is empty, so that nothing was ever saved in it" if path.exists() else "there is no such file"
+        raise DatabaseUnreadable(url, f"{what}; pass --database, or set MINFERENCE_DATABASE")
     async with open_storage(url) as storage:
         yield storage
 
 
 @asynccontextmanager
 async def writing(database: str) -> AsyncIterator[EntityStorage]:
-    """The storage for a command that saves something new; a missing SQLite file is created.
+    """The storage for a command that saves something new; a missing SQLite file is created, an empty one filled.
 
     Raises:
         DatabaseUnreadable: It cannot be opened.

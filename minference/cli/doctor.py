@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from rich.text import Text
 
 from minference import __version__
-from minference.cli.database import file_of, url_of
+from minference.cli.database import file_of, is_new, url_of
 from minference.cli.output import print_json, stdout, table
 from minference.clients.catalog import create_client
 from minference.errors import ConfigurationError, MinferenceError, MissingKey, StorageError
@@ -133,7 +133,7 @@ def _extra(name: str) -> ExtraReport:
 async def _database(database: str) -> DatabaseReport:
     url = url_of(database)
     path = file_of(url)
-    if path is not None and not path.exists():
+    if path is not None and is_new(path):
         return DatabaseReport(without_password(url), "not created yet", None, None)
     try:
         async with open_storage(url, migrate="check") as storage:

@@ -26,7 +26,7 @@ _AGO = re.compile(r"\{(\d{1,9})\}")
 
 def lineage_of_run(name: str) -> UUID:
     """The lineage of a thread of a run: it follows from the thread's name, `run/prompt`, so that a run finds what it began."""
-    return uuid5(_RUNS, name)
+    return uuid5(_RUNS, name.encode(errors="backslashreplace").decode())  # halves of surrogate pairs have no bytes
 
 
 async def find_version(storage: EntityStorage, text: str) -> VersionInfo:

@@ -63,12 +63,18 @@ def _run(arguments: Sequence[str]) -> int:
     except MinferenceError as error:
         return _fail(str(error), code_of(error))
     except typer.TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')} (see `minference --help`)", USAGE) if str(error) else USAGE
+        return _fail(f"{error.format_message().rstrip('.')} (see `{_command(error)} --help`)", USAGE) if str(error) else USAGE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
         return _fail("interrupted; what was answered before is saved", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _command(error: typer.TyperException) -> str:
+    """The command that an error is about, as one types it."""
+    context = getattr(error, "ctx", None)  # errors of usage have one; typer does not export their class, nor that of their context
+    return str(context.command_path) if context is not None else "minference"
 
 
 def _into_nothing() -> int:

@@ -6,6 +6,7 @@ import asyncio
 
 from minference.cli.database import existing
 from minference.cli.output import print_json, stderr, stdout, table, when
+from minference.cli.working import working
 from minference.ecs.lineage import short_id
 from minference.storage.search import Hit
 from minference.threads.messages import ChatMessage
@@ -13,6 +14,7 @@ from minference.threads.messages import ChatMessage
 
 def search(database: str, text: str, limit: int, as_json: bool) -> None:
     """Print the messages in which every word of the text is, and the threads that hold them."""
+    text.encode()  # what is no text would be taken for something between words
     hits = asyncio.run(_search(database, text, limit))
     if as_json:
         print_json([_as_json(hit) for hit in hits])
@@ -38,4 +40,5 @@ def _as_json(hit: Hit) -> dict[str, object]:
 
 async def _search(database: str, text: str, limit: int) -> list[Hit]:
     async with existing(database) as storage:
-        return await storage.search(ChatMessage, text, limit=limit)
+        with working("searching"):
+            return await storage.search(ChatMessage, text, limit=limit)

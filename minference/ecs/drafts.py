@@ -27,7 +27,7 @@ from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
 from minference.ecs.shapes import Shape
 from minference.ecs.state import Ledger, State, Version, Watch
-from minference.ecs.values import dump_json, verify_json
+from minference.ecs.values import dump_json, verify_json, verify_plain
 from minference.errors import WrongMember
 
 _TICK = timedelta(microseconds=1)
@@ -156,6 +156,7 @@ def _storable(entity: Entity, was: _Before, kept: frozenset[str]) -> dict[str, b
         for child in members[old.members[field.name][2] :] if old is not None and field.name in kept else members:
             if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
+    verify_plain(cls, data)
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():
         if old is None or old.json[name] != json:

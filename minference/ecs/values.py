@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import marshal
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
+from uuid import UUID
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
+from typing_extensions import TypedDict
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import Entity, plan_of
 from minference.errors import UnstorableValue
 
+_TYPED_DICT: Any = TypedDict
+_IDENTITY: dict[str, Any] = {"ecs_id": UUID, "lineage_id": UUID, "created_at": AwareDatetime}
 _REPLACED = "\ufffd".encode()
 _ESCAPE = re.compile(r"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 
@@ -93,6 +97,34 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
         raise UnstorableValue(cls.__kind__, field, f"it cannot be read back: {error.errors(include_url=False)[0]['msg']}") from error
     if not _is_same(loaded, value):
         raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
+
+
+def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
+    """Make sure that those values that cannot change in place are what their fields take: `__dict__` and `model_construct` ask nobody.
+
+    Raises:
+        UnstorableValue: One is not, or would be read back as something else.
+    """
+    names, adapter = _plain(cls)
+    given = {name: values[name] for name in names}
+    try:
+        found = adapter.validate_python(given, strict=False, by_alias=False, by_name=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        reason = f"{problem['input']!r:.100} is none for it ({problem['msg']})"
+        raise UnstorableValue(cls.__kind__, str(problem["loc"][0]), reason) from error
+    if found != given:
+        for name, value in given.items():
+            if not _is_same(found[name], value):
+                raise UnstorableValue(cls.__kind__, name, f"it would be read back as {found[name]!r:.200}, not as {value!r:.200}")
+
+
+@cache
+def _plain(cls: type[Entity]) -> tuple[tuple[str, ...], TypeAdapter[Any]]:
+    types = _IDENTITY | {name: stored_type(cls, name) for name in plan_of(cls).values}
+    held = _TYPED_DICT(f"{cls.__name__}Plain", types)
+    held.__pydantic_config__ = stored_config(cls)
+    return tuple(types), TypeAdapter(held)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 
 from minference.storage.base import EntityStorage
 from minference.threads.messages import Usage
+from minference.threads.reading import reading
 
 _ROWS = """
     SELECT {day} AS day, u.model, COUNT(*), SUM({used} u.prompt_tokens END), SUM({used} u.completion_tokens END),
@@ -49,7 +50,7 @@ async def usage_by_day(storage: EntityStorage) -> list[UsageOfDay]:
     await storage.flush()
     if storage.url.startswith("memory:"):
         return await _from_memory(storage)
-    async with storage.sql() as session:
+    async with reading(storage) as session:
         connection = await session.connection()
         sql = _ROWS.format(day=_DAY[connection.dialect.name], used=_USED)
         rows: list[tuple[Any, ...]] = [*map(tuple, await connection.exec_driver_sql(sql))]

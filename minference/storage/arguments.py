@@ -8,7 +8,7 @@ from uuid import UUID
 
 from minference.ecs.entity import Entity
 from minference.ecs.recording import OnConflict
-from minference.errors import UnknownChoice, WrongArgument
+from minference.errors import UnknownChoice, UnusableText, WrongArgument
 
 C = TypeVar("C", bound=type[Entity])
 
@@ -20,14 +20,61 @@ def check_save(entities: Iterable[object], author: object, note: object, on_conf
 
     Raises:
         WrongArgument: Something is no entity, or author or note is no text.
+        UnusableText: Author or note holds a NUL or half of a surrogate pair.
         UnknownChoice: `on_conflict` is none of its values.
     """
     if on_conflict not in _ON_CONFLICT:
         raise UnknownChoice("on_conflict", on_conflict, _ON_CONFLICT)
     for name, text in (("author", author), ("note", note)):
-        if text is not None and not isinstance(text, str):
-            raise WrongArgument(name, text, "a str or None")
+        if text is not None:
+            a_plain_text(name, text, "a str or None")
     check_entities(entities)
+
+
+def a_plain_text(argument: str, value: object, wanted: str = "a str") -> str:
+    """The text that was passed, which every database can keep as it is.
+
+    Raises:
+        WrongArgument: It is none.
+        UnusableText: It holds a NUL or half of a surrogate pair.
+    """
+    text = a_text(argument, value, wanted)
+    if (what := unkept(text)) is not None:
+        raise UnusableText(argument, text, what)
+    return text
+
+
+def a_text(argument: str, value: object, wanted: str = "a str") -> str:
+    """The text that was passed.
+
+    Raises:
+        WrongArgument: It is none.
+    """
+    if not isinstance(value, str):
+        raise WrongArgument(argument, value, wanted)
+    return value
+
+
+def a_count(argument: str, value: object) -> int:
+    """The number that was passed: how many of something.
+
+    Raises:
+        WrongArgument: It is none that a database could count to.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise WrongArgument(argument, value, "an int from 0 to 2**63 - 1")
+    return value
+
+
+def unkept(text: str) -> str | None:
+    """What of a text not every database keeps; `None`: each keeps all of it."""
+    if "\0" in text:
+        return "a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair"
+    return None
 
 
 def check_entities(entities: Iterable[object]) -> None:
@@ -50,6 +97,17 @@ def an_id(argument: str, value: UUID) -> UUID:
     if not isinstance(value, UUID):
         raise WrongArgument(argument, value, "a UUID (of a text, pass UUID(text))")
     return value
+
+
+def ids(argument: str, values: object) -> list[UUID]:
+    """The ids that were passed, each once.
+
+    Raises:
+        WrongArgument: They are not in a list or the like, or one of them is none.
+    """
+    if isinstance(values, str | Entity) or not isinstance(values, Iterable):
+        raise WrongArgument(argument, values, "UUIDs in a list, also if it is one: [thread.lineage_id]")
+    return list(dict.fromkeys(an_id(argument, each) for each in values))
 
 
 def a_class(value: C) -> C:

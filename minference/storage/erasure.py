@@ -9,6 +9,7 @@ from uuid import UUID
 
 from minference.ecs.identity import utc_now
 from minference.errors import ConfigurationError
+from minference.storage.arguments import a_text
 from minference.storage.erasing import Erased, Eraser, Erasure, Shared
 
 T = TypeVar("T")
@@ -18,7 +19,9 @@ NOT_SCRUBBED = "the database may keep copies outside of its tables, since it was
 
 async def erase(eraser: Eraser, lineage_id: UUID, reason: str, author: str | None, shared: Shared, *, scrub: bool) -> Erased:
     """See `Erasing.erase`."""
-    if not reason.strip():
+    if author is not None:
+        a_text("author", author, "a str or None")
+    if not a_text("reason", reason).strip():
         raise ConfigurationError("an erasure needs a reason, which its tombstone keeps: say why, without naming what is erased")
     told = Erasure(lineage_id, utc_now(), reason, author, because_of=lineage_id)
     scope = await eraser.erase(told, shared)

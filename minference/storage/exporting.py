@@ -45,8 +45,9 @@ def ordered(outline: Outline) -> list[Group]:
     """The commits, each after all that its versions build on and otherwise the oldest first.
 
     Raises:
-        ReadFailed: Commits build on each other in a circle, which no series of saves makes.
+        ReadFailed: Commits build on each other in a circle, which no series of saves makes, or something is gone.
     """
+    _refuse_gaps(outline)
     members: dict[int, list[int]] = {}
     for version in outline.versions.values():
         members.setdefault(version.commit, []).append(version.key)
@@ -63,9 +64,18 @@ def ordered(outline: Outline) -> list[Group]:
             if not waits[following]:
                 heapq.heappush(ready, (rank[following], following))
     if len(found) < len(members):
-        raise ReadFailed("commits build on each other in a circle: run `minference db check`")
+        raise ReadFailed("commits build on each other in a circle", damaged=True)
     grouped = groupby(found, key=lambda each: _said(outline.commits[each]))
     return [_joined(outline, members, list(same)) for _, same in grouped]
+
+
+def _refuse_gaps(outline: Outline) -> None:
+    versions = {key for edge in outline.edges for key in edge}
+    versions |= {version.parent for version in outline.versions.values() if version.parent is not None}
+    commits = {version.commit for version in outline.versions.values()}
+    gone = len(versions - outline.versions.keys()) + len(commits - outline.commits.keys())
+    if gone:
+        raise ReadFailed(f"{gone} rows are gone that others refer to", damaged=True)
 
 
 def _joined(outline: Outline, members: dict[int, list[int]], commits: list[int]) -> Group:

@@ -18,7 +18,7 @@ from minference.ecs.erasing import blank_data, erased, erased_keys
 from minference.ecs.fitting import dump_data
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
-from minference.errors import ErasedLineage, VersionExists
+from minference.errors import ConversionFailed, ErasedLineage, InvalidExport, UnstorableValue, VersionExists
 from minference.storage.base import Backend, Commit, Unit
 from minference.storage.erasing import Erasure
 from minference.storage.line_reader import ReadCommit, ReadVersion
@@ -167,6 +167,8 @@ class Importer:
                         self._known.pop(draft.version.ecs_id, None)
                         self._lists.pop(draft.version.ecs_id, None)
                     still = 0
+                case (UnstorableValue() | ConversionFailed()) as error:
+                    raise InvalidExport(commit.number, str(error)) from error
                 case error:
                     raise error
         for commit in again:

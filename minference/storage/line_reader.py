@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +64,7 @@ class _Seen:
     cls: type[Entity]
     shape: Shape
     lineage: UUID
+    at: datetime
     lengths: dict[str, int]
 
 
@@ -137,11 +139,13 @@ class LineReader:
             raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is on no line before")
         if parent is not None and parent.lineage != line.lineage:
             raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
+        if parent is not None and line.at <= parent.at:
+            raise InvalidExport(number, f"version {line.id} of {line.at.isoformat()} was made from {line.parent}, which is no older")
         cls = kind_to_class(line.kind)
         shape = self._shape(line, cls, parent, number)
         version = self._made(line, cls, shape, _lists(line, shape, parent), parent, number)
         lengths = _lengths(version, parent.lengths if parent is not None else {}, number)
-        self._seen[line.id] = _Seen(version.cls, shape, line.lineage, lengths)
+        self._seen[line.id] = _Seen(version.cls, shape, line.lineage, line.at, lengths)
         return version
 
     def _made(

@@ -47,6 +47,7 @@ from minference.ecs.lineage import CommitInfo
 from minference.ecs.shapes import Shape, ShapeField, Sort
 from minference.ecs.values import dump_json, has_surrogates, parse
 from minference.errors import InvalidExport
+from minference.storage.arguments import unkept
 from minference.storage.base import Record
 from minference.storage.erasing import Erasure
 from minference.storage.lineages import is_tag_name
@@ -120,6 +121,8 @@ class CommitLine(_Line):
     def _is_text(cls, value: object) -> object:
         if value is not None and not isinstance(value, str):
             raise ValueError("must be a string or null")
+        if value is not None and (what := unkept(value)) is not None:
+            raise ValueError(f"holds {what}, which not every database keeps")
         return value
 
 
@@ -261,17 +264,17 @@ def _is_strict(document: str) -> bool:
 
 
 def read_header(line: str) -> None:
-    """Make sure that an export of this format follows.
+    """Make sure that an export of this format follows. Some editors put a byte order mark before it, which says nothing.
 
     Raises:
         InvalidExport: It does not.
     """
     try:
-        found = json.loads(line)
+        found = json.loads(line.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("version"), int):
-        raise InvalidExport(1, f"an export begins with {HEADER}, and this is none")
+        raise InvalidExport(1, f"an export begins with {HEADER}, and this {'begins otherwise' if line.strip() else 'is empty'}")
     if found["version"] != VERSION:
         raise InvalidExport(1, f"it has version {found['version']} of the format, and this minference reads {VERSION}: use a newer one")
 
@@ -283,6 +286,8 @@ def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine | Erasu
         InvalidExport: It is nothing that an export holds.
     """
     data = _load(line, number)
+    if not isinstance(data, dict):
+        raise InvalidExport(number, f"it is no JSON object, but {line.strip()!r:.100}")
     try:
         match data:
             case {"blob": _}:
@@ -321,4 +326,5 @@ def _load(line: str, number: int) -> Any:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -20,7 +20,7 @@ class Queries(Protocol):
 
         Raises:
             ConfigurationError: The storage is in memory, where there are no tables.
-            ReadFailed: The database cannot be reached.
+            ReadFailed: The database cannot be reached, or is damaged.
             ReadOnlySession: Inside, for a statement that would write. Other mistakes in SQL are SQLAlchemy's errors.
         """
         ...

@@ -16,6 +16,7 @@ LONGEST_TEXT, LONGEST_WORD = 150_000, 200
 """Characters of a text that are searched, and of a word that can be found: PostgreSQL has limits."""
 
 _WORD = re.compile(r"[^\W_]+")
+_ASCII_GAPS = {number: " " for number in range(128) if not chr(number).isalnum()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class Search(Protocol):
 
 def words_of(text: str) -> list[str]:
     """The words of a text, each once, in lower case."""
-    return list(dict.fromkeys(word.lower() for word in _WORD.findall(text[:LONGEST_TEXT]) if len(word) <= LONGEST_WORD))
+    head = text[:LONGEST_TEXT]
+    if head.isascii():  # as most are: the same, several times as fast
+        return [word for word in dict.fromkeys(head.lower().translate(_ASCII_GAPS).split()) if len(word) <= LONGEST_WORD]
+    return list(dict.fromkeys(word.lower() for word in dict.fromkeys(_WORD.findall(head)) if len(word) <= LONGEST_WORD))
 
 
 def snippet(text: str, words: list[str]) -> str:

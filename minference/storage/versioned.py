@@ -35,7 +35,7 @@ from minference.errors import (
     VersionNotFound,
     WrongEventLoop,
 )
-from minference.storage.arguments import a_class, an_id, check_save, lineage_of, version_of
+from minference.storage.arguments import a_class, a_count, a_text, an_id, check_save, ids, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert
@@ -242,7 +242,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def tag(self, name: str, version: Entity | UUID, *, move: bool = False) -> VersionInfo:
         """See `Lineages.tag`."""
-        if not is_tag_name(name):
+        if not is_tag_name(a_text("name", name)):
             raise InvalidTagName(name)
         await self._settle()
         tagged = await self.info(version_of(version))
@@ -254,7 +254,7 @@ class VersionedStorage(Glancing, EntityStorage):
     async def untag(self, name: str, lineage_id: UUID) -> None:
         """See `Lineages.untag`."""
         self._open()
-        if not await self._backend.untag(name, an_id("lineage_id", lineage_id)):
+        if not is_tag_name(a_text("name", name)) or not await self._backend.untag(name, an_id("lineage_id", lineage_id)):
             raise TagNotFound(lineage_id, name, list(await self.tags(lineage_id)))
 
     async def tags(self, lineage_id: UUID) -> dict[str, VersionInfo]:
@@ -305,9 +305,9 @@ class VersionedStorage(Glancing, EntityStorage):
     async def export_lines(self, lineages: Iterable[UUID] | None = None) -> AsyncIterator[str]:
         """See `Portable.export_lines`."""
         await self._settle()
-        wanted = None if lineages is None else list(dict.fromkeys(lineages))
+        wanted = None if lineages is None else ids("lineages", lineages)
         for each in wanted or ():
-            if not await self._backend.lineage(an_id("lineages", each)):
+            if not await self._backend.lineage(each):
                 raise VersionNotFound(each, "it is the id of no lineage")
         async for line in export_lines(self._backend.archive(), self._backend.eraser(), wanted):
             yield line
@@ -380,7 +380,7 @@ class VersionedStorage(Glancing, EntityStorage):
         if field not in cls.model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
-        return await self._backend.search(with_subclasses(cls), field, text, limit)
+        return await self._backend.search(with_subclasses(cls), field, a_text("text", text), a_count("limit", limit))
 
     async def _settled(self) -> Ledger:
         await self._settle()

@@ -24,7 +24,7 @@ class LLMConfig(Entity):
     """Name of a client or of a profile in `providers.toml`: openai, anthropic, local, ..."""
     model: str = Field(min_length=1)
     """As the provider names it."""
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: int = Field(default=1024, ge=1, lt=2**63)
     """The longest reply, in tokens."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     """`None`: the provider's default."""

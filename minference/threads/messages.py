@@ -84,25 +84,25 @@ class Usage(Entity):
 
     model: str
     """The model that answered, as its provider names it."""
-    prompt_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, lt=2**63)
     """Of the request."""
-    completion_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0, lt=2**63)
     """Of the reply."""
-    total_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0, lt=2**63)
     """Both."""
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
+    cache_creation_input_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the request: written to the provider's cache."""
-    cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    cache_read_input_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the request: read from the provider's cache, as Anthropic counts."""
-    accepted_prediction_tokens: int | None = Field(default=None, ge=0)
+    accepted_prediction_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the reply: predicted and kept."""
-    rejected_prediction_tokens: int | None = Field(default=None, ge=0)
+    rejected_prediction_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the reply: predicted and thrown away, but charged."""
-    audio_tokens: int | None = Field(default=None, ge=0)
+    audio_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Sound in request and reply."""
-    reasoning_tokens: int | None = Field(default=None, ge=0)
+    reasoning_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the reply: spent on reasoning."""
-    cached_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = Field(default=None, ge=0, lt=2**63)
     """Of the request: read from the provider's cache, as OpenAI counts."""
     cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """US dollars, at the prices of the day of the reply; `None` if the price was unknown."""

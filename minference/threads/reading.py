@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from minference.errors import ReadFailed
 from minference.storage.base import EntityStorage
+from minference.storage.sql.dialects import read_failed
+from minference.storage.sql.driver import is_driver_error
 
 
 @asynccontextmanager
@@ -23,5 +23,7 @@ async def reading(storage: EntityStorage) -> AsyncIterator[AsyncSession]:
     async with storage.sql() as session:
         try:
             yield session
-        except DBAPIError as error:
-            raise ReadFailed(str(error.orig)) from error
+        except Exception as error:
+            if not is_driver_error(error):
+                raise
+            raise read_failed(error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -66,11 +67,10 @@ async def usage_by_model_and_day(storage: EntityStorage, since: datetime | None 
         days = _day(session.get_bind().dialect.name)
         rows = (await session.execute(_summed(days, since))).all()
         troubled = (await session.execute(_troubled(days, since))).all()
-    failed: dict[_Key, int] = {}
-    invalid: dict[_Key, int] = {}
+    failed, invalid = Counter[_Key](), Counter[_Key]()
     for day, client, model, attempts, error in troubled:
-        failed[day, client, model] = failed.get((day, client, model), 0) + len(attempts)
-        invalid[day, client, model] = invalid.get((day, client, model), 0) + (error is not None)
+        failed[day, client, model] += len(attempts)
+        invalid[day, client, model] += error is not None
     return [
         ModelDay(
             day=date.fromisoformat(row.day),
@@ -82,8 +82,8 @@ async def usage_by_model_and_day(storage: EntityStorage, since: datetime | None 
             cached_tokens=row.cached,
             median_seconds=row.median,
             slow_seconds=row.slow,
-            failed_attempts=failed.get((row.day, row.client, row.model), 0),
-            invalid=invalid.get((row.day, row.client, row.model), 0),
+            failed_attempts=failed[row.day, row.client, row.model],
+            invalid=invalid[row.day, row.client, row.model],
             cost_usd=row.cost,
             unpriced=row.replies - row.priced,
         )

@@ -38,7 +38,7 @@ class ChatThread(Entity):
     """Whether the schema of `forced_output` is also written into the system prompt."""
     use_history: bool = True
     """Whether earlier messages are sent; if not, only what follows the last user message, itself included."""
-    workflow_step: int | None = Field(default=None, ge=0)
+    workflow_step: int | None = Field(default=None, ge=0, lt=2**63)
     """Number of workflow steps that are done; `None` outside of workflows."""
 
     @classmethod

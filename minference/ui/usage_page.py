@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import add
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -71,22 +72,24 @@ async def usage(request: Request) -> Response:
 def _charts(rows: Sequence[ModelDay], names: Sequence[str], days: Sequence[date]) -> list[tuple[str, str, Markup]]:
     """Title, what is counted, and picture of each."""
 
-    def by_model(value: Callable[[ModelDay], float]) -> dict[str, dict[date, float]]:
+    def by_model(value: Callable[[ModelDay], float], joined: Callable[[float, float], float] = add) -> dict[str, dict[date, float]]:
         series: dict[str, dict[date, float]] = {name: {} for name in names}
         for row in rows:
-            series[row.model][row.day] = series[row.model].get(row.day, 0) + value(row)
+            series[row.model][row.day] = joined(series[row.model].get(row.day, 0), value(row))
         return series
 
-    slowest: dict[str, dict[date, float]] = {name: {} for name in names}
-    for row in rows:
-        slowest[row.model][row.day] = max(slowest[row.model].get(row.day, 0), row.median_seconds)
+    slowest = by_model(lambda row: row.median_seconds, max)
     tokens = by_model(lambda row: row.prompt_tokens + row.completion_tokens)
     troubles = by_model(lambda row: row.failed_attempts + row.invalid)
     return [
         ("Cost", "US dollars, as far as prices are known", bars(by_model(_dollars), days, short_money, title="Cost by day and model")),
         ("Tokens", "requests and replies", bars(tokens, days, compact, title="Tokens by day and model")),
         ("Replies", "answered calls", bars(by_model(lambda row: row.replies), days, compact, title="Replies by day and model")),
-        ("Latency", "median seconds of a call", lines(slowest, days, seconds, title="Median latency by day and model")),
+        (
+            "Latency",
+            "median seconds of a call",
+            lines(slowest, days, seconds, title="Median latency by day and model"),
+        ),
         ("Errors", "failed attempts and invalid objects", bars(troubles, days, compact, title="Errors by day and model")),
     ]
 

@@ -48,6 +48,40 @@ def test_a_database_that_is_not_there_is_not_made(cli: Cli, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", [["threads", "list"], ["threads", "search", "x"], ["db", "check"], ["db", "upgrade"], ["usage"]])
+def test_an_empty_file_is_a_database_that_is_yet_to_begin(cli: Cli, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "new.db").touch()
+    assert (cli("doctor", "-d", "new.db").code, cli("doctor", "-d", "new.db", "--json").json["database"]["state"]) == (0, "not created yet")
+    said = cli(*command, "-d", "new.db")
+    assert (said.code, said.out) == (3, "")
+    assert "the file is empty, so that nothing was ever saved in it" in said.err
+    assert (tmp_path / "new.db").read_bytes() == b""
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    assert cli("run", "run.toml", "-d", "new.db").code == 0
+    assert cli("doctor", "-d", "new.db", "--json").json["database"]["threads"] == 1
+
+
+@pytest.mark.parametrize("name", ["a b.db", "ü.db", "what?.db", "no#1.db", "100%25.db", "%.db", "-d.db"])
+def test_a_path_is_taken_as_it_is_written(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a"]\n')
+    assert cli("run", "run.toml", "-d", name).code == 0
+    assert {each.name for each in tmp_path.iterdir()} == {"run.toml", name}
+    assert cli("threads", "list", "-d", name).code == 0
+    assert cli("doctor", "-d", name, "--json").json["database"]["threads"] == 1
+
+
+def test_a_name_that_no_file_can_have_is_an_error_of_the_database(cli: Cli) -> None:
+    said = cli("threads", "list", "-d", "x" * 300)
+    assert (said.code, said.err.count("\n")) == (3, 1)
+    assert "File name too long" in said.err
+
+
+def test_a_directory_is_called_one(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    said = cli("threads", "list", "-d", "folder")
+    assert (said.code, said.err) == (3, "error: cannot open the database sqlite:///folder: that is a directory; name a file in it\n")
+
+
 def test_a_database_is_counted_or_called_broken(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('[model]\nclient = "scripted"\nmodel = "m"\n[prompts]\ntexts = ["a", "b"]\n')
     cli("run", "run.toml", "-d", "good.db")

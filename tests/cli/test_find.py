@@ -7,7 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from minference.cli.find import find_version
 from minference.ecs.lineage import short_id
+from minference.errors import UnknownThread
 from minference.storage.base import EntityStorage
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
@@ -143,3 +145,15 @@ def test_an_empty_database_says_so(cli: Cli, tmp_path: Path) -> None:
     for typed in ("@head", "sky", "@{1}"):
         assert "the database holds no threads yet" in cli("threads", "show", typed).err
     assert cli("threads", "list").out == "no threads yet\n"
+
+
+@pytest.mark.parametrize("typed", ["\ud800", "sky@\udfff", "a\0b", "@\ud800", ""])
+async def test_what_is_no_text_names_nothing(storage: EntityStorage, typed: str) -> None:
+    await storage.register(a_thread(name="sky"))
+    with pytest.raises(UnknownThread):
+        await find_version(storage, typed)
+
+
+async def test_a_thread_whose_name_is_half_a_character_is_found_by_it(storage: EntityStorage) -> None:
+    thread = await storage.register(a_thread(name="\ud800"))
+    assert (await find_version(storage, "\ud800")).ecs_id == thread.ecs_id

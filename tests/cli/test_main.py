@@ -37,8 +37,8 @@ def test_help_imports_neither_an_sdk_nor_a_database() -> None:
     ("arguments", "error"),
     [
         (["thread", "list"], "error: No such command 'thread'. Did you mean 'threads'? (see `minference --help`)\n"),
-        (["threads", "shw", "x"], "error: No such command 'shw'. Did you mean 'show'? (see `minference --help`)\n"),
-        (["threads", "show"], "error: Missing argument 'THREAD' (see `minference --help`)\n"),
+        (["threads", "shw", "x"], "error: No such command 'shw'. Did you mean 'show'? (see `minference threads --help`)\n"),
+        (["threads", "show"], "error: Missing argument 'THREAD' (see `minference threads show --help`)\n"),
     ],
 )
 def test_a_wrong_command_is_one_line_with_a_way_out(process: Cli, arguments: list[str], error: str) -> None:
@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path, command: list[str]) -> 
 
 @pytest.mark.usefixtures("stored")
 def test_an_argument_that_is_no_text_is_an_error_of_usage(cli: Cli) -> None:
-    said = cli("threads", "show", "a\udcff")
+    said = cli("threads", "search", "a\udcff")
     assert (said.code, said.out, said.err) == (2, "", "error: an argument is no text in UTF-8: write it in UTF-8\n")
 
 

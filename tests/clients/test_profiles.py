@@ -101,6 +101,12 @@ def test_an_unknown_client_is_named_with_what_was_meant() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["nope", "gpt", "claude", "x"])
+def test_what_resembles_no_client_is_not_taken_for_one(name: str) -> None:
+    with pytest.raises(UnknownClient, match=f"no client is called '{name}': use one of "):
+        create_client(name)
+
+
 def test_azure_is_reached_under_its_versioned_path(monkeypatch: pytest.MonkeyPatch) -> None:
     azure = load_profiles()["azure_openai"]
     with pytest.raises(ConfigurationError, match="set the environment variable AZURE_OPENAI_ENDPOINT"):

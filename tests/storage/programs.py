@@ -1,93 +1,15 @@
-"""Programs of different age on one database: the same program a year later has other classes, and runs in a process of its own.
-
-The processes are forked from one that has imported everything already, so that each costs little.
-"""
+"""Programs of different age on one database: the same program a year later has other classes, and runs in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from minference.ecs import entity
-
-_SERVER = '''
-import asyncio, json, os, sys, traceback, types
-
-BEGINNING = """
-import asyncio
-from datetime import datetime, UTC
-from enum import Enum
-from typing import Annotated, Any, ClassVar
-from uuid import UUID
-from pydantic import AfterValidator, Field, JsonValue
-from sqlalchemy import BigInteger, Boolean, Double, Uuid
-from sqlalchemy.orm import Mapped, mapped_column
-from minference.ecs.entity import Entity
-from minference.ecs.opaque import OpaqueEntity
-from minference.storage.open import open_storage
-from minference.storage.sql.schema import reference
-from minference.storage.sql.tables import EntityTable
-from minference.storage.sql.types import ExactText, Id, Json, UtcDateTime
-"""
-exec(BEGINNING, {})
-import alembic.command, asyncpg, minference.threads.tables
-from minference.errors import MinferenceError
-from minference.storage.open import open_storage
-
-def run(url, source, arguments, options):
-    program = sys.modules["program"] = types.ModuleType("program")
-    exec(compile(BEGINNING + source, "program", "exec"), program.__dict__)
-    async def main():
-        async with open_storage(url, **options) as storage:
-            return await program.main(storage, *arguments)
-    return asyncio.run(main())
-
-for line in sys.stdin:
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        continue
-    try:
-        answer = run(*json.loads(line))
-    except MinferenceError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
-    except BaseException:
-        answer = {"failed": traceback.format_exc()}
-    print("answer", json.dumps(answer, default=str), flush=True)
-    os._exit(0)
-'''
-
-
-class _Programs:
-    """The process from which programs are forked. It ends when its input does."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._server: subprocess.Popen[str] | None = None
-
-    def ask(self, request: str) -> Any:
-        with self._lock:
-            if self._server is None:
-                pipe = subprocess.PIPE
-                self._server = subprocess.Popen([sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, text=True)
-                atexit.register(self._server.communicate)
-            assert self._server.stdin is not None
-            assert self._server.stdout is not None
-            self._server.stdin.write(f"{request}\n")
-            self._server.stdin.flush()
-            while not (line := self._server.stdout.readline()).startswith("answer "):
-                assert line, "the process from which programs are forked has ended"
-            return json.loads(line.removeprefix("answer "))
-
-
-_programs = _Programs()
+from tests.support import nursery
 
 
 async def run_program(source: str, url: str, *arguments: object, **options: object) -> Any:
@@ -95,7 +17,11 @@ async def run_program(source: str, url: str, *arguments: object, **options: obje
 
     The source defines classes and `async def main(storage, *arguments)`; the options are those of `open_storage`.
     """
-    answer = await asyncio.to_thread(_programs.ask, json.dumps([url, source, list(map(str, arguments)), options]))
+    order = json.dumps([url, source, list(map(str, arguments)), options])
+    done = await asyncio.to_thread(nursery.run_program, "tests.storage.program_child", input=order)
+    told = next((line for line in done.stdout.splitlines() if line.startswith("answer ")), None)
+    assert told is not None, done.stderr
+    answer = json.loads(told.removeprefix("answer "))
     assert not isinstance(answer, dict) or "failed" not in answer, answer["failed"]
     return answer
 

@@ -13,7 +13,7 @@ from sqlalchemy import Insert, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
-from minference.storage.sql.dialects import Conflict, Permanent, Transient, async_url, diagnose, open_engine, shown_url
+from minference.storage.sql.dialects import Conflict, Permanent, Transient, async_url, diagnose, open_engine, read_failed, shown_url
 from minference.storage.sql.driver import SqliteDriver
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import EntityCommit, EntityKind, EntityVersion, RunItem
@@ -123,6 +123,19 @@ async def test_a_full_disk_is_permanent_and_named(sqlite_url: str) -> None:
             await connection.execute(insert(EntityCommit).values(id=1, created_at=NOW, note="x" * 1_000_000))
     assert diagnose(caught.value) == Permanent("the disk is full")
     await engine.dispose()
+
+
+@pytest.mark.parametrize("state", ["XX001", "XX002"])
+async def test_damage_that_a_server_tells_of_is_permanent_and_no_reason_to_ask_again(postgresql_url: str, state: str) -> None:
+    engine = open_engine(postgresql_url)
+    async with engine.connect() as connection:
+        with pytest.raises(Exception, match="invalid page") as caught:
+            await connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = '{state}'; END $$"))
+    await engine.dispose()
+    assert diagnose(caught.value) in [
+        Permanent(f"{name}: invalid page", damaged=True) for name in ("DataCorruptedError", "IndexCorruptedError")
+    ]
+    assert (read_failed(caught.value).damaged, read_failed(caught.value).retryable) == (True, False)
 
 
 async def test_a_connection_that_the_server_ended_is_transient(postgresql_url: str) -> None:

@@ -15,7 +15,7 @@ from minference.errors import ErasedLineage, UnknownKind
 from minference.storage.open import open_storage
 from minference.storage.sql.backend import SqlBackend
 from minference.storage.sql.dialects import open_engine
-from minference.storage.sql.driver import Driver, Statement
+from minference.storage.sql.driver import Driver, Statement, Transaction
 from minference.storage.versioned import VersionedStorage
 from minference.threads.messages import ChatMessage
 from minference.threads.thread import ChatThread
@@ -294,6 +294,13 @@ class Interrupted:
         if any("INSERT INTO chat_message_content_words (" in sql for sql, _ in statements):
             await self._happening()
         await self._driver.write(statements)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """The same on SQLite, where words are added in a transaction that looks again."""
+        await self._happening()
+        async with self._driver.transaction() as transaction:
+            yield transaction
 
 
 async def test_words_that_were_read_before_an_erasure_are_not_indexed_after_it(sql_url: str) -> None:

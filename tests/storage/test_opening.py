@@ -159,7 +159,7 @@ async def test_a_foreign_sqlite_file_keeps_every_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("notes.txt", "it is no SQLite database; choose another file"),
+        ("notes.txt", "it is no SQLite database, or its beginning was overwritten: choose another file"),
         ("missing/chats.db", "there is no directory '.*/missing'; create it first"),
         ("folder", "that is a directory; name a file in it"),
     ],

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.errors import InvalidExport, VersionNotFound, WriteFailed
+from minference.errors import InvalidExport, VersionNotFound, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
 from minference.storage.line_reader import LineReader
 from minference.storage.lines import HEADER
@@ -298,14 +298,17 @@ BREAKS: dict[str, Any] = {
     "a member that is not there": lambda line: _changed(line, lambda each: each.update(references={"usage": str(uuid4())})),
     "a list that it has not": lambda line: _changed(line, lambda each: each.update(lists={"history": {}})),
     "a time without a zone": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00")),
+    "a note that not every database keeps": lambda line: json.dumps({**json.loads(line), "note": "a\0b"}),
+    "a time before that of its parent": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00Z"), "chat_thread"),
+    "a number that no column holds": lambda line: _changed(line, lambda each: each["values"].update(workflow_step=2**70), "chat_thread"),
     "a version that was there": lambda line: _changed(line, lambda each: each.update(id=json.loads(line)["versions"][-1]["id"])),
 }
 
 
-def _changed(line: str, change: Any) -> str:
-    """The line with its first message changed."""
+def _changed(line: str, change: Any, kind: str = "chat_message") -> str:
+    """The line with its first message changed, or what else it is to be."""
     data = json.loads(line)
-    change(next(each for each in data["versions"] if each["kind"] == "chat_message"))
+    change(next(each for each in data["versions"] if each["kind"] == kind))
     return json.dumps(data)
 
 
@@ -328,11 +331,35 @@ async def test_a_bad_line_is_named_and_nothing_of_its_file_is_imported(other: En
 
 @pytest.mark.parametrize(
     ("header", "reason"),
-    [("", "begins with"), ("{}", "begins with"), ('{"format": "minference export", "version": 2}', "newer"), ("chat", "begins with")],
+    [
+        ("", "an export begins with .*, and this is empty"),
+        ("{}", "an export begins with .*, and this begins otherwise"),
+        ("chat", "an export begins with .*, and this begins otherwise"),
+        ('{"format": "minference export", "version": 2}', "newer"),
+    ],
 )
 async def test_what_is_no_export_is_refused(storage: EntityStorage, header: str, reason: str) -> None:
     with pytest.raises(InvalidExport, match=reason):
         await storage.import_lines([header])
+
+
+@pytest.mark.parametrize(("line", "reason"), [("[1]", r"it is no JSON object, but '\[1\]'"), ("{}", "at: Field required")])
+async def test_a_line_that_is_none_says_what_it_is(storage: EntityStorage, line: str, reason: str) -> None:
+    with pytest.raises(InvalidExport, match=f"^line 2 cannot be imported: {reason}$"):
+        await storage.import_lines([HEADER, line])
+
+
+async def test_a_file_with_a_byte_order_mark_is_read(storage: EntityStorage, other: EntityStorage, tmp_path: Path) -> None:
+    await a_history(other)
+    file = tmp_path / "from_windows.jsonl"
+    file.write_text("\n".join(await exported(other)), encoding="utf-8-sig")
+    assert (await storage.import_from(file)).versions == (await other.status()).versions
+
+
+@pytest.mark.parametrize("lineages", [uuid4(), str(uuid4()), ChatThread(llm_config=LLMConfig(client="scripted", model="m"))])
+async def test_lineages_are_passed_in_a_list(storage: EntityStorage, lineages: Any) -> None:
+    with pytest.raises(WrongArgument, match=r"lineages must be UUIDs in a list, also if it is one: \[thread.lineage_id\]"):
+        [line async for line in storage.export_lines(lineages)]
 
 
 async def test_a_kind_that_the_program_does_not_know_is_kept_as_it_is(storage: EntityStorage, other: EntityStorage) -> None:

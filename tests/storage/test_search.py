@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minference.ecs.entity import Entity
 from minference.errors import ConfigurationError
@@ -127,3 +130,8 @@ async def test_several_processes_can_search_a_new_database_at_once(sql_url: str)
 
 def test_a_snippet_is_the_whole_text_if_that_is_short() -> None:
     assert snippet("a\nshort  text", words_of("short")) == "a short text"
+
+
+@given(st.text(st.characters(max_codepoint=0x250), max_size=40) | st.text(st.sampled_from("aB1_- \n\x1c\x00\x7fİßé"), max_size=40))
+def test_plain_and_other_texts_are_cut_into_the_same_words(text: str) -> None:
+    assert words_of(text) == list(dict.fromkeys(word.lower() for word in re.findall(r"[^\W_]+", text)))

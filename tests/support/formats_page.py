@@ -10,6 +10,7 @@ from pathlib import Path
 from minference import profiles
 from minference.profiles import Profile, built_in_profiles
 from minference.threads.formats import Means, ResponseFormat, capabilities
+from tests.support.generated import with_parts, write_anew
 from tests.support.source import ROOT
 from tests.support.tables_page import declared
 
@@ -75,17 +76,12 @@ def _toml(value: object) -> str:
 
 def filled(page: str) -> str:
     """The page with everything that follows from the code."""
-    for name, text in {"matrix": matrix(), "refusals": refusals(), "fields": fields()}.items():
-        before, begin, rest = page.partition(f"<!-- begin {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end {name} -->")
-        assert end, f"the page has no place for {name!r}"
-        page = f"{before}{begin}{text}\n{end}{after}"
-    return page
+    return with_parts(page, {"matrix": matrix(), "refusals": refusals(), "fields": fields()})
 
 
 def main(path: Path = PAGE) -> None:
     """Write the page anew."""
-    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_anew(path, filled)
 
 
 if __name__ == "__main__":

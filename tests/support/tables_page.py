@@ -27,6 +27,7 @@ from minference.storage.sql.schema import Base
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import kind_of
 from minference.storage.sql.views import View
+from tests.support.generated import with_parts, write_anew
 from tests.support.source import ROOT
 
 PAGE = ROOT / "docs/tables.md"
@@ -216,17 +217,12 @@ def filled(page: str) -> str:
         "shared tables": listing(shared()),
         "typed tables": listing(typed()),
     }
-    for name, text in parts.items():
-        before, begin, rest = page.partition(f"<!-- begin {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end {name} -->")
-        assert end, f"the page has no place for {name!r}"
-        page = f"{before}{begin}{text}\n{end}{after}"
-    return page
+    return with_parts(page, parts)
 
 
 def main(path: Path = PAGE) -> None:
     """Write the page anew."""
-    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_anew(path, filled)
 
 
 if __name__ == "__main__":

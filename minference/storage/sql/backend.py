@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger
-from minference.errors import ReadFailed, StorageClosed
+from minference.errors import StorageClosed
 from minference.storage.archive import Archive
 from minference.storage.base import Commit, Record, Unit
 from minference.storage.checks import Checks
@@ -24,7 +24,7 @@ from minference.storage.search import Hit
 from minference.storage.shallow import Shallow
 from minference.storage.sql.archive import SqlArchive
 from minference.storage.sql.checking import SqlChecks
-from minference.storage.sql.dialects import Permanent, Transient, diagnose, dialect_of, open_engine, shown_url
+from minference.storage.sql.dialects import Transient, diagnose, dialect_of, open_engine, read_failed, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.erasing import SqlEraser
 from minference.storage.sql.keys import KeyBlock
@@ -93,10 +93,9 @@ class SqlBackend:
             except Exception as error:
                 if not is_driver_error(error):
                     raise
-                cause = diagnose(error)
-                if isinstance(cause, Transient) and await patience.wait():
+                if isinstance(diagnose(error), Transient) and await patience.wait():
                     continue
-                raise ReadFailed(cause.reason if isinstance(cause, Transient | Permanent) else str(error)) from error
+                raise read_failed(error) from error
 
     async def write(self, units: Sequence[Unit]) -> list[Commit]:
         """See `Backend.write`."""

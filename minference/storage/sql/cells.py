@@ -11,7 +11,17 @@ from sqlalchemy import Column
 from sqlalchemy.types import TypeEngine
 
 from minference.ecs.values import parse
-from minference.storage.sql.types import DialectName, Kind, encoder, escape_json, json_document, kind_of, unescape_json, unescape_text
+from minference.storage.sql.types import (
+    DialectName,
+    Kind,
+    decode_time,
+    encoder,
+    escape_json,
+    json_document,
+    kind_of,
+    unescape_json,
+    unescape_text,
+)
 
 _PYTHON: dict[Kind, tuple[type, ...]] = {
     Kind.text: (str,),
@@ -58,7 +68,7 @@ def shown_as(column_type: TypeEngine[Any], dialect: DialectName) -> Callable[[An
         case Kind.uuid:
             return lambda cell: UUID(hex=str(cell))
         case Kind.time if sqlite:
-            return datetime.fromisoformat
+            return decode_time
         case Kind.boolean if sqlite:
             return bool
         case Kind.real:

@@ -19,6 +19,7 @@ from minference.storage.partial import place_of
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
+from minference.storage.sql.dialects import is_damage, reason_of
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
 from minference.storage.sql.holdings import TABLES
@@ -46,29 +47,42 @@ class CheckReader(ArchiveReader):
 
     async def check(self) -> list[Finding]:
         """See `Checks.check`."""
+        findings: list[Finding] = []
         async with self._one_view() as fetch:
-            tables = {str(row[0]) for row in await fetch(TABLES[self._dialect])}
-            missing = [name for name in Base.metadata.tables if name not in tables]
-            if missing:
-                return [Finding("tables", f"table {name} is missing") for name in missing]
-            findings = await self._file(fetch) + await self._guards(fetch, tables)
-            for table in Base.metadata.tables.values():
-                for column in table.columns:
-                    findings += await self._references(fetch, table, column)
-            for rule in RULES:
-                rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
-                findings += _told(rule.name, rule.text, rows)
-            findings += _limited("blobs whole", await wrong_contents(fetch, self._dialect))
-            classes, unknown = await self._classes(fetch)
-            findings += unknown
-            rowless: set[int] = set()
-            for mapping, kinds in _by_mapping(classes).items():
-                found, lost = await self._rows(fetch, mapping, kinds, tables)
-                findings += found
-                rowless |= lost
-            findings += await self._sequences(fetch, classes.values())
-            findings += await self._indexes(fetch, classes.values(), tables)
-            return findings + await self._loading(fetch, classes, rowless)
+            try:
+                async for found in self._findings(fetch):
+                    findings += found
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                findings.append(Finding("the file", f"it is damaged, and more cannot be checked: {reason_of(error)}"))
+        return findings
+
+    async def _findings(self, fetch: Fetch) -> AsyncIterator[list[Finding]]:
+        yield await self._file(fetch)
+        tables = {str(row[0]) for row in await fetch(TABLES[self._dialect])}
+        missing = [name for name in Base.metadata.tables if name not in tables]
+        yield [Finding("tables", f"table {name} is missing") for name in missing]
+        if missing:
+            return
+        yield await self._guards(fetch, tables)
+        for table in Base.metadata.tables.values():
+            for column in table.columns:
+                yield await self._references(fetch, table, column)
+        for rule in RULES:
+            rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
+            yield _told(rule.name, rule.text, rows)
+        yield _limited("blobs whole", await wrong_contents(fetch, self._dialect))
+        classes, unknown = await self._classes(fetch)
+        yield unknown
+        rowless: set[int] = set()
+        for mapping, kinds in _by_mapping(classes).items():
+            found, lost = await self._rows(fetch, mapping, kinds, tables)
+            rowless |= lost
+            yield found
+        yield await self._sequences(fetch, classes.values())
+        yield await self._indexes(fetch, classes.values(), tables)
+        yield await self._loading(fetch, classes, rowless)
 
     async def size(self) -> DatabaseSize:
         """See `Checks.size`."""

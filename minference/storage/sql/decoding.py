@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,7 +15,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.fitting import add_defaults, dump_data, load_value, misfit
 from minference.ecs.values import parse, stored_config, stored_type
 from minference.errors import UnknownStoredField, UnreadableVersion
-from minference.storage.sql.types import MARKER, Kind, unescape_json, unescape_text
+from minference.storage.sql.types import MARKER, DamagedCell, Kind, decode_time, unescape_json, unescape_text
 
 NameOf = Callable[[int], UUID | None]
 """The id of the version in a row, by the row's number: for errors."""
@@ -86,7 +85,7 @@ class Decoder:
         """Validated values of one column."""
         escaped: dict[int, str] = {}
         if kind is Kind.time and times_are_text:
-            cells = [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
+            cells = [None if cell is None else decode_time(cell) for cell in cells]
         elif kind is Kind.text and _is_any_marked(cells):
             cells = [None if cell is None else unescape_text(cell) for cell in cells]
         elif kind is Kind.json and _is_any_marked(cells):
@@ -134,7 +133,10 @@ class Decoder:
 
 
 def _is_any_marked(cells: Sequence[str | None]) -> bool:
-    return MARKER in "".join(filter(None, cells))
+    try:
+        return MARKER in "".join(filter(None, cells))
+    except TypeError as error:
+        raise DamagedCell(next(cell for cell in cells if not isinstance(cell, str | None))) from error
 
 
 def across(columns: Sequence[Sequence[C]], count: int) -> Iterable[tuple[C, ...]]:

@@ -6,15 +6,17 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from json import JSONDecodeError
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from minference.errors import ConfigurationError
-from minference.storage.sql.types import DialectName
+from minference.errors import ConfigurationError, ReadFailed, WriteFailed
+from minference.storage.sql.types import DamagedCell, DialectName
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for the lock that another process holds."""
@@ -135,6 +137,8 @@ class Permanent:
     """The same again would fail again."""
 
     reason: str
+    damaged: bool = False
+    """Whether that is because of what is stored: pages or rows are not what was written."""
 
 
 Diagnosis = Conflict | Transient | Permanent
@@ -160,6 +164,11 @@ _OTHER_TABLES = (
     "run `minference db upgrade`"
 )
 
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED_SAYINGS = ("Could not decode to UTF-8", "vtable constructor failed", "malformed database schema")
+"""Beginnings of what is said of a damaged text, index or schema without a code of its own."""
+_DAMAGED_STATES = ("XX001", "XX002")
+"""SQLSTATEs: data corrupted, index corrupted."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
 """Beginnings of SQLSTATEs: connection lost, serialization and deadlocks, shutdown and start, too many connections, locked."""
@@ -171,11 +180,38 @@ def diagnose(error: BaseException) -> Diagnosis:
     for each in reversed(chain):
         if isinstance(each, sqlite3.Error):
             return _of_sqlite(each)
+        if isinstance(each, UnicodeDecodeError | JSONDecodeError | DamagedCell):
+            return Permanent(str(each), damaged=True)
+        if isinstance(each, ValidationError):
+            [first, *_] = each.errors(include_url=False, include_input=False)
+            return Permanent(f"a row holds what was never written to it ({first['msg']})", damaged=True)
         if isinstance(state := getattr(each, "sqlstate", None), str):
             return _of_postgresql(each, state)
     if any(isinstance(each, (OSError, PoolTimeout)) for each in chain) or _is_lost(chain):
         return Transient(f"the database is not reachable ({error})")
     return Permanent(f"{type(error).__name__}: {error}")
+
+
+def read_failed(error: BaseException) -> ReadFailed:
+    """Our error for a question that a driver's exception left without an answer."""
+    return ReadFailed(reason_of(error), retryable=isinstance(diagnose(error), Transient), damaged=is_damage(error))
+
+
+def write_failed(error: BaseException) -> WriteFailed:
+    """Our error for a transaction that a driver's exception undid."""
+    return WriteFailed(reason_of(error), away=isinstance(diagnose(error), Transient), damaged=is_damage(error))
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a driver's exception tells that what is stored is damaged."""
+    cause = diagnose(error)
+    return isinstance(cause, Permanent) and cause.damaged
+
+
+def reason_of(error: BaseException) -> str:
+    """What to tell of an exception that a driver raised."""
+    cause = diagnose(error)
+    return cause.reason if isinstance(cause, Transient | Permanent) else f"{type(error).__name__}: {error}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -195,8 +231,12 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
         return Transient("the database is locked by another process")
+    if primary in _DAMAGED or message.startswith(_DAMAGED_SAYINGS):
+        return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
     if primary == sqlite3.SQLITE_FULL:
         return Permanent("the disk is full")
+    if primary == sqlite3.SQLITE_IOERR:
+        return Permanent(f"{message}: the disk may be full or failing, or a limit on files reached")
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return Permanent(_LOST_REFERENCE)
     if message.startswith(("no such table", "no such column")) or " has no column named " in message:
@@ -210,6 +250,8 @@ def _of_postgresql(error: BaseException, state: str) -> Diagnosis:
         return conflict
     if state.startswith(_BUSY_STATES):
         return Transient(f"{type(error).__name__}: {error}")
+    if state in _DAMAGED_STATES:
+        return Permanent(f"{type(error).__name__}: {error}", damaged=True)
     if state == "23503":
         return Permanent(f"{_LOST_REFERENCE} ({error})")
     if state in ("42P01", "42703"):

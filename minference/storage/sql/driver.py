@@ -6,13 +6,15 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from json import JSONDecodeError
 from typing import Any, Protocol
 
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from minference.errors import MinferenceError
-from minference.storage.sql.types import DialectName
+from minference.storage.sql.types import DamagedCell, DialectName
 
 Statement = tuple[str, Sequence[tuple[Any, ...]]]
 """SQL in the driver's own parameter style, and the rows to execute it with."""
@@ -27,7 +29,9 @@ PATIENCE = 30.0
 
 def is_driver_error(error: BaseException) -> bool:
     """Whether the database or the way to it failed, and not our code."""
-    return isinstance(error, sqlite3.Error | SQLAlchemyError | OSError) or type(error).__module__.startswith("asyncpg.")
+    # Of a damaged file, sqlite3 may have messages that it cannot decode, and rows that are none of ours.
+    ours = sqlite3.Error | SQLAlchemyError | OSError | UnicodeDecodeError | JSONDecodeError | ValidationError | DamagedCell
+    return isinstance(error, ours) or type(error).__module__.startswith("asyncpg.")
 
 
 class Patience:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from minference.ecs.entity import Entity, upgrade_hooks
 from minference.ecs.fitting import entity_default
 from minference.ecs.shapes import Shape, ShapeField, shape_of
+from minference.errors import ReadFailed
 from minference.storage.sql.driver import Driver
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.layout import Layout, layout_of, load_layout, mapping_of_shape
@@ -86,6 +87,8 @@ class Kinds:
         """The shape in which a version was written, and where."""
         if kind_id not in self._revisions:
             await self.load()
+        if kind_id not in self._revisions:
+            raise ReadFailed(f"there are versions of kind {kind_id}, which is none", damaged=True)
         return self._revisions[kind_id]
 
     async def name_of(self, kind_id: int) -> str:

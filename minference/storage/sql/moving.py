@@ -8,11 +8,11 @@ from typing import Any
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.shapes import shape_of
 from minference.ecs.values import dump_json
-from minference.errors import ConfigurationError, WriteFailed
+from minference.errors import ConfigurationError
 from minference.storage.base import Record
 from minference.storage.sequences import EMPTY
 from minference.storage.sql.archive import Ask, SqlArchive
-from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.storage.sql.dialects import write_failed
 from minference.storage.sql.driver import Driver, Statement, Transaction, is_driver_error
 from minference.storage.sql.guards import after_moving, before_moving
 from minference.storage.sql.kinds import Kinds, Revision
@@ -75,8 +75,7 @@ class RowMover:
         except Exception as error:
             if not is_driver_error(error):
                 raise
-            cause = diagnose(error)
-            raise WriteFailed(cause.reason if isinstance(cause, Transient | Permanent) else str(error)) from error
+            raise write_failed(error) from error
         return True
 
     async def _changed(self, transaction: Transaction, records: dict[int, Record]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from minference.storage.sql.driver import Fetch
 from minference.storage.sql.kinds import Revision
 from minference.storage.sql.layout import EXTRA, GENERIC, Layout, layout_of
 from minference.storage.sql.mapping import Mapping, among_ids, id_parameter, load_keys, quoted
-from minference.storage.sql.types import DialectName, Kind, unescape_json, unescape_text
+from minference.storage.sql.types import DialectName, Kind, decode_time, unescape_json, unescape_text
 
 COLUMNS = {
     "sqlite": "SELECT name FROM pragma_table_info(?)",
@@ -219,7 +218,7 @@ def _data(held: Kind, cell: Any) -> Any:
         case Kind.boolean:
             return bool(cell)
         case Kind.time:
-            return to_jsonable_python(datetime.fromisoformat(cell) if isinstance(cell, str) else cell)
+            return to_jsonable_python(decode_time(cell) if isinstance(cell, str) else cell)
         case Kind.uuid:
             return str(UUID(cell))
         case Kind.json:

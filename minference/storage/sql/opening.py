@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
-from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of
+from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of, is_damage
 from minference.storage.sql.guards import set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 
@@ -46,14 +46,14 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
     for module in table_modules():
         import_module(module)
     url = _shown(engine)
-    _require_place(engine, url, migrate)
     try:
+        _require_place(engine, url, migrate)
         revision, database_id = await _recognise(engine, url)
         if _needs_upgrade(revision, url, migrate):
             database_id = await _upgrade(engine, url)
         await _prepare_declared(engine, url, migrate)
         await _use_write_ahead_log(engine)
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise DatabaseUnreadable(url, _reason(error)) from error
     assert database_id is not None, "a database of ours has an id"
     return database_id
@@ -217,12 +217,16 @@ def _reason(error: BaseException) -> str:
         cause = cause.orig
     match str(cause):
         case "file is not a database":
-            return "it is no SQLite database; choose another file"
+            return "it is no SQLite database, or its beginning was overwritten: choose another file, or restore a backup"
         case "unable to open database file":
             return "the file cannot be opened; check that you may read and write it and its directory"
         case "attempt to write a readonly database":
             return "it cannot be written; check the permissions of the file and its directory"
         case "database is locked":
             return f"another process held its lock for more than {BUSY_TIMEOUT:g} s; try again when it is done"
+        case "disk I/O error":
+            return "its file could not be read or written (disk I/O error): the disk may be full or failing, or a limit on files reached"
+        case text if is_damage(error):
+            return f"it is damaged ({text}): restore a backup"
         case text:
             return f"{type(cause.__cause__ or cause).__name__}: {text}"

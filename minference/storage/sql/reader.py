@@ -14,7 +14,7 @@ from minference.ecs.entity import kind_to_class
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
-from minference.errors import UnknownKind, UnknownStoredField, UnreadableVersion, VersionNotFound
+from minference.errors import ReadFailed, UnknownKind, UnknownStoredField, UnreadableVersion, VersionNotFound
 from minference.storage.base import Record
 from minference.storage.building import no_garbage_collection
 from minference.storage.sequences import Place, Run, Span, cut
@@ -101,7 +101,10 @@ class Reader:
         while rows:
             found = await self._level(fetch, rows)
             records.update(found)
-            rows = await self._members(fetch, _children(found.values()) - records.keys())
+            wanted = _children(found.values()) - records.keys()
+            rows = await self._members(fetch, wanted)
+            if len(rows) != len(wanted):
+                raise ReadFailed(f"{len(wanted) - len(rows)} versions are gone that others hold", damaged=True)
         return records
 
     async def _members(self, fetch: Fetch, keys: set[int]) -> list[VersionRow]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from minference.errors import MinferenceError, WriteFailed
-from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.errors import MinferenceError
+from minference.storage.sql.dialects import Transient, diagnose, write_failed
 from minference.storage.sql.driver import Patience, Transaction
 from minference.storage.sql.types import DialectName
 
@@ -28,13 +28,8 @@ async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
         except MinferenceError:
             raise
         except Exception as error:
-            match diagnose(error):
-                case Transient() if await patience.wait():
-                    continue
-                case (Transient(reason) | Permanent(reason)) as cause:
-                    raise WriteFailed(reason, away=isinstance(cause, Transient)) from error
-                case _:
-                    raise WriteFailed(f"{type(error).__name__}: {error}") from error
+            if not (isinstance(diagnose(error), Transient) and await patience.wait()):
+                raise write_failed(error) from error
 
 
 def with_parameters(statement: str, dialect: DialectName) -> str:

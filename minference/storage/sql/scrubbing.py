@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minference.storage.sql.dialects import BUSY_TIMEOUT, Permanent, Transient, diagnose
+from minference.storage.sql.dialects import BUSY_TIMEOUT, reason_of
 from minference.storage.sql.driver import Driver, Fetch, is_driver_error
 from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.mapping import quoted
@@ -30,7 +30,7 @@ async def scrub(driver: Driver) -> tuple[str, ...]:
     except Exception as error:
         if not is_driver_error(error):
             raise
-        return (f"the database keeps whatever it keeps, since it did not let itself be scrubbed ({_reason(error)}): {_AGAIN}",)
+        return (f"the database keeps whatever it keeps, since it did not let itself be scrubbed ({reason_of(error)}): {_AGAIN}",)
 
 
 async def _scrub_sqlite(driver: Driver) -> list[str]:
@@ -72,10 +72,5 @@ async def _attempt(fetch: Fetch, sql: str) -> str | None:
     except Exception as error:
         if not is_driver_error(error):
             raise
-        return _reason(error)
+        return reason_of(error)
     return None
-
-
-def _reason(error: BaseException) -> str:
-    cause = diagnose(error)
-    return cause.reason if isinstance(cause, Transient | Permanent) else str(error)

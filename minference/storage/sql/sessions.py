@@ -11,8 +11,8 @@ from sqlalchemy import ExceptionContext, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from minference.errors import ReadFailed, ReadOnlySession
-from minference.storage.sql.dialects import BUSY_TIMEOUT, Permanent, Transient, async_url, diagnose
+from minference.errors import ReadOnlySession
+from minference.storage.sql.dialects import BUSY_TIMEOUT, async_url, is_damage, read_failed
 from minference.storage.sql.driver import is_driver_error
 
 _READ_ONLY_STATE = "25006"
@@ -43,8 +43,7 @@ class ReadOnlySessions:
             except Exception as error:
                 if not is_driver_error(error):
                     raise
-                cause = diagnose(error)
-                raise ReadFailed(cause.reason if isinstance(cause, Transient | Permanent) else str(error)) from error
+                raise read_failed(error) from error
             yield session
 
     async def close(self) -> None:
@@ -78,9 +77,9 @@ def _begin(connection: Any) -> None:
 
 
 def _explain(context: ExceptionContext) -> BaseException | None:
-    """Our error for a statement that would write."""
+    """Our error for a statement that would write, or whose answer is damaged."""
     error = context.original_exception
     sqlite = isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
     if sqlite or getattr(error, "sqlstate", None) == _READ_ONLY_STATE:
         return ReadOnlySession(" ".join((context.statement or "").split()))
-    return None
+    return read_failed(error) if is_damage(error) else None

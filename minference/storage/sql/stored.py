@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from minference.ecs.entity import kind_to_class
 from minference.errors import ReadFailed, UnknownKind, VersionNotFound
 from minference.storage.sql.level import VERSION_ROWS, Level
@@ -12,6 +14,8 @@ from minference.storage.sql.older import OlderRows
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.stored import StoredVersion
+
+_IDS = TypeAdapter(dict[int, UUID])
 
 
 class StoredReader(Reader):
@@ -34,14 +38,16 @@ class StoredReader(Reader):
             if key not in found:
                 if cls is None and revision.layout is None:
                     raise UnknownKind(revision.kind)
-                raise ReadFailed(f"version {ecs_id} of {revision.kind} has no row in any table: run `minference db check`")
+                raise ReadFailed(f"version {ecs_id} of {revision.kind} has no row in any table", damaged=True)
             level.add_opaque(key, revision.shape, found[key])
             await self._attach_members(fetch, level.records, level.wanted)
             record = level.records[key]
             ids = {child for child in record.references.values() if child is not None}
             ids.update(child for members in record.members.values() for child in members)
             children = await fetch(f"SELECT id, ecs_id FROM entity_version WHERE id {among_ids(self._dialect)}", self._ids(ids))
-        named = {child: each if isinstance(each, UUID) else UUID(hex=each) for child, each in children}
+        named = _IDS.validate_python(dict(children))
+        if ids - named.keys():
+            raise ReadFailed(f"versions are gone that version {ecs_id} holds", damaged=True)
         return StoredVersion(
             info,
             revision.shape.version,

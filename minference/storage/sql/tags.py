@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from minference.errors import StorageError, WriteFailed
-from minference.storage.sql.dialects import Permanent, Transient, diagnose
+from minference.errors import StorageError
+from minference.storage.sql.dialects import Transient, diagnose, write_failed
 from minference.storage.sql.driver import Driver, Patience, Rows
 from minference.storage.sql.schema import Tag
 from minference.storage.sql.types import encoder
@@ -57,10 +57,6 @@ class TagWriter:
             except StorageError:
                 raise
             except Exception as error:
-                match diagnose(error):
-                    case Transient() if await patience.wait():
-                        again = True
-                    case Transient(reason) | Permanent(reason):
-                        raise WriteFailed(reason) from error
-                    case _:
-                        raise WriteFailed(f"{type(error).__name__}: {error}") from error
+                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
+                    raise write_failed(error) from error
+                again = True

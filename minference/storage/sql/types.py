@@ -43,6 +43,14 @@ class Kind(Enum):
     json = "json"
 
 
+class DamagedCell(ValueError):
+    """A column holds what was never written to it."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(f"{value!r:.100} was never written to its column")
+
+
 def escape_text(value: str) -> str:
     """`value` in a form that every database keeps; almost always `value` itself."""
     if value.isascii():
@@ -57,8 +65,15 @@ def _escaped(value: str) -> str:
 
 
 def unescape_text(stored: str) -> str:
-    """The inverse of `escape_text`."""
-    return stored[1:].encode("ascii").decode("unicode_escape") if stored.startswith(MARKER) else stored
+    """The inverse of `escape_text`.
+
+    Raises:
+        DamagedCell: Nothing is escaped like this.
+    """
+    try:
+        return stored[1:].encode("ascii").decode("unicode_escape") if stored.startswith(MARKER) else stored
+    except (TypeError, ValueError) as error:
+        raise DamagedCell(stored) from error
 
 
 def json_document(value: Any) -> str:
@@ -74,8 +89,15 @@ def escape_json(document: str) -> str:
 
 
 def unescape_json(stored: str) -> str:
-    """The inverse of `escape_json`."""
-    return str(json.loads(stored))[1:] if stored.startswith(_JSON_MARKER) else stored
+    """The inverse of `escape_json`.
+
+    Raises:
+        DamagedCell: Nothing is escaped like this.
+    """
+    try:
+        return str(json.loads(stored))[1:] if stored.startswith(_JSON_MARKER) else stored
+    except (TypeError, ValueError) as error:
+        raise DamagedCell(stored) from error
 
 
 def _is_refused(document: str) -> bool:
@@ -92,6 +114,18 @@ def _is_refused(document: str) -> bool:
 def encode_time(value: datetime) -> str:
     """ISO 8601 in UTC with microseconds, always equally long: sorts as text."""
     return in_utc(value).isoformat(timespec="microseconds")
+
+
+def decode_time(stored: str) -> datetime:
+    """The inverse of `encode_time`, which also reads what other programs wrote in ISO 8601.
+
+    Raises:
+        DamagedCell: It is no time.
+    """
+    try:
+        return datetime.fromisoformat(stored)
+    except (TypeError, ValueError) as error:
+        raise DamagedCell(stored) from error
 
 
 def in_utc(value: datetime) -> datetime:

@@ -13,7 +13,7 @@ from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
 from minference.storage.sql.batch import Batch
 from minference.storage.sql.blobs import stored_blobs
-from minference.storage.sql.dialects import Conflict, Permanent, Transient, diagnose
+from minference.storage.sql.dialects import Conflict, Permanent, Transient, diagnose, write_failed
 from minference.storage.sql.driver import Driver, Patience
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
@@ -60,8 +60,8 @@ class Writer:
                         unsure = batch or unsure
                     case Permanent() if collisions < MAX_COLLISIONS and batch is not None and await self._lost_blobs(batch):
                         collisions += 1
-                    case (Transient(reason) | Permanent(reason)) as cause:
-                        raise WriteFailed(reason, away=isinstance(cause, Transient)) from error
+                    case Transient() | Permanent():
+                        raise write_failed(error) from error
                     case _:
                         raise WriteFailed(f"other writers were first {MAX_COLLISIONS} times in a row; save again") from error
             else:

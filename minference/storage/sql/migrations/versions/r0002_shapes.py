@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from minference.storage.sql.migrations.undoing import refuse
+
 revision = "0002"
 down_revision = "0001"
 
@@ -18,5 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Versions in later schema versions would be misread."""
-    raise NotImplementedError("this revision cannot be undone: restore the database from a backup instead")
+    """Refused."""
+    refuse("versions in later schema versions would be misread")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from minference.storage.sql.migrations.undoing import refuse
+
 revision = "0003"
 down_revision = "0002"
 
@@ -23,8 +25,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Attachments would be lost."""
-    raise NotImplementedError("this revision cannot be undone: restore the database from a backup instead")
+    """Refused."""
+    refuse("attachments would be lost")
 
 
 def _reference(table: str, column: str, target: str) -> sa.ForeignKeyConstraint:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from minference.storage.sql.migrations.undoing import refuse
+
 revision = "0004"
 down_revision = "0003"
 
@@ -30,5 +32,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Tombstones are not thrown away."""
-    raise NotImplementedError("what was erased stays erased: restore a backup from before instead")
+    """Refused."""
+    refuse("what was erased stays erased")

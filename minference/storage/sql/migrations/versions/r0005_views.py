@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from minference.storage.sql.migrations.undoing import refuse
+
 revision = "0005"
 down_revision = "0004"
 
@@ -29,8 +31,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Whoever queries the views relies on their columns."""
-    raise NotImplementedError("this revision cannot be undone: restore the database from a backup instead")
+    """Refused."""
+    refuse("whoever queries the views relies on their columns")
 
 
 def _create_thread_messages(least: str) -> None:
