@@ -356,7 +356,11 @@ async def test_a_file_with_a_byte_order_mark_is_read(storage: EntityStorage, oth
     assert (await storage.import_from(file)).versions == (await other.status()).versions
 
 
-@pytest.mark.parametrize("lineages", [uuid4(), str(uuid4()), ChatThread(llm_config=LLMConfig(client="scripted", model="m"))])
+@pytest.mark.parametrize(
+    "lineages",
+    [UUID(int=1), str(UUID(int=1)), ChatThread(llm_config=LLMConfig(client="scripted", model="m"))],
+    ids=["id", "text", "thread"],
+)
 async def test_lineages_are_passed_in_a_list(storage: EntityStorage, lineages: Any) -> None:
     with pytest.raises(WrongArgument, match=r"lineages must be UUIDs in a list, also if it is one: \[thread.lineage_id\]"):
         [line async for line in storage.export_lines(lineages)]
