@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -278,7 +279,8 @@ class ModelCall:
         prepared = sent.prepared
         try:
             request = await self._whole(sent)
-            done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
+            with _cancelled_by_us(prepared):
+                done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
             return self._understand(sent, done.result, interrupted=done.interrupted)
         except ProviderError as error:
             self._refused(sent, error)
@@ -291,7 +293,8 @@ class ModelCall:
         items: AsyncIterator[TextDelta | Response] | None = None
         try:
             items = prepared.client.stream(await self._whole(sent), timeout=prepared.config.timeout)
-            first = await anext(items, None)
+            with _cancelled_by_us(prepared):
+                first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
             return _Stream(sent, items, first)
@@ -367,6 +370,18 @@ class ModelCall:
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if error.status is not None and error.status >= 400:
             sent.settle(_NOTHING, 0.0)
+
+
+@contextmanager
+def _cancelled_by_us(prepared: Prepared) -> Iterator[None]:
+    """Lets the caller's cancellation pass. One that a client raises by itself is a call that failed, not the end of the run."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ProviderUnreachable(prepared.client.name, "the client cancelled the call by itself", retryable=True) from error
 
 
 async def _close(items: AsyncIterator[TextDelta | Response]) -> None:

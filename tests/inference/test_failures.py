@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from minference.clients.base import Reply
+from minference.clients.base import Reply, Request, Response
 from minference.clients.scripted import ScriptedClient
 from minference.errors import (
     ConfigurationError,
@@ -314,3 +314,21 @@ async def test_a_reply_that_was_cut_off_or_refused_says_so(memory: EntityStorage
     async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient(replies)}) as orchestrator:
         outcomes = [await orchestrator.run([thread()]) for _ in replies]
     assert [completed(outcome).reply.finish_reason for [outcome] in outcomes] == [FinishReason.length, FinishReason.content_filter]
+
+
+class Cancelling(ScriptedClient):
+    """A client whose first call is cancelled somewhere inside."""
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        response = await super().send(request, timeout=timeout)
+        if len(self.requests) == 1:
+            raise asyncio.CancelledError
+        return response
+
+
+async def test_a_call_that_a_client_cancels_by_itself_is_tried_again(memory: EntityStorage) -> None:
+    client = Cancelling(["Lost.", "Here I am."])
+    async with InferenceOrchestrator(memory, clients={"scripted": client}, retry=AT_ONCE) as orchestrator:
+        [outcome] = await orchestrator.run([thread()])
+    assert completed(outcome).content == "Here I am."
+    assert "cancelled the call by itself" in outcome.attempts[0]
