@@ -11,7 +11,7 @@ from uuid import UUID
 
 from minference.cli.database import existing
 from minference.cli.find import SHORTEST, find_version
-from minference.cli.output import print_json, stderr, stdout, when
+from minference.cli.output import counted, print_json, stderr, stdout, when
 from minference.cli.working import working
 from minference.ecs.lineage import VersionInfo, short_id
 from minference.errors import ConfigurationError, UnknownThread
@@ -112,7 +112,7 @@ def _announced(scope: ErasureScope, what: str) -> Iterator[str]:
 
 
 def _in_words(scope: ErasureScope) -> str:
-    counts = [f"{kind} {each.lineages} ({each.versions} versions)" for kind, each in scope.kinds.items()]
+    counts = [f"{kind} {each.lineages} ({counted(each.versions, 'version')})" for kind, each in scope.kinds.items()]
     return ", ".join(counts) or "nothing: it is erased already"
 
 

@@ -85,7 +85,7 @@ def test_what_is_erased_is_shown_as_erased(cli: Cli, saved: list[ChatThread]) ->
     thread, other = saved
     name = thread.lineage_id.hex[-8:]
     assert cli("threads", "erase", "one", "--reason", "asked to", "--yes").out.startswith(
-        "erased callable_tool 1 (1 versions), chat_message"
+        "erased callable_tool 1 (1 version), chat_message"
     )
     shown = [line for line in cli("threads", "show", name).out.splitlines() if line]
     assert shown[0] == f"thread {name} (erased)"
@@ -160,7 +160,7 @@ def test_the_question_says_what_and_whom_it_concerns_and_yes_erases(saved: list[
     thread, other = saved
     code, out, err = answer(tmp_path, "y", "threads", "erase", "one", "--reason", "asked to")
     assert (code, out.startswith("erased ")) == (0, True)
-    assert f"this takes the content out of the thread {thread.lineage_id.hex[-8:]}: callable_tool 1 (1 versions)" in err
+    assert f"this takes the content out of the thread {thread.lineage_id.hex[-8:]}: callable_tool 1 (1 version)" in err
     assert f"it is held by {other.lineage_id.hex[-8:]}, which will show it as erased" in err
     assert "Erase it for ever?" in err
     assert SECRET not in cli("threads", "show", "two").out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -118,6 +120,17 @@ async def test_a_check_of_a_damaged_file_finds_the_damage(file: Path) -> None:
         findings = await storage.check()
     assert {finding.rule for finding in findings} >= {"the file"}
     assert findings[-1].text.startswith("it is damaged, and more cannot be checked: ")
+
+
+@pytest.mark.parametrize(("table", "column"), [("sequence_span", "length"), ("chat_thread", "history_len")])
+async def test_a_check_names_a_list_whose_place_is_no_number(file: Path, table: str, column: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", (table,)).fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(f"UPDATE {table} SET {column} = 'many'")
+        connection.commit()
+    async with open_storage(f"sqlite:///{file}") as storage:
+        assert {finding.rule for finding in await storage.check()} & {"ordered fields", "loading"}
 
 
 @cases(max_examples=40, derandomize=True)

@@ -175,9 +175,14 @@ class CheckReader(ArchiveReader):
         lengths = await self._lengths(fetch, classes)
         ends: dict[int, int] = dict(await fetch("SELECT run_id, MAX(position) + 1 FROM run_item GROUP BY run_id"))
         spans: dict[int, list[tuple[int, int, int, int]]] = {}
+        damaged: set[Any] = set()
         for sequence, *span in await fetch("SELECT sequence_id, position, run_id, run_position, length FROM sequence_span ORDER BY 1, 2"):
-            spans.setdefault(sequence, []).append((span[0], span[1], span[2], span[3]))
-        findings = [
+            if all(isinstance(number, int) for number in (sequence, *span)):
+                spans.setdefault(sequence, []).append((span[0], span[1], span[2], span[3]))
+            else:
+                damaged.add(sequence)
+        findings = [Finding("ordered fields", f"sequence {sequence}: a span holds something else than numbers") for sequence in damaged]
+        findings += [
             Finding("ordered fields", f"sequence {sequence}, of which {length} members are in use, has no spans")
             for sequence, length in lengths.items()
             if length and sequence not in spans
@@ -196,7 +201,8 @@ class CheckReader(ArchiveReader):
         for table, sequence, length in sorted(sources):
             sql = f"SELECT {sequence}, MAX({length}) FROM {quoted(table)} WHERE {sequence} IS NOT NULL GROUP BY {sequence}"
             for key, longest in await fetch(sql):
-                lengths[key] = max(longest, lengths.get(key, 0))
+                # What is no number is found again when the version is loaded.
+                lengths[key] = max(longest if isinstance(longest, int) else 0, lengths.get(key, 0))
         return lengths
 
     async def _indexes(self, fetch: Fetch, classes: Iterable[type[Entity]], tables: set[str]) -> list[Finding]:
