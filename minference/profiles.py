@@ -22,7 +22,7 @@ USUAL_FILES = ("configs/providers.toml", "providers.toml")
 NO_KEY = "no-key-needed"
 """Sent to servers that ask for no key, because the SDKs insist on one."""
 
-_KEY_HEADERS = {"authorization", "api-key", "x-api-key"}
+KEY_NAMES = {"authorization", "api-key", "x-api-key", "apikey"}
 
 
 class Profile(BaseModel):
@@ -79,7 +79,7 @@ class Profile(BaseModel):
     @field_validator("headers")
     @classmethod
     def _no_keys_in_headers(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
-        if found := sorted(name for name in headers if name.lower() in _KEY_HEADERS):
+        if found := sorted(name for name in headers if name.lower() in KEY_NAMES):
             raise ValueError(f"{found[0]} belongs to the API key: name its environment variable in key_env")
         return headers
 

@@ -8,10 +8,11 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
-from minference.errors import UnknownChoice
+from minference.errors import UnknownChoice, WrongArgument
 from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
 from minference.inference.thread_run import Setup, Until
+from minference.threads.thread import ChatThread
 
 
 class RunOptions(TypedDict, total=False):
@@ -76,3 +77,13 @@ def with_settings(settings: Mapping[str, JsonValue], options: RunOptions) -> Run
     if settings.get("until") == "turn":
         remembered["until"] = "turn"
     return {**remembered, **options}
+
+
+def check_thread(thread: object) -> None:
+    """Return if this can be run.
+
+    Raises:
+        WrongArgument: It is no thread.
+    """
+    if not isinstance(thread, ChatThread):
+        raise WrongArgument("each of the threads", thread, "a ChatThread")

@@ -19,7 +19,7 @@ from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
-from minference.inference.options import RunOptions, setup_with, with_settings
+from minference.inference.options import RunOptions, check_thread, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -233,6 +233,8 @@ class InferenceOrchestrator:
         known: list[ChatThread] = []
         if run_id is not None and isinstance(threads, Collection):
             threads = known = list(threads)
+        for thread in known:
+            check_thread(thread)
         check_concurrency(concurrency)
         idle = [each for each in known if id(each) not in self._busy]
         async with (
@@ -362,6 +364,7 @@ class InferenceOrchestrator:
         """Hold the threads for one call: two runs of one object would both change it."""
         claimed: set[int] = set()
         for thread in threads:
+            check_thread(thread)
             if id(thread) in self._busy or id(thread) in claimed:
                 raise ThreadBusy(thread.ecs_id, thread.name)
             claimed.add(id(thread))

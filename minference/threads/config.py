@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from minference.ecs.entity import Entity
+from minference.profiles import KEY_NAMES
 from minference.threads.formats import ResponseFormat, refuse_impossible_built_in
 
 __all__ = ["LLMConfig", "ResponseFormat"]
@@ -52,6 +53,15 @@ class LLMConfig(Entity):
     def with_fallbacks(self) -> list[LLMConfig]:
         """This config, then its fallbacks in order, each followed by its own."""
         return [self, *(each for fallback in self.fallbacks for each in fallback.with_fallbacks())]
+
+    @field_validator("extra")
+    @classmethod
+    def _refuse_keys(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        headers = extra.get("extra_headers")
+        names = [*extra, *(headers if isinstance(headers, dict) else ())]
+        if found := [name for name in names if name.lower().replace("_", "-") in KEY_NAMES]:
+            raise ValueError(f"{found[0]!r} is an API key, and configs are stored: put it into the environment, see `minference doctor`")
+        return extra
 
     @model_validator(mode="after")
     def _refuse_impossible(self) -> Self:

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from minference.ecs.callables import CallableRegistry
 from minference.ecs.entity import Entity
-from minference.errors import InvalidSource, InvalidToolArguments, UnusableFunction
+from minference.errors import InvalidSource, InvalidToolArguments, UnusableFunction, WrongArgument
 from minference.threads.nulls import without_spare_nulls
 from minference.threads.schemas import (
     check_schema,
@@ -237,7 +237,10 @@ class StructuredTool(Entity):
 
         Raises:
             InvalidToolSchema: The class cannot be written as the JSON schema of an object.
+            WrongArgument: It is no class of pydantic's.
         """
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise WrongArgument("model", model, "a subclass of pydantic's BaseModel")
         name = name if name is not None else model.__name__
         schema = model_schema(name, model)
         text = description if description is not None else cleandoc(model.__doc__ or "")

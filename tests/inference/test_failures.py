@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from minference.clients.base import Reply, Request, Response
 from minference.clients.scripted import ScriptedClient
@@ -20,6 +22,7 @@ from minference.errors import (
     ThreadBusy,
     TurnsExhausted,
     UnknownClient,
+    WrongArgument,
 )
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
@@ -332,3 +335,26 @@ async def test_a_call_that_a_client_cancels_by_itself_is_tried_again(memory: Ent
         [outcome] = await orchestrator.run([thread()])
     assert completed(outcome).content == "Here I am."
     assert "cancelled the call by itself" in outcome.attempts[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["abc", [None], ChatThread(llm_config=LLMConfig(client="scripted", model="m"))], ids=["text", "none", "one"]
+)
+async def test_what_is_no_thread_is_named_before_anything_is_sent(memory: EntityStorage, wrong: Any) -> None:
+    client = ScriptedClient()
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+            await orchestrator.run(wrong)
+        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+            await orchestrator.run_parallel_ai_completion([thread(), *wrong])
+        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+            async for _ in orchestrator.as_completed(list(wrong), run_id="nightly"):
+                pass
+    assert client.requests == []
+    assert await versions(memory) == {}
+
+
+@pytest.mark.parametrize("extra", [{"api_key": "k"}, {"extra_headers": {"Authorization": "Bearer k"}}])
+def test_a_config_takes_no_key(extra: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="is an API key, and configs are stored"):
+        LLMConfig(client="openai", model="m", extra=extra)

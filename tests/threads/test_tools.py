@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
 from minference.ecs.callables import CallableRegistry
-from minference.errors import ToolNameTaken, UnregisteredTool, UnusableFunction
+from minference.errors import ToolNameTaken, UnregisteredTool, UnusableFunction, WrongArgument
 from minference.threads.docstrings import parse_docstring
 from minference.threads.signatures import signature_of
-from minference.threads.tools import CallableTool
+from minference.threads.tools import CallableTool, StructuredTool
 
 
 @pytest.fixture(autouse=True)
@@ -382,3 +382,9 @@ def test_from_registry_describes_the_registered_function() -> None:
     assert (tool.name, tool.input_schema, tool.timeout) == ("weather", signature_of(forecast).input_schema, 5)
     with pytest.raises(UnregisteredTool):
         CallableTool.from_registry("storm")
+
+
+@pytest.mark.parametrize("model", [int, "City", None])
+def test_a_structured_tool_comes_from_a_pydantic_class_alone(model: Any) -> None:
+    with pytest.raises(WrongArgument, match="model must be a subclass of pydantic's BaseModel"):
+        StructuredTool.from_pydantic(model)
