@@ -11,6 +11,9 @@ COMPLETE := $(ENV)/complete
 # pip works on .venv from outside, so that neither python3-venv nor a pip inside .venv is needed.
 PIP_INSTALL := $(PYTHON) -m pip --python $(RUN) --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
+# One more than there are cores, for half of a test's time is that of a database in another process; at most four.
+WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, 1 + len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1 + (os.cpu_count() or 1)))")
+
 # Some machines forbid writing bytecode, and then each start would compile every library again.
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_USER := 0
@@ -29,7 +32,7 @@ demo: $(RUNTIME) ## Talk to a real model on this machine's CPU: no key, no serve
 	@$(ENV)/bin/minference demo
 
 test: $(DEV) ## Run the whole test suite, with a real PostgreSQL of its own
-	$(RUN) -m pytest -m "not local_model" --numprocesses auto --maxprocesses 4
+	$(RUN) -m pytest -m "not local_model" --numprocesses $(WORKERS)
 	$(RUN) -m pytest -m "local_model"
 
 thorough: $(DEV) ## Try many more random cases than a run of the suite has time for: 10,000 steps on each storage (half an hour)
