@@ -109,38 +109,24 @@ class Bucket(ABC):
         """Wait until there is room, and take it; in order of arrival."""
         self.check(input_tokens, output_tokens)
         async with self._line:
-            room = await self._first_in_line(input_tokens, output_tokens)
-            self._in_flight += 1
-            if self._meters:
-                await self._let_it_leave(room)
-        return room
-
-    async def _first_in_line(self, input_tokens: int, output_tokens: int) -> Room:
-        try:
-            while True:
-                self._news.clear()
-                seconds = inf
-                if self._concurrency.has_room(self._in_flight):
-                    taken = await self._take(input_tokens, output_tokens)
-                    if not isinstance(taken, float):
-                        return taken
-                    seconds = taken
-                await self._wait(seconds)
-        except BaseException:
-            await self._leave()
-            raise
-
-    async def _let_it_leave(self, room: Room) -> None:
-        """Let this process send before the next one is let out.
-
-        A thousand that were let out at once would leave seconds later, one after the other, and be counted by the provider when
-        their place in the window is no longer theirs.
-        """
-        try:
-            await asyncio.sleep(0)
-        except BaseException:
-            self.settle(room, 0, 0)
-            raise
+            try:
+                if self._meters:
+                    # Whoever was let out before sends first. A thousand that were let out at once would leave seconds later, one
+                    # after the other, and be counted by the provider when their place in the window is no longer theirs.
+                    await asyncio.sleep(0)
+                while True:
+                    self._news.clear()
+                    seconds = inf
+                    if self._concurrency.has_room(self._in_flight):
+                        taken = await self._take(input_tokens, output_tokens)
+                        if not isinstance(taken, float):
+                            self._in_flight += 1
+                            return taken
+                        seconds = taken
+                    await self._wait(seconds)
+            except BaseException:
+                await self._leave()
+                raise
 
     def settle(self, room: Room, input_tokens: int, output_tokens: int) -> None:
         """A call is over, and used so much."""

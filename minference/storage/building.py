@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -50,11 +50,11 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     root = objects[key]
     assert isinstance(root, cls), "checked above"
     if not cold:
-        _watch(key, root, [records[holder] for holder in holders], objects)
+        _watch(key, root, holders.values(), objects)
     return root
 
 
-def _watch(key: int, root: Entity, holders: Sequence[Record], objects: dict[int, Entity]) -> None:
+def _watch(key: int, root: Entity, holders: Collection[Record], objects: dict[int, Entity]) -> None:
     """Watch everything below the root: all of it is as it is stored, so that the first save need not visit it again.
 
     `holders` are those that may hold something.
@@ -77,13 +77,13 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
     return _build(records, ledger, cold=cold)[0]
 
 
-def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], set[int]]:
-    """The objects by key, and the keys of those that may hold something."""
+def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], dict[int, Record]]:
+    """The objects by key, and the records of those that may hold something."""
     with no_garbage_collection():
         objects, holders = _bare_objects(records)
         stays_cold = _below_opaque(records)
-        for key in holders:
-            _fill(objects[key], records[key], objects, cold=cold or key in stays_cold)
+        for key, record in holders.items():
+            _fill(objects[key], record, objects, cold=cold or key in stays_cold)
         if any(cls.__pydantic_post_init__ for cls in {type(entity) for entity in objects.values()}):
             for entity in objects.values():
                 if type(entity).__pydantic_post_init__:
@@ -157,13 +157,13 @@ def _mould(cls: type[Entity]) -> _Mould:
     )
 
 
-def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], set[int]]:
-    """Objects with identity and plain values, and the keys of those that are still to get their entity fields.
+def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], dict[int, Record]]:
+    """Objects with identity and plain values, and the records, in order, of those that are still to get their entity fields.
 
     Made without validation: the values were validated when they were read.
     """
     objects: dict[int, Entity] = {}
-    holders: set[int] = set()
+    holders: dict[int, Record] = {}
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
         cls, version, mould = record.cls, record.version, _mould(record.cls)
         entity = objects[key] = cls.__new__(cls)
@@ -171,7 +171,7 @@ def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], set[in
         if mould.blank is not None and record.opaque is None and _holds_nothing(record):
             entity_fields = mould.blank
         else:
-            holders.add(key)
+            holders[key] = record
         data = record.values.copy() if record.opaque is None else opaque_values(record, record.opaque)
         data["ecs_id"] = version.ecs_id
         data["lineage_id"] = version.lineage_id

@@ -183,6 +183,35 @@ def test_a_pause_that_comes_while_the_first_in_line_waits_holds_it_as_well() -> 
     assert run_virtually(main()) == [0.0, 100.0]
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_call_that_is_cancelled_when_its_turn_comes_uses_nothing_up(steps: int) -> None:
+    async def main() -> list[float]:
+        shared = limiter(RequestLimits(requests_per_minute=2))
+        cancelled = asyncio.create_task(instant_call(shared))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        cancelled.cancel()
+        return await asyncio.gather(*(instant_call(shared) for _ in range(2)))
+
+    assert run_virtually(main()) == [0.0, 0.0]
+
+
+def test_whoever_is_let_out_goes_on_before_the_next_is() -> None:
+    async def main() -> list[str]:
+        shared, told = limiter(RequestLimits(requests_per_minute=10)), list[str]()
+
+        async def call(name: str) -> None:
+            (await shared.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
+            told.append(f"{name} is let out")
+            await asyncio.sleep(0)
+            told.append(f"{name} sends")
+
+        await asyncio.gather(call("a"), call("b"))
+        return told
+
+    assert run_virtually(main()) == ["a is let out", "a sends", "b is let out", "b sends"]
+
+
 @pytest.mark.parametrize("cancelled", [1, 2], ids=["the first in line", "one further back"])
 def test_a_cancelled_wait_gives_its_place_back(cancelled: int) -> None:
     async def main() -> list[float]:

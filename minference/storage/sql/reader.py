@@ -112,8 +112,9 @@ class Reader:
         known = self._recent.versions(keys)
         if known:
             erased = await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids([row[0] for row in known]))
-            self._recent.forget([row[0] for row in erased])
-            known = self._recent.versions(keys)
+            gone = {row[0] for row in erased}
+            self._recent.forget(gone)
+            known = [row for row in known if row[0] not in gone]  # no others: what was remembered meanwhile was not asked for
         return known + await self._versions(fetch, keys - {row[0] for row in known})
 
     async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[VersionRow]:
