@@ -23,7 +23,8 @@ from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
-from minference.inference.journal import Holder, Journal
+from minference.inference.holders import Holder
+from minference.inference.journal import Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared

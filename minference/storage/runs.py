@@ -137,8 +137,16 @@ class Runs(Protocol):
         """Let others in, if it is this holder's."""
         ...
 
+    async def leave(self, name: str, holder: str) -> None:
+        """Let others in, if it is this holder's and nobody who works under the same name has begun with a thread."""
+        ...
+
     async def add(self, name: str, lineages: Sequence[UUID]) -> None:
         """Put these threads at the end of the work list, those excepted that are in it already."""
+        ...
+
+    async def again(self, name: str, lineages: Sequence[UUID]) -> None:
+        """Have those of these threads that are done or failed wait for somebody once more."""
         ...
 
     async def note(self, name: str, steps: Sequence[Step]) -> None:
@@ -149,6 +157,10 @@ class Runs(Protocol):
         self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
     ) -> list[RunEntry]:
         """Threads in these states behind a place in the work list, in its order."""
+        ...
+
+    async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
+        """Those of these threads that are in the work list, in its order."""
         ...
 
     async def get(self, name: str) -> RunInfo:
