@@ -77,6 +77,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("minference/ui/templating.py",),
     "tenacity": ("minference/inference/",),
     "redis": ("minference/inference/redis_limits.py",),
+    "procrastinate": ("minference/distributed/engine.py",),
+    "psycopg": ("minference/distributed/",),
     "opentelemetry": ("minference/inference/telemetry.py",),
     "genai_prices": ("minference/inference/prices.py",),
     "asyncio": ("minference/storage/", "minference/inference/"),
@@ -88,6 +90,7 @@ ASYNCIO_ELSEWHERE = {
     "minference/clients/local": "owns the child process of the embedded model",
     "minference/cli/": "a command is where asyncio.run is called",
     "minference/ui/door.py": "one lock around opening the database",
+    "minference/distributed/": "a worker owns its jobs, and the connection that claims their threads",
     "minference/testing/": "a provider on a socket of this machine serves until the test is over",
 }
 """Who else may use asyncio, and for what."""

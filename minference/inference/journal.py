@@ -20,6 +20,7 @@ from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
 
 _log = logging.getLogger("minference.inference")
 
+
 class Journal:
     """One named run while this process works on it. Writes that come together become one transaction."""
 

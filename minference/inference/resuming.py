@@ -24,10 +24,10 @@ def to_resume(
     if part is not None:
         return len(part), _threads_of_part(storage, journal, part)
     states = [EntryState.pending, EntryState.running, *([EntryState.failed] if retry_failed else [])]
-    return sum(journal.info.counts.get(state, 0) for state in states), _threads_of_run(storage, journal.name, states)
+    return sum(journal.info.counts.get(state, 0) for state in states), threads_of_run(storage, journal.name, states)
 
 
-async def _threads_of_run(storage: EntityStorage, run_id: str, states: Sequence[EntryState]) -> AsyncGenerator[ChatThread, None]:
+async def threads_of_run(storage: EntityStorage, run_id: str, states: Sequence[EntryState]) -> AsyncGenerator[ChatThread, None]:
     """The newest version of each thread of a run that is in one of these states, in the order of its work list."""
     after = -1
     while page := await storage.runs().entries(run_id, states, after=after, limit=_PAGE):
