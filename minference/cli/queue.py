@@ -31,25 +31,19 @@ def queue(file: Path, database: str | None, output: Path | None, as_json: bool) 
     checked = read_run_file(file)
     plan = prepare(file, checked)
     where = database or database_of(file, checked)
-    before, run = asyncio.run(_submit(plan, where))
+    work_queue = WorkQueue(url_of(where))  # refuses SQLite before a file is made
+    run = asyncio.run(_submit(plan, where, work_queue))
     if as_json:
         print_json(run_json(run))
-    new = (
-        f"{counted(run.left - before, 'thread')} of run {run.name!r} put into the queue"
-        if run.left > before
-        else "nothing new is to be done"
-    )
-    stderr().print(f"{new}; {counted(run.left, 'thread')} left; `minference worker` does them", soft_wrap=True)
+    left = f"{counted(run.left, 'thread')} in the queue, `minference worker` does them" if run.left else "nothing is left to be done"
+    stderr().print(f"run {run.name!r}: {left}; `minference runs show` says how far it is", soft_wrap=True)
     return 0
 
 
-async def _submit(plan: Plan, database: str) -> tuple[int, RunInfo]:
-    """How many threads the run had to do before, and the run now."""
-    work_queue = WorkQueue(url_of(database))
+async def _submit(plan: Plan, database: str, work_queue: WorkQueue) -> RunInfo:
     async with writing(database) as storage, work_queue:
         threads = [each.thread for each in await plan.threads(storage)]
-        before = next((run.left for run in await storage.runs().all() if run.name == plan.name), 0)
-        return before, await work_queue.submit(storage, threads, run_id=plan.name, **_options(plan, plan.run))
+        return await work_queue.submit(storage, threads, run_id=plan.name, **_options(plan, plan.run))
 
 
 def _options(plan: Plan, run: RunFile) -> QueueOptions:

@@ -19,10 +19,7 @@ from minference.inference.options import RunOptions
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.redis_limits import RedisQuotas
 from minference.storage.base import EntityStorage
-from minference.storage.runs import Began, Ended, EntryState, RunEntry
-
-SETTINGS = "queue"
-"""Under which a run remembers what workers need to know beside what every run remembers."""
+from minference.storage.runs import FOR_WORKERS, Began, Ended, EntryState, RunEntry
 
 LIMITS: TypeAdapter[dict[str, RequestLimits] | RequestLimits | None] = TypeAdapter(dict[str, RequestLimits] | RequestLimits | None)
 
@@ -91,7 +88,7 @@ class Desk:
             RunBusy: A process that is no worker works on it.
         """
         info = await self.storage.runs().get(part.run)
-        settings = QueueSettings.model_validate(info.settings.get(SETTINGS, {}))
+        settings = QueueSettings.model_validate(info.settings.get(FOR_WORKERS, {}))
         entries = await self.storage.runs().of(part.run, held)
         left = [entry.lineage_id for entry in entries if not _has_ended(entry)]
         if not left:
@@ -158,7 +155,7 @@ def require_all(part: Part, elsewhere: tuple[UUID, ...]) -> None:
 
 def remembered(settings: QueueSettings) -> dict[str, JsonValue]:
     """What a run that is done by workers remembers."""
-    return {SETTINGS: settings.model_dump(mode="json", exclude_none=True)}
+    return {FOR_WORKERS: settings.model_dump(mode="json", exclude_none=True)}
 
 
 def _has_ended(entry: RunEntry) -> bool:

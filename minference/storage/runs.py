@@ -12,6 +12,10 @@ from uuid import UUID
 from pydantic import JsonValue
 
 
+FOR_WORKERS = "queue"
+"""Under which a run that was left to workers remembers, in its settings, what they need to know."""
+
+
 class EntryState(StrEnum):
     """How far a thread of a run is."""
 
@@ -78,12 +82,12 @@ class RunInfo:
         """How many threads are neither done nor failed."""
         return self.counts.get(EntryState.pending, 0) + self.counts.get(EntryState.running, 0)
 
-    def status(self, now: datetime) -> Literal["running", "interrupted", "failed", "done"]:
-        """Whether somebody works on it; else whether something was left, or has failed."""
+    def status(self, now: datetime) -> Literal["running", "queued", "interrupted", "failed", "done"]:
+        """Whether somebody works on it; else whether something was left, for workers or for whoever resumes it, or has failed."""
         if self.holder is not None and self.held_until is not None and self.held_until > now:
             return "running"
         if self.left:
-            return "interrupted"
+            return "queued" if FOR_WORKERS in self.settings else "interrupted"
         return "failed" if self.counts.get(EntryState.failed) else "done"
 
 
