@@ -23,6 +23,8 @@ from minference.storage.sql.addresses import libpq_settings
 QUEUE = "minference"
 TASK = "minference.part"
 UPKEEP = "minference.upkeep"
+LOOK_AFTER = 1.0
+"""Seconds after which an idle worker looks for jobs that were put back; of new ones it is told at once."""
 AGAIN_AFTER = 5
 """Seconds until a job is done again whose run or threads are with others."""
 
@@ -144,6 +146,7 @@ def worker_of(app: App, do: Do, *, concurrency: int, stall_seconds: float) -> En
         name="minference",
         concurrency=concurrency,
         install_signal_handlers=False,
+        fetch_job_polling_interval=LOOK_AFTER,
         update_heartbeat_interval=stall_seconds / 3,
         stalled_worker_timeout=stall_seconds,
         delete_jobs=DeleteJobCondition.SUCCESSFUL,

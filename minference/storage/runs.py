@@ -11,7 +11,6 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-
 FOR_WORKERS = "queue"
 """Under which a run that was left to workers remembers, in its settings, what they need to know."""
 
