@@ -25,7 +25,7 @@ TASK = "minference.part"
 UPKEEP = "minference.upkeep"
 LOOK_AFTER = 1.0
 """Seconds after which an idle worker looks for jobs that were put back; of new ones it is told at once."""
-AGAIN_AFTER = 5
+AGAIN_AFTER = 2
 """Seconds until a job is done again whose run or threads are with others."""
 
 _ONE_AT_A_TIME = 0x6D696E66

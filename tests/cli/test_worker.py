@@ -16,7 +16,7 @@ from minference.distributed import WorkQueue
 from minference.inference.limits import RequestLimits
 from minference.storage.open import open_storage
 from minference.storage.runs import EntryState
-from minference.testing import Hang, ProviderServer
+from minference.testing import Hang, ProviderServer, RecordedRequest, Status
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.cli.test_run import SERVED, TOOL, prompts
@@ -63,14 +63,28 @@ def asked(server: ProviderServer, *, answered: bool) -> Counter[str]:
     return Counter(each.body["messages"][-1]["content"] for each in server.requests if each.answered or not answered)
 
 
+def hanging(server: ProviderServer, *numbers: int) -> threading.Event:
+    """Leave these requests without an answer; set once all of them are there."""
+    reached = threading.Event()
+
+    def fault(request: RecordedRequest) -> Hang | None:
+        if request.number == max(numbers):
+            reached.set()
+        return Hang() if request.number in numbers else None
+
+    server.faults = fault
+    return reached
+
+
 def test_what_a_killed_worker_left_is_done_by_another_and_nothing_is_answered_twice(
     cli: Cli, start: Start, server: ProviderServer, postgresql_storage_url: str
 ) -> None:
     url = postgresql_storage_url
     threads = submit(url, 8, part=2, limits=RequestLimits(max_in_flight=2))
-    server.faults = {6: Hang(), 7: Hang()}
+    reached = hanging(server, 6, 7)
     first = start("worker", "-d", url, "--concurrency", "2")
-    while len(server.requests) < 7 or counts(cli, url)["done"] < 5:
+    assert reached.wait(30), first.communicate()
+    while counts(cli, url)["done"] < 5:
         assert first.poll() is None, first.communicate()
     first.kill()
     first.wait()
@@ -104,10 +118,11 @@ async def _again(url: str, threads: list[ChatThread]) -> None:
 def test_a_worker_that_is_told_to_stop_saves_what_is_on_its_way_and_leaves_the_rest(
     cli: Cli, start: Start, server: ProviderServer, postgresql_storage_url: str, number: int, code: int
 ) -> None:
-    url, gate = postgresql_storage_url, threading.Event()
+    url, asked_twice, gate = postgresql_storage_url, threading.Event(), threading.Event()
 
     def answer(_: dict[str, Any]) -> str:
         if len(server.requests) == 2:
+            asked_twice.set()
             gate.wait(30)
         return "Here I am."
 
@@ -115,8 +130,7 @@ def test_a_worker_that_is_told_to_stop_saves_what_is_on_its_way_and_leaves_the_r
     threads = submit(url, 4, limits=RequestLimits(max_in_flight=1))
     running = start("worker", "-d", url)
     assert running.stderr is not None
-    while len(server.requests) < 2:
-        assert running.poll() is None, running.communicate()
+    assert asked_twice.wait(30), running.communicate()
     running.send_signal(number)
     assert any("stopping; replies on their way" in line for line in running.stderr)
     gate.set()
@@ -132,11 +146,10 @@ def test_a_worker_that_is_told_to_stop_saves_what_is_on_its_way_and_leaves_the_r
 
 def test_a_second_signal_ends_a_worker_at_once(start: Start, server: ProviderServer, postgresql_storage_url: str) -> None:
     submit(postgresql_storage_url, 1)
-    server.faults = {1: Hang()}
+    reached = hanging(server, 1)
     running = start("worker", "-d", postgresql_storage_url)
     assert running.stderr is not None
-    while not server.requests:
-        assert running.poll() is None, running.communicate()
+    assert reached.wait(30), running.communicate()
     running.send_signal(signal.SIGINT)
     assert any("a second signal ends at once" in line for line in running.stderr)
     running.send_signal(signal.SIGINT)
@@ -193,8 +206,6 @@ def test_a_worker_says_of_what_it_cannot_use_what_is_missing(cli: Cli, postgresq
 
 
 def test_a_worker_that_ends_by_itself_says_whether_threads_failed(cli: Cli, server: ProviderServer, postgresql_storage_url: str) -> None:
-    from minference.testing import Status
-
     submit(postgresql_storage_url, 2)
     server.faults = {1: Status(400)}
     worked = cli("worker", "-d", postgresql_storage_url, "--until-empty")

