@@ -1106,7 +1106,7 @@ class ThreadsElsewhere(RunError):
 
     def __init__(self, run: str, threads: Sequence[UUID]) -> None:
         self.run, self.threads = run, tuple(threads)
-        super().__init__(f"{len(threads)} threads of a job of run {run!r} are with another worker: the job is done again later")
+        super().__init__(f"another worker is at {len(threads)} of the threads of a job of run {run!r}: the job is done again later")
 
 
 class ClaimsLost(RunError):

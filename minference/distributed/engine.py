@@ -33,6 +33,9 @@ _ONE_AT_A_TIME = 0x6D696E66
 _NEEDED = ("procrastinate_defer_jobs_v1", "procrastinate_fetch_job_v2", "procrastinate_retry_job_v2", "procrastinate_register_worker_v1")
 """Functions of the tables' version without which this procrastinate does not work."""
 
+_WORKER_IS_KNOWN = "procrastinate_jobs_worker_id_fkey"
+"""The constraint that a worker breaks which others have taken off the list."""
+
 Do = Callable[[Part, int], Awaitable[None]]
 """Does a part, of the job with this number."""
 
@@ -175,4 +178,6 @@ def _translated() -> Iterator[None]:
         yield
     except (ConnectorException, psycopg.Error, PoolTimeout) as error:
         cause = error.__cause__ if isinstance(error, ConnectorException) and error.__cause__ is not None else error
-        raise QueueFailed(" ".join(f"{cause}".split()) or type(cause).__name__) from error
+        if isinstance(cause, psycopg.errors.ForeignKeyViolation) and cause.diag.constraint_name == _WORKER_IS_KNOWN:
+            raise QueueFailed("the worker was silent for too long, and others have its jobs: start it again") from error
+        raise QueueFailed(" ".join(f"{cause}".split("CONTEXT:")[0].split()) or type(cause).__name__) from error

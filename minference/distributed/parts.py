@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from minference.clients.base import Client
-from minference.errors import ThreadsElsewhere
+from minference.errors import StorageError, ThreadsElsewhere
 from minference.inference.budgets import Budget
 from minference.inference.caching import ResponseCache
 from minference.inference.limits import RateLimiter, RequestLimits
@@ -114,8 +114,10 @@ class Desk:
             await self.storage.runs().note(part.run, steps)
 
     async def report(self, part: Part, job: int, began: float, error: BaseException | None, *, again: bool) -> PartDone:
-        """How a part has ended, as the run says."""
-        states = [entry.state for entry in await self.storage.runs().of(part.run, part.threads)]
+        """How a part has ended, as the run says; if that cannot be read, as if it had no threads."""
+        states: list[EntryState] = []
+        with suppress(StorageError):  # what broke the job, or as good as that
+            states = [entry.state for entry in await self.storage.runs().of(part.run, part.threads)]
         done, failed = states.count(EntryState.done), states.count(EntryState.failed)
         told = None if error is None else f"{type(error).__name__}: {error}"
         return PartDone(job, part.run, done, failed, len(states) - done - failed, time.monotonic() - began, told, again)

@@ -117,10 +117,10 @@ class Worker:
             require_all(part, claims.elsewhere)
         except (Exception, asyncio.CancelledError) as error:
             again = again_after(error) is not None
-            with suppress(StorageError):  # the database is away; the error that ended the job goes on
-                if isinstance(error, Exception) and not again:
+            if isinstance(error, Exception) and not again:
+                with suppress(StorageError):  # the run cannot be written; the error that ended the job goes on
                     await self._desk.give_up(part, error)
-                await self._tell(part, job, began, error, again=again)
+            await self._tell(part, job, began, error, again=again)
             raise
         await self._tell(part, job, began, None, again=False)
 

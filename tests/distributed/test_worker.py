@@ -224,6 +224,28 @@ async def test_a_thread_is_claimed_by_one_and_free_when_that_one_is_gone(postgre
             assert free.elsewhere == ()
 
 
+async def test_a_worker_that_was_taken_to_be_dead_says_so_and_ends(
+    chats: EntityStorage, queue: WorkQueue, postgresql_storage_url: str
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: ChatThread) -> str:
+        begun.set()
+        await go_on.wait()
+        return "Hi."
+
+    await queue.submit(chats, [thread()], run_id="night")
+    worker = asyncio.create_task(Worker(postgresql_storage_url, chats, clients={"scripted": ScriptedClient(answer)}).run())
+    await begun.wait()
+    async with await AsyncConnection.connect(engine.conninfo_of(postgresql_storage_url), autocommit=True) as connection:
+        await connection.execute("DELETE FROM procrastinate_workers")
+    await queue.submit(chats, [thread()], run_id="day")
+    go_on.set()
+    with pytest.raises(QueueFailed, match="was silent for too long, and others have its jobs: start it again"):
+        await worker
+    assert await states(chats) == [(done, "")]
+
+
 async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
     chats: EntityStorage, queue: WorkQueue, postgresql_storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
