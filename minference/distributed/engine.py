@@ -166,9 +166,8 @@ async def work(worker: EngineWorker) -> None:
         await worker.run()  # type: ignore[no-untyped-call] # procrastinate leaves these two unannotated
 
 
-def stop(worker: EngineWorker, *, waiting_for_jobs: bool) -> None:
-    """Let a worker take no more jobs, and either finish those that it does or break them off, to be done again."""
-    worker.shutdown_graceful_timeout = None if waiting_for_jobs else 0.0
+def stop(worker: EngineWorker) -> None:
+    """Let a worker take no more jobs, and end with those that it does."""
     worker.stop()  # type: ignore[no-untyped-call] # as above
 
 

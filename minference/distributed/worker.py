@@ -75,14 +75,18 @@ class Worker:
         self._report = report
         self._engine: EngineWorker | None = None
         self._stopped = False
+        self._jobs: set[asyncio.Task[object]] = set()
+        """Those that are being done."""
 
     def stop(self) -> None:
         """Let `run` return: no further job is taken, replies that are on their way are waited for and saved, and what is left of
         jobs goes back into the queue."""
-        self._stop(waiting_for_jobs=False)
+        self._finish()
+        for job in self._jobs:
+            job.cancel()
 
     async def run(self) -> None:
-        """Do jobs until stopped, or, if asked so, until there are none.
+        """Do jobs until stopped, or, if asked so, until there are none. Cancelling it stops it first, as `stop` does.
 
         Raises:
             QueueFailed: The queue cannot be used, or the database was away for too long.
@@ -97,7 +101,7 @@ class Worker:
             watch = asyncio.create_task(self._watch(app)) if self._until_empty else None
             try:
                 if not self._stopped:
-                    await engine.work(self._engine)
+                    await self._until_stopped(asyncio.create_task(engine.work(self._engine)))
             finally:
                 self._engine = None
                 if watch is not None:
@@ -106,15 +110,20 @@ class Worker:
         if not self._stopped:
             raise QueueFailed("the database was away, or refused: start the worker again")
 
+    async def _until_stopped(self, work: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.stop()
+            await work
+            raise
+
     async def _do(self, part: Part, job: int) -> None:
-        from minference.distributed.claims import claimed
         from minference.distributed.engine import again_after
 
         began = time.monotonic()
         try:
-            async with claimed(self._conninfo, part.run, part.threads) as claims:
-                await claims.during(self._desk.do(part, claims.held))
-            require_all(part, claims.elsewhere)
+            await self._claim_and_do(part)
         except (Exception, asyncio.CancelledError) as error:
             again = again_after(error) is not None
             if isinstance(error, Exception) and not again:
@@ -123,6 +132,21 @@ class Worker:
             await self._tell(part, job, began, error, again=again)
             raise
         await self._tell(part, job, began, None, again=False)
+
+    async def _claim_and_do(self, part: Part) -> None:
+        from minference.distributed.claims import claimed
+
+        if self._stopped:
+            raise asyncio.CancelledError  # it was being fetched meanwhile
+        task = asyncio.current_task()
+        assert task is not None, "a job is done in a task of the engine"
+        self._jobs.add(task)
+        try:
+            async with claimed(self._conninfo, part.run, part.threads) as claims:
+                await claims.during(self._desk.do(part, claims.held))
+            require_all(part, claims.elsewhere)
+        finally:
+            self._jobs.discard(task)
 
     async def _tell(self, part: Part, job: int, began: float, error: BaseException | None, *, again: bool) -> None:
         if self._report is not None:
@@ -137,11 +161,12 @@ class Worker:
                 if not await unfinished(app):
                     break
             await asyncio.sleep(_LOOK)
-        self._stop(waiting_for_jobs=True)
+        self._finish()
 
-    def _stop(self, *, waiting_for_jobs: bool) -> None:
+    def _finish(self) -> None:
+        """Take no more jobs."""
         from minference.distributed import engine
 
         self._stopped = True
         if self._engine is not None:
-            engine.stop(self._engine, waiting_for_jobs=waiting_for_jobs)
+            engine.stop(self._engine)

@@ -224,6 +224,29 @@ async def test_a_thread_is_claimed_by_one_and_free_when_that_one_is_gone(postgre
             assert free.elsewhere == ()
 
 
+async def test_a_worker_that_is_cancelled_saves_what_is_on_its_way(
+    chats: EntityStorage, queue: WorkQueue, postgresql_storage_url: str
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: ChatThread) -> str:
+        begun.set()
+        await go_on.wait()
+        return "Hi."
+
+    client = ScriptedClient(answer)
+    await queue.submit(chats, [thread("One."), thread("Two.")], run_id="night", limits=RequestLimits(max_in_flight=1))
+    worker = asyncio.create_task(Worker(postgresql_storage_url, chats, clients={"scripted": client}).run())
+    await begun.wait()
+    worker.cancel()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert len(client.requests) == 1
+    [ended] = await work(postgresql_storage_url, chats, client)
+    assert (ended.done, ended.error, len(client.requests)) == (2, None, 2)
+
+
 async def test_a_worker_that_was_taken_to_be_dead_says_so_and_ends(
     chats: EntityStorage, queue: WorkQueue, postgresql_storage_url: str
 ) -> None:
