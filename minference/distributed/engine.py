@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import psycopg
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import DeleteJobCondition, Job
+from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.schema import SchemaManager
 from procrastinate.worker import Worker as EngineWorker
 from psycopg.conninfo import make_conninfo
@@ -135,9 +135,13 @@ def worker_of(app: App, do: Do, *, concurrency: int, stall_seconds: float) -> En
     async def upkeep(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - procrastinate tells when it was due
         manager = context.app.job_manager
         await manager.prune_stalled_workers(stall_seconds)
-        for job in await manager.get_stalled_jobs(queue=QUEUE, task_name=TASK, seconds_since_heartbeat=stall_seconds):
-            logging.getLogger("minference.distributed").warning("job %s of a worker that is gone is done again", job.id)
-            await manager.retry_job(job)
+        for job in await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=stall_seconds):
+            with suppress(ConnectorException):  # somebody else has put it back already
+                if job.task_name != TASK:  # another upkeep, of which there will be more
+                    await manager.finish_job(job, Status.FAILED, delete_job=True)
+                    continue
+                await manager.retry_job(job)
+                logging.getLogger("minference.distributed").warning("job %s of a worker that is gone is done again", job.id)
 
     app.task(name=TASK, queue=QUEUE, pass_context=True, retry=Retrying())(part)
     # One that waits is enough, and it comes before all jobs that wait.
