@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from minference.clients.base import Client
-from minference.errors import StorageError, ThreadsElsewhere
+from minference.errors import ConfigurationError, StorageError, ThreadsElsewhere
 from minference.inference.budgets import Budget
 from minference.inference.caching import ResponseCache
 from minference.inference.limits import RateLimiter, RequestLimits
@@ -75,6 +75,17 @@ class Desk:
     """What a worker does parts with."""
 
     def __init__(self, storage: EntityStorage, clients: Mapping[str, Client] | None, redis: str | None) -> None:
+        """Set up; nothing is connected.
+
+        Raises:
+            MissingExtra: Redis is asked for, and its package is not installed.
+            ConfigurationError: It has no such address.
+        """
+        if redis is not None:
+            try:
+                RedisQuotas(redis)  # raises now what each job would
+            except ValueError as error:
+                raise ConfigurationError(f"{redis!r} is no URL of Redis: {error}") from error
         self.storage = storage
         self._clients = clients
         self._redis = redis
@@ -101,17 +112,14 @@ class Desk:
             async for _ in outcomes:
                 continue
 
-    async def give_up(self, part: Part, error: Exception) -> None:
-        """Note why the threads of a part that has not ended will not be gone on with, so that the run says it.
-
-        Raises:
-            StorageError: The run cannot be written.
-        """
+    async def give_up(self, part: Part, held: tuple[UUID, ...], error: Exception) -> None:
+        """Note why those threads of a part that have not ended will not be gone on with, so that the run says it, if it can be written."""
         why = f"{type(error).__name__}: {error}"
-        left = [entry.lineage_id for entry in await self.storage.runs().of(part.run, part.threads) if not _has_ended(entry)]
-        if left:
-            steps = [step for each in left for step in (Began(each), Ended(each, why, 0, 0, 0.0))]
-            await self.storage.runs().note(part.run, steps)
+        with suppress(StorageError):  # the error that ended the job goes on
+            left = [entry.lineage_id for entry in await self.storage.runs().of(part.run, held) if not _has_ended(entry)]
+            if left:
+                steps = [step for each in left for step in (Began(each), Ended(each, why, 0, 0, 0.0))]
+                await self.storage.runs().note(part.run, steps)
 
     async def report(self, part: Part, job: int, began: float, error: BaseException | None, *, again: bool) -> PartDone:
         """How a part has ended, as the run says; if that cannot be read, as if it had no threads."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from minference.clients.base import Client
 from minference.distributed.extra import require_extra
 from minference.distributed.parts import Desk, Part, PartDone, require_all
-from minference.errors import QueueFailed, StorageError
+from minference.errors import QueueFailed
 from minference.storage.base import EntityStorage
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Worker:
         Raises:
             MissingExtra: procrastinate, psycopg, or redis if it is asked for, is not installed.
             QueueNeedsPostgres: The URL is that of another kind of database.
+            ConfigurationError: The address of Redis is none.
             ValueError: A number is too small.
         """
         require_extra()
@@ -125,16 +126,13 @@ class Worker:
         try:
             await self._claim_and_do(part)
         except (Exception, asyncio.CancelledError) as error:
-            again = again_after(error) is not None
-            if isinstance(error, Exception) and not again:
-                with suppress(StorageError):  # the run cannot be written; the error that ended the job goes on
-                    await self._desk.give_up(part, error)
-            await self._tell(part, job, began, error, again=again)
+            await self._tell(part, job, began, error, again=again_after(error) is not None)
             raise
         await self._tell(part, job, began, None, again=False)
 
     async def _claim_and_do(self, part: Part) -> None:
         from minference.distributed.claims import claimed
+        from minference.distributed.engine import again_after
 
         if self._stopped:
             raise asyncio.CancelledError  # it was being fetched meanwhile
@@ -143,7 +141,12 @@ class Worker:
         self._jobs.add(task)
         try:
             async with claimed(self._conninfo, part.run, part.threads) as claims:
-                await claims.during(self._desk.do(part, claims.held))
+                try:
+                    await claims.during(self._desk.do(part, claims.held))
+                except Exception as error:
+                    if again_after(error) is None:
+                        await self._desk.give_up(part, claims.held, error)
+                    raise
             require_all(part, claims.elsewhere)
         finally:
             self._jobs.discard(task)

@@ -199,6 +199,8 @@ def test_a_worker_says_of_what_it_cannot_use_what_is_missing(cli: Cli, postgresq
     assert (nowhere.code, nowhere.err.startswith("error: cannot open the database")) == (3, True)
     module = cli("worker", "-d", postgresql_url, "--import", "no_module")
     assert (module.code, module.err) == (2, "error: cannot import no_module: ModuleNotFoundError: No module named 'no_module'\n")
+    redis = cli("worker", "-d", postgresql_url, "--redis", "nowhere")
+    assert (redis.code, redis.err.startswith("error: 'nowhere' is no URL of Redis: Redis URL must specify one of")) == (2, True)
     monkeypatch.setattr("minference.distributed.extra.find_spec", lambda name: None if name == "psycopg" else name)
     missing = cli("worker", "-d", postgresql_url)
     assert missing.err == "error: a work queue needs 'psycopg', which is not installed: pip install \"minference[distributed]\"\n"
