@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import os
 import signal
@@ -29,6 +30,8 @@ FOREIGN_SETTINGS = (
     "OTEL_", "PG", "REDIS_", "VLLM_", "XDG_", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
 """Beginnings of environment variables that would make a test depend on who runs it."""
+YOUNG_OBJECTS = (10_000, 10, 10)
+"""How many the garbage collector waits for: Python's own 700 suit a smaller program."""
 
 
 def pytest_configure() -> None:
@@ -41,6 +44,15 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background by a shell: the programs under test would inherit the deafness to Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: whoever looks for garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*YOUNG_OBJECTS)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
