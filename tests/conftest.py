@@ -111,7 +111,8 @@ def postgresql_template(postgres: Postgres) -> str:
     name = "with_tables"
     postgres.execute(f"CREATE DATABASE {name}")
     with ThreadPoolExecutor() as apart:  # from the event loop of the test that asks first
-        apart.submit(asyncio.run, create_tables(postgres.url(name))).result()
+        for _ in range(2):  # who connects after the tables were made leaves a file in which each copy finds what they are
+            apart.submit(asyncio.run, create_tables(postgres.url(name))).result()
     return name
 
 

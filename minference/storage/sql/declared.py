@@ -17,7 +17,6 @@ from minference.storage.sql.migrations import PACKAGE_TABLES
 from minference.storage.sql.registered import fillers
 from minference.storage.sql.schema import Base
 
-
 _COLUMNS = {
     "sqlite": """
         SELECT t.name, c.name, c."notnull" = 0, c.dflt_value IS NOT NULL
