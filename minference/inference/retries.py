@@ -99,6 +99,20 @@ class Retrier:
                 logger.warning("trying again in %.2f s after %s", seconds, cause, extra={"pause": seconds, "cause": cause})
             await self.sleep(seconds)
 
+        try:
+            return await attempt()
+        except ProviderError as error:
+            if not is_retryable(error):
+                raise
+            first: ProviderError | None = error
+
+        async def next_attempt() -> T:
+            nonlocal first
+            if (failed := first) is not None:  # most calls succeed at once, and setting up retries costs a tenth of one
+                first = None
+                raise failed
+            return await attempt()
+
         retrying = tenacity.AsyncRetrying(
             sleep=sleep,
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self.policy.max_attempts), out_of_time),  # type: ignore[arg-type]  # calls them only
@@ -106,7 +120,7 @@ class Retrier:
             retry=tenacity.retry_if_exception(is_retryable),
             reraise=True,
         )
-        return await retrying(attempt)
+        return await retrying(next_attempt)
 
 
 def is_retryable(error: BaseException) -> bool:

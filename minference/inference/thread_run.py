@@ -125,7 +125,8 @@ class ThreadRun:
                     if interrupted and self._asks_again(reply):
                         interrupted = False
                         continue
-                    await self._setup.storage.submit(self._thread, author=self._setup.author)
+                    if interrupted or self._setup.streaming:  # else this run has just saved it, and nobody was let in since
+                        await self._setup.storage.submit(self._thread, author=self._setup.author)
                     yield Finished(self._completed(reply))
                     return
                 case unknown:

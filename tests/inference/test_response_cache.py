@@ -15,7 +15,7 @@ from minference.clients.base import Reply, TextDelta, TokenUsage
 from minference.clients.openai import OpenAIClient
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.identity import utc_now
-from minference.errors import BudgetExceeded, ConfigurationError, NoStructuredOutput, ProviderRefused
+from minference.errors import BudgetExceeded, ConfigurationError, MissingKey, NoStructuredOutput, ProviderRefused
 from minference.inference.budgets import Budget, Spent
 from minference.inference.caching import ResponseCache
 from minference.inference.events import Finished
@@ -138,6 +138,21 @@ async def test_two_processes_share_what_was_answered(sqlite_storage_url: str, pr
     assert [each[0] for each in told] == ["False", "True"]
     assert told[0][1] == told[1][1]
     assert len(provider_server.requests) == 1
+
+
+@PROVIDERS
+async def test_what_was_answered_needs_neither_key_nor_server(
+    memory: EntityStorage, provider_server: ProviderServer, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever got a database with its replies can run everything again; what is new waits for a key, with its question unsaved."""
+    await ran([chat := asked(provider)])
+    monkeypatch.delenv(f"{provider.upper()}_API_KEY")
+    await ran([again := asked(provider)])
+    assert (said(again), len(provider_server.requests)) == (said(chat), 2)
+    other = ChatThread(llm_config=asked(provider).llm_config, new_message="And 1 + 3?")
+    [new] = await ran([other])
+    assert isinstance(failed(new).error, MissingKey)
+    assert (other.new_message, len(provider_server.requests)) == ("And 1 + 3?", 2)
 
 
 async def test_replies_that_are_too_old_are_asked_for_again(storage: EntityStorage) -> None:
