@@ -31,7 +31,7 @@ FOREIGN_SETTINGS = (
 )  # fmt: skip
 """Beginnings of environment variables that would make a test depend on who runs it."""
 YOUNG_OBJECTS = (10_000, 10, 10)
-"""How many the garbage collector waits for: Python's own 700 suit a smaller program."""
+"""How many the garbage collector waits for, by generation: Python's own numbers suit a smaller program."""
 
 
 def pytest_configure() -> None:
@@ -44,15 +44,19 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background by a shell: the programs under test would inherit the deafness to Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays until the end: whoever looks for garbage need not look through it each time."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays until the end: whoever looks for garbage need not look through it each time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*YOUNG_OBJECTS)
-    gc.enable()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*YOUNG_OBJECTS)
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,6 @@ Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 """Table name and primary key, to the whole row."""
 
 CHANGING = {"cached_reply", "run", "run_entry", "storage_info", "tag"}
-
-
 _KEYS = {
     "sqlite": """
         SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c
