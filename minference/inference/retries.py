@@ -104,14 +104,7 @@ class Retrier:
         except ProviderError as error:
             if not is_retryable(error):
                 raise
-            first: ProviderError | None = error
-
-        async def next_attempt() -> T:
-            nonlocal first
-            if (failed := first) is not None:  # most calls succeed at once, and setting up retries costs a tenth of one
-                first = None
-                raise failed
-            return await attempt()
+            failed = error
 
         retrying = tenacity.AsyncRetrying(
             sleep=sleep,
@@ -120,7 +113,21 @@ class Retrier:
             retry=tenacity.retry_if_exception(is_retryable),
             reraise=True,
         )
-        return await retrying(next_attempt)
+        return await _again(retrying, failed, attempt)
+
+
+async def _again(retrying: tenacity.AsyncRetrying, failed: ProviderError, attempt: Callable[[], Awaitable[T]]) -> T:
+    """What a later attempt gives, after `failed` came of the first. Most calls need no other, and setting up costs a tenth of one."""
+    is_told = False
+
+    async def attempt_or_tell() -> T:
+        nonlocal is_told
+        if not is_told:
+            is_told = True
+            raise failed
+        return await attempt()
+
+    return await retrying(attempt_or_tell)
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -31,6 +31,7 @@ from minference.storage.replies import KeepsReplies, Replies
 from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
+from minference.storage.waiting import ended
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -68,23 +69,6 @@ class Unit:
         return sum(blob.size for draft in self.drafts for blob in draft.blobs)
 
 
-async def _ended(done: asyncio.Future[Any]) -> None:
-    """Return when it is done; to be cancelled without cancelling it."""
-    if done.done():
-        return
-    waiter = done.get_loop().create_future()
-
-    def wake(_: asyncio.Future[Any]) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    done.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        done.remove_done_callback(wake)
-
-
 class Pending:
     """A save whose versions are made in memory and on their way to the database.
 
@@ -97,7 +81,7 @@ class Pending:
     def __await__(self) -> Generator[Any, None, Commit]:
         self._unit.listeners += 1
         try:
-            yield from _ended(self._unit.done).__await__()
+            yield from ended(self._unit.done).__await__()
         finally:
             self._unit.listeners -= 1
         self._unit.heard = True
