@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from minference.cli.branch_commands import lineage
 from minference.cli.options import (
@@ -40,6 +43,14 @@ app.add_typer(runs, name="runs")
 app.add_typer(db, name="db")
 app.add_typer(cache, name="cache")
 app.add_typer(local, name="local")
+
+
+@lru_cache
+def command_line() -> TyperGroup:
+    """All commands, read from their signatures once in a process."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup), "there are many"
+    return group
 
 
 def _version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from minference.cli.commands import app
+from minference.cli.commands import command_line
 from minference.errors import MinferenceError, StorageError
 
 GROUPS = (["threads"], ["runs"], ["db"], ["local"])
@@ -58,7 +58,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments or list(arguments) in GROUPS:
         arguments = [*arguments, "--help"]
     try:
-        code = typer.main.get_command(app).main(list(arguments), prog_name="minference", standalone_mode=False)
+        code = command_line().main(list(arguments), prog_name="minference", standalone_mode=False)
         sys.stdout.flush()
     except MinferenceError as error:
         return _fail(str(error), code_of(error))
