@@ -104,6 +104,7 @@ MODULE_STATE = {
     ("minference/ecs/sameness.py", "own_equality"): "the entity classes that define equality, filled while classes are defined",
     ("minference/ecs/entity.py", "_KINDS"): "the entity classes of the program, filled while classes are defined",
     ("minference/ecs/identity.py", "_clock"): "version ids increase strictly within the process",
+    ("minference/inference/garbage.py", "_runs"): "the garbage collector is one for the whole process",
     ("minference/storage/modules.py", "_MODULES"): "names of modules with tables, noted while entity classes are defined",
     ("minference/threads/sources.py", "_TRUSTED"): "the source texts that the application vouches for, each by itself",
     ("minference/storage/sql/registered.py", "_HOMES"): "which table each entity class has, filled while tables are defined",

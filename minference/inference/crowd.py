@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from minference.inference.garbage import collected_less_often
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -45,9 +47,10 @@ async def in_parallel(
     results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
     crew = asyncio.create_task(_all(_each(items), work, workers, results))
     try:
-        while not isinstance(result := await results.get(), _End):
-            yield result
-        await crew
+        with collected_less_often():
+            while not isinstance(result := await results.get(), _End):
+                yield result
+            await crew
     finally:
         crew.cancel()
         await asyncio.wait((crew,))
