@@ -16,6 +16,8 @@ _log = logging.getLogger("minference.storage")
 
 MAX_BATCH = 512
 """Units in one transaction."""
+QUIET_TURNS = 3
+"""Turns of the event loop without a new unit, after which those that are there are written."""
 MAX_BULK = 64 * 2**20
 """Bytes of blobs in one transaction of several units: other processes wait for its end."""
 
@@ -90,9 +92,13 @@ class Committer:
             self._writing = []
 
     async def _gather(self) -> None:
-        """Let whoever is about to submit do so: one transaction for many costs little more than one for a few."""
-        waiting = 0
-        while waiting < len(self._queue) < MAX_BATCH and not self._closing:
+        """Let whoever is about to submit do so: one transaction for many costs little more than one for a few.
+
+        That is over when some turns of the event loop have brought nothing, which takes microseconds where nobody else is.
+        """
+        waiting = quiet = 0
+        while quiet < QUIET_TURNS and len(self._queue) < MAX_BATCH and not self._closing:
+            quiet = quiet + 1 if waiting == len(self._queue) else 0
             waiting = len(self._queue)
             await asyncio.sleep(0)
 
