@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from minference.cli.database import existing
-from minference.cli.output import print_json, stderr, stdout, table
+from minference.cli.output import print_json, stderr, stdout
+from minference.cli.tables import table
 from minference.cli.working import working
 from minference.ecs.lineage import StorageStatus
 from minference.storage.checks import DatabaseSize, Finding
@@ -47,7 +48,7 @@ def stats(database: str, as_json: bool) -> None:
     )
     stdout().print()
     rows = [(name, f"{each.rows:,}", "" if each.bytes is None else f"{each.bytes:,}") for name, each in size.tables.items() if each.rows]
-    stdout().print(table(["table", "rows", "bytes"], rows))
+    stdout().print(table(["table", "rows", "bytes"], rows), soft_wrap=True)
 
 
 def upgrade(database: str) -> None:

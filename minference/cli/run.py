@@ -12,9 +12,10 @@ from pydantic_core import to_json
 
 from minference.cli.database import file_of, url_of, writing
 from minference.cli.options import DEFAULT_DATABASE
-from minference.cli.output import one_line, print_json, stderr, stdout, table
+from minference.cli.output import one_line, print_json, stderr, stdout
 from minference.cli.run_file import RunFile, read_run_file
 from minference.cli.run_threads import Plan, prepare
+from minference.cli.tables import table
 from minference.errors import UnwritableFile
 from minference.inference.caching import ResponseCache
 from minference.inference.orchestrator import InferenceOrchestrator
@@ -86,7 +87,7 @@ def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool
         for result in results:
             print_json(result, lines=True)
     else:
-        stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)))
+        stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)), soft_wrap=True)
     failed = sum(result["status"] == "failed" for result in results)
     stderr().print(f"{_summary(results, failed, tokens, time.monotonic() - began)}; saved in {url}", soft_wrap=True)
     return 1 if failed else 0

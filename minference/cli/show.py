@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
-from minference.cli.output import one_line, table, when
+from minference.cli.output import one_line, when
+from minference.cli.tables import Table, on_one_line, table
 from minference.ecs.diff import CollectionChanged, EntityDiff
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import VersionInfo, short_id
@@ -140,8 +140,8 @@ def thread_text(thread: ChatThread) -> Text:
     config = thread.llm_config
     name = f" {ERASED}" if thread.erased else f" {thread.name}" if thread.name else ""
     parts = [
-        Text(printable(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
-        Text(printable(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
+        Text(on_one_line(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
+        Text(on_one_line(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
     ]
     if thread.system_prompt:
         prompt = ERASED if thread.system_prompt.erased else printable(thread.system_prompt.content)
@@ -162,7 +162,7 @@ def thread_text(thread: ChatThread) -> Text:
 def _message(message: ChatMessage) -> Iterator[Text]:
     heading = Text(message.role.value, style=_ROLES[message.role])
     if message.tool_name:
-        heading.append(printable(f" {message.tool_name}{' failed' if message.tool_error else ''}"))
+        heading.append(on_one_line(f" {message.tool_name}{' failed' if message.tool_error else ''}"))
     heading.append(f"  {short_id(message.ecs_id)}", style="dim")
     if message.usage:
         heading.append(f"  {message.usage.prompt_tokens} + {message.usage.completion_tokens} tokens", style="dim")

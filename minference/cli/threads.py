@@ -70,7 +70,7 @@ async def print_list(storage: EntityStorage, limit: int, *, as_json: bool = Fals
     if as_json:
         print_json([line.as_json() for line in lines])
         return
-    stdout().print(list_table(lines) if lines else "no threads yet")
+    stdout().print(list_table(lines) if lines else "no threads yet", soft_wrap=True)
     if len(lines) == limit and (more := await storage.count(ChatThread) - limit) > 0:
         stderr().print(f"and {more:,} more (--limit)")
 
@@ -88,7 +88,7 @@ async def print_log(storage: EntityStorage, thread: VersionInfo, limit: int, *, 
     if as_json:
         print_json(entries)
         return
-    stdout().print(log_table(entries))
+    stdout().print(log_table(entries), soft_wrap=True)
     if len(versions) == limit and (more := await storage.length(thread.lineage_id) - limit) > 0:
         stderr().print(f"and {counted(more, 'older version')} (--limit)")
 

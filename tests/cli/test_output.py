@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minference.cli.output import shared
+from minference.cli.tables import shared
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,8 @@ from minference.cli.output import shared
         ([8, 8, 19, 120], 96, [8, 8, 19, 61]),
         ([8, 120, 40, 120], 148, [8, 50, 40, 50]),
         ([8, 30, 40], 148, [8, 30, 40]),
-        ([20, 90, 90], 30, [20, 20, 20]),
+        ([20, 90, 90], 30, [10, 10, 10]),
+        ([8, 8, 19, 120], 10, [8, 8, 8, 8]),
         ([], 80, []),
     ],
 )
