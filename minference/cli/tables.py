@@ -29,17 +29,27 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     """What they hold is printable, and each on one line."""
+    least: Sequence[int] = ()
+    """The widths that columns want at least: those of a longer table of which this is a part."""
+    headed: bool = True
+    """Whether the headings are printed."""
 
     @property
     def height(self) -> int:
         """The lines that it takes."""
-        return 1 + len(self.rows)
+        return self.headed + len(self.rows)
+
+    def wanted(self) -> list[int]:
+        """The width of each column that nothing would be cut in."""
+        wanted = [max(map(_width, column)) for column in zip(self.headings, *self.rows, strict=True)]
+        return list(map(max, wanted, self.least)) if self.least else wanted
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         """The lines, for Rich."""
-        wanted = [max(map(_width, column)) for column in zip(self.headings, *self.rows, strict=True)]
+        wanted = self.wanted()
         widths = shared(wanted, options.max_width - GAP * (len(wanted) - 1))
-        yield from _line([Text(each, style="bold") for each in self.headings], widths, console)
+        if self.headed:
+            yield from _line([Text(each, style="bold") for each in self.headings], widths, console)
         for row in self.rows:
             yield from _line(row, widths, console)
 

@@ -279,4 +279,4 @@ def printable(text: str) -> str:
 
 
 def _steers(char: str) -> bool:
-    return char not in "\n\t" and (unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI)
+    return char not in "\n\t" and (unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _BIDI)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from minference.cli.tables import shared
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from minference.cli.tables import Table, shared, table
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,44 @@ from minference.cli.tables import shared
 )
 def test_long_columns_share_what_short_ones_leave(wanted: list[int], room: int, given: list[int]) -> None:
     assert shared(wanted, room) == given
+
+
+def printed(made: Table, width: int) -> list[str]:
+    """What a terminal so wide is sent, line by line."""
+    console = Console(width=width, file=io.StringIO(), markup=False, emoji=False)
+    console.print(made, soft_wrap=True)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_row_is_one_line_whatever_its_cells_hold() -> None:
+    hostile = "a\nb\tc\r\x1b[2Jd\u202ee\u200ff\x9bg\u2028h"
+    [heading, row] = printed(table(["name", "n"], [(hostile, "1")]), 200)
+    assert row == "a\\nb\\tc\\r\\x1b[2Jd\\u202ee\\u200ff\\x9bg\\u2028h  1"
+    assert heading == f"name{' ' * (len(row) - 5)}n"
+
+
+def test_wide_characters_and_styled_cells_keep_their_columns() -> None:
+    rows = [("日本", Text("ok", style="green"), "x" * 30), ("a", "", "y"), ("é", Text(""), "")]
+    assert printed(table(["name", "", "text"], rows), 40) == [
+        "name      text",
+        f"日本  ok  {'x' * 30}",
+        "a         y",
+        "é",
+    ]
+
+
+def test_cells_are_cut_only_where_the_terminal_is_too_narrow() -> None:
+    made = table(["version", "time", "text"], [("0123abcd", "2026-11-28 08:21:06", "history + user 'Why is the sky blue?'")])
+    assert printed(made, 200)[1] == "0123abcd  2026-11-28 08:21:06  history + user 'Why is the sky blue?'"
+    assert printed(made, 54)[1] == "0123abcd  2026-11-28 08:21:06  history + user 'Why is…"
+    assert printed(made, 40)[1] == "0123abcd  2026-11-28 08…  history + use…"
+    assert printed(made, 10)[1] == "0123abcd  2026-11…  history…"
+
+
+def test_a_part_of_a_long_table_has_the_columns_of_the_whole() -> None:
+    rows = [("a", "1"), ("long name", "2"), ("b", "3")]
+    whole = table(["name", "n"], rows)
+    lines = printed(Table(whole.headings, whole.rows[:1], whole.wanted()), 80)
+    lines += printed(Table(whole.headings, whole.rows[1:], whole.wanted(), headed=False), 80)
+    assert lines == printed(whole, 80)
