@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 
 from minference.cli.commands import app
+from minference.cli.interrupts import Interrupted
 from minference.errors import MinferenceError, StorageError
 
 GROUPS = (["threads"], ["runs"], ["db"], ["local"])
@@ -67,10 +68,12 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(str(error), code_of(error))
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')} (see `{_command(error)} --help`)", USAGE) if str(error) else USAGE
+    except Interrupted as interrupted:
+        return _fail(str(interrupted), INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        return _fail("interrupted; what was answered before is saved", INTERRUPTED)
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from minference.cli.database import file_of, url_of, writing
+from minference.cli.interrupts import ANSWERED, if_interrupted
 from minference.cli.options import DEFAULT_DATABASE
 from minference.cli.output import one_line, print_json, stderr, stdout
 from minference.cli.run_file import RunFile, read_run_file
@@ -38,7 +39,8 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
     database = database or _database(file, checked)
     if output is not None:
         _check_output(output, file_of(url_of(database)))
-    return asyncio.run(_run(plan, database, output, as_json))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_run(plan, database, output, as_json))
 
 
 def _check_output(output: Path, database: Path | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minference.cli.database import existing
+from minference.cli.interrupts import ANSWERED, if_interrupted
 from minference.cli.output import one_line, print_json, stdout, when
 from minference.cli.own_modules import import_own
 from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
@@ -93,7 +94,8 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
     """
     for module in modules:
         import_own(module)
-    return asyncio.run(_resume(name, database, retry_failed, as_json))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_resume(name, database, retry_failed, as_json))
 
 
 async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -> int:
