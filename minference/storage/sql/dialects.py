@@ -90,11 +90,15 @@ def open_engine(url: str, *, durability: Literal["full", "fast"] = "full") -> As
     if target.get_backend_name() == "sqlite":
         return _sqlite_engine(target, "FULL" if durability == "full" else "NORMAL")
     settings = {"application_name": "minference", "jit": "off", "synchronous_commit": "on" if durability == "full" else "off"}
-    return create_async_engine(target, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"server_settings": settings})
+    return create_async_engine(
+        target, pool_pre_ping=True, pool_reset_on_return=None, hide_parameters=True, connect_args={"server_settings": settings}
+    )
 
 
 def _sqlite_engine(target: URL, synchronous: str) -> AsyncEngine:
-    engine = create_async_engine(target, pool_reset_on_return=None, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
+    engine = create_async_engine(
+        target, pool_reset_on_return=None, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
