@@ -15,7 +15,7 @@ from minference.cli.database import file_of, is_new, url_of
 from minference.cli.output import print_json, stdout
 from minference.cli.tables import table
 from minference.clients.catalog import create_client
-from minference.errors import ConfigurationError, MinferenceError, MissingKey, StorageError
+from minference.errors import ConfigurationError, MinferenceError, MissingKey, OutdatedDatabase, StorageError
 from minference.profiles import Profile, load_profiles
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
@@ -139,6 +139,9 @@ async def _database(database: str) -> DatabaseReport:
     try:
         async with open_storage(url, migrate="check") as storage:
             return DatabaseReport(without_password(url), "readable", len(await storage.list_by_type(ChatThread)), None)
+    except OutdatedDatabase as outdated:
+        state, problem = ("broken", str(outdated)) if outdated.revision else ("not created yet", None)
+        return DatabaseReport(without_password(url), state, None, problem)
     except StorageError as error:
         return DatabaseReport(without_password(url), "broken", None, str(error))
 
