@@ -42,7 +42,7 @@ def test_a_row_is_one_line_whatever_its_cells_hold() -> None:
 
 
 def test_wide_characters_and_styled_cells_keep_their_columns() -> None:
-    rows = [("日本", Text("ok", style="green"), "x" * 30), ("a", "", "y"), ("é", Text(""), "")]
+    rows: list[tuple[str | Text, ...]] = [("日本", Text("ok", style="green"), "x" * 30), ("a", "", "y"), ("é", Text(""), "")]
     assert printed(table(["name", "", "text"], rows), 40) == [
         "name      text",
         f"日本  ok  {'x' * 30}",
