@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,8 @@ from rich.text import Text
 from minference.cli.tables import Table
 from minference.ecs.diff_render import printable
 
+_STEERING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON would let through: it must escape only the older half of the control characters."""
 WIDE = 200
 """Columns when nobody looks: a pipe or a file gets whole lines."""
 
@@ -51,13 +54,17 @@ def _height(what: Text | Table, width: int) -> int:
 
 
 def print_json(data: Any, *, lines: bool = False) -> None:
-    """One JSON document, indented; with `lines`, on one line. Halves of characters, as streams cut them, stand as escapes."""
+    """One JSON document, indented; with `lines`, on one line.
+
+    What would steer a terminal stands as escapes, and so do halves of characters, as streams cut them.
+    """
     indent = None if lines else 2
     try:
-        print(to_json(data, indent=indent).decode())
+        document = to_json(data, indent=indent).decode()
     except PydanticSerializationError:
         document = json.dumps(to_jsonable_python(data), indent=indent, ensure_ascii=False)
-        print(document.encode(errors="backslashreplace").decode())
+        document = document.encode(errors="backslashreplace").decode()
+    print(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document))
 
 
 def when(moment: datetime) -> str:

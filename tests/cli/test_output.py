@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from minference.cli.output import print_json
 from minference.cli.tables import Table, shared, table
 
 
@@ -65,3 +67,12 @@ def test_a_part_of_a_long_table_has_the_columns_of_the_whole() -> None:
     lines = printed(Table(whole.headings, whole.rows[:1], whole.wanted()), 80)
     lines += printed(Table(whole.headings, whole.rows[1:], whole.wanted(), headed=False), 80)
     assert lines == printed(whole, 80)
+
+
+def test_json_steers_no_terminal_and_stays_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"name": "a\x1b[2J\x9b31m\x7f\u202e\u200f\u2028 日本 é \U0001f600"}
+    print_json(data)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == data
+    assert [char for char in printed if not char.isprintable() and char != "\n"] == []
+    assert "日本 é \U0001f600" in printed
