@@ -29,6 +29,8 @@ def file_of(url: str) -> Path | None:
     if scheme.partition("+")[0] != "sqlite":
         return None
     path = unquote(rest.removeprefix("/").partition("?")[0], errors="surrogateescape")
+    if path.startswith("file:"):  # a URI, as SQLite reads it: with two slashes or none before the path
+        path = path.removeprefix("file:").removeprefix("//")
     return Path(path) if path and path != ":memory:" else None
 
 

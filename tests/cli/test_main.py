@@ -148,6 +148,17 @@ async def tables_of(url: str) -> list[str]:
         await engine.dispose()
 
 
+@pytest.mark.parametrize("how", ["mode=ro", "immutable=1"])
+@pytest.mark.usefixtures("stored")
+def test_a_database_can_be_opened_only_to_be_read(cli: Cli, tmp_path: Path, how: str) -> None:
+    for place in ("file:minference.db", f"file:{tmp_path}/minference.db", f"file://{tmp_path}/minference.db"):
+        url = f"sqlite:///{place}?{how}&uri=true"
+        assert cli("threads", "list", "-d", url).out == cli("threads", "list").out
+        said = cli("threads", "tag", "@head", "x", "-d", url)
+        assert (said.code, "it cannot be written; check the permissions of the file and its directory" in said.err) == (3, True)
+    assert "there is no such file" in cli("threads", "list", "-d", f"sqlite:///file:nowhere.db?{how}&uri=true").err
+
+
 def test_the_database_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINFERENCE_DATABASE", "elsewhere.db")
     assert "sqlite:///elsewhere.db" in cli("threads", "list").err

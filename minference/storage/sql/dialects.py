@@ -21,6 +21,8 @@ from minference.storage.sql.types import DamagedCell, DialectName
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for the lock that another process holds."""
 
+READ_ONLY = "it cannot be written; check the permissions of the file and its directory"
+
 ERASED_LINEAGE = "ck_entity_version_erased_lineage"
 """What the trigger says that refuses new versions of erased lineages."""
 
@@ -237,6 +239,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
         return Transient("the database is locked by another process")
     if primary in _DAMAGED or message.startswith(_DAMAGED_SAYINGS):
         return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
+    if primary == sqlite3.SQLITE_READONLY:
+        return Permanent(READ_ONLY)
     if primary == sqlite3.SQLITE_FULL:
         return Permanent("the disk is full")
     if primary == sqlite3.SQLITE_IOERR:
