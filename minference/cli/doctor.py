@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from minference.cli.database import file_of, is_new, url_of
 from minference.cli.output import print_json, stdout
 from minference.cli.tables import table
 from minference.clients.catalog import create_client
+from minference.clients.local_process import find_whole
 from minference.errors import ConfigurationError, MinferenceError, MissingKey, OutdatedDatabase, StorageError
 from minference.profiles import Profile, load_profiles
 from minference.storage.open import open_storage
@@ -127,7 +127,7 @@ def _client(profile: Profile) -> ClientReport:
 
 
 def _extra(name: str) -> ExtraReport:
-    missing = [remedy for module, remedy in _EXTRAS[name] if find_spec(module) is None]
+    missing = [remedy for module, remedy in _EXTRAS[name] if find_whole(module) is None]
     return ExtraReport(name, not missing, missing[0] if missing else None)
 
 
