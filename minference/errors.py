@@ -14,6 +14,7 @@ MinferenceError
 │   ├── UnwritableFile
 │   ├── UnknownChoice
 │   ├── InvalidRunName
+│   ├── QueueNeedsPostgres
 │   ├── WrongArgument
 │   ├── UnusableText
 │   └── MissingExtra
@@ -49,6 +50,7 @@ MinferenceError
 │   ├── TagTaken
 │   ├── RunNotFound
 │   ├── RunBusy
+│   ├── QueueFailed
 │   ├── InvalidTagName
 │   ├── WrongEntityType
 │   ├── StaleVersion
@@ -109,6 +111,8 @@ MinferenceError
     ├── DeadlineExceeded
     ├── BudgetExceeded
     ├── SharedLimitsUnavailable
+    ├── ThreadsElsewhere
+    ├── ClaimsLost
     ├── NotAWorkflow
     └── InvalidRunFile
 """
@@ -229,6 +233,17 @@ class InvalidRunName(ConfigurationError, ValueError):
     def __init__(self, name: object) -> None:
         self.name = name
         super().__init__(f"{name!r:.100} cannot be a run_id: use a text of 1 to 200 printable characters without blanks at the ends")
+
+
+class QueueNeedsPostgres(ConfigurationError):
+    """Workers share a PostgreSQL database, and this is none."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"workers and their queue need PostgreSQL, and {url} is none: pass postgresql://user@host/database, or run the threads in "
+            "one process, without a queue"
+        )
 
 
 class WrongArgument(ConfigurationError, TypeError):
@@ -528,6 +543,14 @@ class RunBusy(StorageError):
             f"run {name!r} is being worked on by {holder!r}, which keeps others out until {held_until:%H:%M:%S} UTC, and longer while "
             "it lives: wait for it, or end it first"
         )
+
+
+class QueueFailed(StorageError):
+    """The work queue in the database cannot be used, or stopped; threads are as they were saved."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the work queue cannot be used: {reason}")
 
 
 class InvalidTagName(StorageError, ValueError):
@@ -1076,6 +1099,22 @@ class SharedLimitsUnavailable(RunError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the limits shared through Redis cannot be reached ({reason}): run the thread again when it is back")
+
+
+class ThreadsElsewhere(RunError):
+    """Other workers are at some threads of a job, which is done again later."""
+
+    def __init__(self, run: str, threads: Sequence[UUID]) -> None:
+        self.run, self.threads = run, tuple(threads)
+        super().__init__(f"another worker is at {len(threads)} of the threads of a job of run {run!r}: the job is done again later")
+
+
+class ClaimsLost(RunError):
+    """The connection is gone that kept other workers from the threads of a job; what was answered is saved."""
+
+    def __init__(self, run: str, reason: str) -> None:
+        self.run, self.reason = run, reason
+        super().__init__(f"the connection that claims the threads of a job of run {run!r} is gone ({reason}): the job is done again later")
 
 
 class NotAWorkflow(RunError):

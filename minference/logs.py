@@ -7,13 +7,12 @@ import logging
 import logging.handlers
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 from uuid import UUID
 
 from minference.errors import ConfigurationError, UnknownChoice, UnwritableFile, WrongArgument
@@ -31,8 +30,7 @@ _PREFIX = "chat_"
 _STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What is being worked on."""
 
     thread: UUID | None = None
@@ -54,14 +52,22 @@ def current() -> Context:
     return _CONTEXT.get()
 
 
-@contextmanager
-def context(**fields: Any) -> Iterator[None]:
+def context(**fields: Any) -> AbstractContextManager[None]:
     """Everything logged inside says this too. Tasks and tools that are started inside keep it."""
-    token = _CONTEXT.set(replace(_CONTEXT.get(), **fields))
-    try:
-        yield
-    finally:
-        _CONTEXT.reset(token)
+    return _Inside(fields)
+
+
+class _Inside:
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _CONTEXT.set(_CONTEXT.get()._replace(**self._fields))
+
+    def __exit__(self, *exc_info: object) -> None:
+        _CONTEXT.reset(self._token)
 
 
 class ContextFilter(logging.Filter):
@@ -73,7 +79,7 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        for name, value in asdict(current()).items():
+        for name, value in current()._asdict().items():
             setattr(record, _PREFIX + name, "" if value is None else str(value))
         return True
 
@@ -213,7 +219,7 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def _context_of(record: logging.LogRecord) -> dict[str, str]:
-    found = {name: getattr(record, _PREFIX + name) for name in Context.__slots__}
+    found = {name: getattr(record, _PREFIX + name) for name in Context._fields}
     return {name: value for name, value in found.items() if value}
 
 

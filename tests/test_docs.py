@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import formats_page, tables_page
 from tests.support.nursery import run_program
-from tests.support.pages import Block, WrongPage, blocks, compare, run
+from tests.support.pages import SERVER, Block, WrongPage, blocks, compare, run
 from tests.support.report import report
 from tests.support.source import ROOT
 
@@ -27,13 +27,13 @@ def run_apart(page: Path, directory: Path, *url: str) -> None:
     assert done.returncode == 0, f"{page.name}: {done.stderr}"
 
 
-@of_each(PAGES)
+@of_each([page for page in PAGES if SERVER not in page.read_text(encoding="utf-8")])
 def test_what_a_page_shows_is_so(page: Path, tmp_path: Path) -> None:
     run_apart(page, tmp_path)
 
 
-@of_each([page for page in PAGES if list(blocks(page.read_text(encoding="utf-8"), "sql"))])
-def test_queries_find_the_same_on_postgresql(page: Path, tmp_path: Path, postgresql_url: str) -> None:
+@of_each([page for page in PAGES if list(blocks(page.read_text(encoding="utf-8"), "sql")) or SERVER in page.read_text(encoding="utf-8")])
+def test_queries_find_the_same_and_pages_on_workers_are_so_on_postgresql(page: Path, tmp_path: Path, postgresql_url: str) -> None:
     run_apart(page, tmp_path, postgresql_url)
 
 

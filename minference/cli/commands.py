@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from minference.cli.branch_commands import lineage
 from minference.cli.options import (
@@ -40,6 +43,14 @@ app.add_typer(runs, name="runs")
 app.add_typer(db, name="db")
 app.add_typer(cache, name="cache")
 app.add_typer(local, name="local")
+
+
+@lru_cache
+def command_line() -> TyperGroup:
+    """All commands, read from their signatures once in a process."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup), "there are many"
+    return group
 
 
 def _version(wanted: bool) -> None:
@@ -98,9 +109,16 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the results to this file as JSON lines, all or nothing.")
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Only put the prompts into the queue of a PostgreSQL database: `minference worker` does them.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run many prompts in parallel. The same command again continues where it stopped and repeats nothing."""
+    if queue:
+        from minference.cli.queue import queue as submit
+
+        raise typer.Exit(submit(file, database, output, as_json))
     from minference.cli.run import run as work
 
     raise typer.Exit(work(file, database, output, as_json))
@@ -120,6 +138,45 @@ def resume(
     from minference.cli.runs import resume as work
 
     raise typer.Exit(work(run, database, modules or [], retry_failed, as_json))
+
+
+@app.command()
+def worker(
+    database: DatabaseOption = DEFAULT_DATABASE,
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once; the threads of a job, 50 by default, are under way together.")] = 4,
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="End when no job waits or is being done, with 1 if threads failed.")
+    ] = False,
+    modules: Annotated[
+        list[str] | None, typer.Option("--import", help="A module that registers tools of the runs; may be given several times.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("--file", metavar="FILE", help="A run file whose tools the runs use; may be given several times.")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(envvar="MINFERENCE_REDIS", metavar="URL", help="Where workers share the limits of the runs.")
+    ] = None,
+    stall_seconds: Annotated[
+        float, typer.Option(min=1, help="A worker that is silent for so long is taken to be dead, and its jobs are done again.")
+    ] = 30.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the jobs of runs that were put into the queue of a PostgreSQL database, beside any number of other workers.
+
+    Each job is some threads of a run. What is answered is saved at once; a worker that is killed loses no answer, and its jobs
+    are done by others. Ctrl-C or SIGTERM: replies on their way are waited for and saved, the rest goes back into the queue; a second
+    one ends at once. Without --redis each worker keeps to the limits of a run by itself, so that two workers send twice as much.
+
+    \b
+    minference run night.toml --queue -d postgresql://db/chats      put the prompts of a file into the queue
+    minference worker -d postgresql://db/chats --file night.toml    on each machine; its tools come from that file
+    minference runs show night -d postgresql://db/chats             how far it is, from anywhere
+    """
+    from minference.cli.worker import WorkerOptions
+    from minference.cli.worker import worker as work
+
+    options = WorkerOptions(concurrency, until_empty, stall_seconds, redis, modules or [], files or [], as_json)
+    raise typer.Exit(work(database, options))
 
 
 @runs.command("list")

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from minference.cli.commands import app
+from minference.cli.commands import command_line
 from minference.cli.interrupts import Interrupted
 from minference.errors import MinferenceError, StorageError
 
@@ -62,7 +62,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments or list(arguments) in GROUPS:
         arguments = [*arguments, "--help"]
     try:
-        code = typer.main.get_command(app).main(list(arguments), prog_name="minference", standalone_mode=False)
+        code = command_line().main(list(arguments), prog_name="minference", standalone_mode=False)
         sys.stdout.flush()
     except MinferenceError as error:
         return _fail(str(error), code_of(error))

@@ -36,7 +36,7 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
     """
     checked = read_run_file(file)
     plan = prepare(file, checked)
-    database = database or _database(file, checked)
+    database = database or database_of(file, checked)
     if output is not None:
         _check_output(output, file_of(url_of(database)))
     with if_interrupted(ANSWERED):
@@ -137,7 +137,7 @@ def _summary(results: Sequence[dict[str, Any]], failed: int, tokens: int, second
     return f"{done}, {failed} failed, {tokens:,} tokens, {seconds:.1f} s{again}"
 
 
-def _database(file: Path, run: RunFile) -> str:
+def database_of(file: Path, run: RunFile) -> str:
     """The file's database, a path in it being relative to the file."""
     if run.database is None:
         return DEFAULT_DATABASE

@@ -45,7 +45,7 @@ class AnthropicClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, "/v1/messages", self._build)
+        self._caller = Caller(profile.name, self._build)
         self._warned: set[tuple[str, str]] = set()
 
     def check(self) -> None:
@@ -144,9 +144,16 @@ class AnthropicClient:
             base_url=self.profile.url(),
             max_retries=0,
             open_telemetry=False,
-            http_client=sdk_http_client(anthropic.DefaultAioHttpClient),
+            http_client=sdk_http_client(anthropic.DefaultAioHttpClient, self.profile.url()),
         )
-        return Sdk(client, key, anthropic.AsyncStream[object], anthropic.APIError, anthropic.APIStatusError)
+        return Sdk(
+            client,
+            f"{self.profile.url().rstrip('/')}/v1/messages",
+            key,
+            anthropic.AsyncStream[object],
+            anthropic.APIError,
+            anthropic.APIStatusError,
+        )
 
     def _headers(self, request: Request) -> dict[str, str]:
         version = request.get(VERSION_HEADER)

@@ -39,7 +39,7 @@ class OpenAIClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, "/chat/completions", self._build)
+        self._caller = Caller(profile.name, self._build)
         self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:
@@ -139,7 +139,14 @@ class OpenAIClient:
             max_retries=0,
             http_client=sdk_http_client(openai.DefaultAioHttpClient, self.profile.url()),
         )
-        return Sdk(client, key, openai.AsyncStream[object], openai.APIError, openai.APIStatusError)
+        return Sdk(
+            client,
+            f"{self.profile.url().rstrip('/')}/chat/completions",
+            key,
+            openai.AsyncStream[object],
+            openai.APIError,
+            openai.APIStatusError,
+        )
 
     def _messages(self, thread: ChatThread, means: Means) -> list[dict[str, Any]]:
         system, ids = system_text(thread, means), CallIds(longest=LONGEST_CALL_ID)

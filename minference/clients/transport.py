@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.request import getproxies
 
 from pydantic_core import from_json
 
@@ -26,6 +27,8 @@ class Sdk:
     """A vendor's client object, and the names of its module that a call needs."""
 
     client: Any
+    url: str
+    """Of the endpoint, whole: the SDKs put relative ones together anew for every call."""
     key: str | None
     """Never to be seen in an error."""
     stream_class: Any
@@ -38,7 +41,6 @@ class Caller:
     """Calls one endpoint. Connections belong to the event loop that opened them, so each loop gets an SDK object of its own."""
 
     name: str
-    path: str
     build: Callable[[], Sdk]
     _of_loop: dict[asyncio.AbstractEventLoop, Sdk] = field(default_factory=dict)
 
@@ -55,7 +57,7 @@ class Caller:
         try:
             async with asyncio.timeout(timeout):
                 options = {"timeout": timeout, "headers": headers}
-                raw = await sdk.client.post(self.path, cast_to=httpx2.Response, body=body, options=options)
+                raw = await sdk.client.post(sdk.url, cast_to=httpx2.Response, body=body, options=options)
                 return Response(self._parse(raw.content, sdk.key), _lower(raw.headers))
         except TimeoutError:
             failure = self._timed_out(timeout)
@@ -78,7 +80,7 @@ class Caller:
             async with asyncio.timeout(left):
                 options = {"timeout": timeout, "headers": headers}
                 stream = await sdk.client.post(
-                    self.path, cast_to=object, body=body, options=options, stream=True, stream_cls=sdk.stream_class
+                    sdk.url, cast_to=object, body=body, options=options, stream=True, stream_cls=sdk.stream_class
                 )
             left -= clock() - started
             async with stream:
@@ -147,18 +149,20 @@ class Caller:
 
 
 def sdk_http_client(aiohttp_client: Any, url: str = "") -> Any:
-    """An HTTP client for an SDK on its aiohttp transport, with no limit on connections of its own: how many calls are made
-    at once is the orchestrator's decision, and a queue in the pool would only eat up their timeouts.
+    """An HTTP client for an SDK, with no limit on connections of its own: how many calls are made at once is the
+    orchestrator's decision, and a queue in the pool would only eat up their timeouts.
 
-    A server on this machine is reached without the proxies of the environment.
+    Where the environment names a proxy it is the SDK's own one; a server on this machine is reached without.
     """
     import httpx2
 
+    from minference.clients.http import AiohttpTransport, ProviderHttp
+
     # Long histories and images are larger than aiohttp likes bodies to be; the SDKs hand them over in no other way.
     warnings.filterwarnings("ignore", "Sending a large body directly with raw bytes", ResourceWarning)
-    limits = httpx2.Limits(max_connections=0, max_keepalive_connections=None)
-    elsewhere = not url or httpx2.URL(url).host not in ("127.0.0.1", "::1", "localhost")
-    return aiohttp_client(limits=limits, verify=_tls(), trust_env=elsewhere)
+    if getproxies() and httpx2.URL(url).host not in ("127.0.0.1", "::1", "localhost"):
+        return aiohttp_client(limits=httpx2.Limits(max_connections=0, max_keepalive_connections=None), verify=_tls())
+    return ProviderHttp(AiohttpTransport(_tls()))
 
 
 @cache

@@ -34,8 +34,7 @@ _TICK = timedelta(microseconds=1)
 _Members = tuple[list[Entity], list[Version], int]
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceEdit:
+class SequenceEdit(NamedTuple):
     """How an ordered field came from that of the previous version: its head, new members, its tail."""
 
     head: int

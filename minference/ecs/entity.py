@@ -8,13 +8,13 @@ from copy import copy, deepcopy
 from functools import cache
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
-from minference.ecs.identity import Moment, utc_now, uuid7
+from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
 from minference.ecs.sameness import own_equality, strictness
@@ -59,7 +59,7 @@ class Entity(BaseModel):
     """The version that this one was made from; `None` for the first."""
     created_at: Moment = Field(default_factory=utc_now, frozen=True)
     """When this version came to be; aware, UTC."""
-    live_id: UUID = Field(default_factory=uuid4, frozen=True)
+    live_id: UUID = Field(default_factory=random_uuid, frozen=True)
     """Names the object in memory: two warm copies of one version differ."""
 
     def __init_subclass__(
@@ -296,7 +296,7 @@ class Entity(BaseModel):
 
 def _renewed(copied: E) -> E:
     """The object with an identity and a lineage of its own."""
-    fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": uuid4()}
+    fresh = {"ecs_id": uuid7(), "lineage_id": uuid7(), "parent_id": None, "created_at": utc_now(), "live_id": random_uuid()}
     object.__setattr__(copied, "__dict__", {**copied.__dict__, **fresh})
     note_constructed(copied)
     return copied

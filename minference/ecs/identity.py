@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from random import Random
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from pydantic import AwareDatetime
 
@@ -24,6 +26,8 @@ class _Clock:
         self._lock = threading.Lock()
         self._milliseconds = 0
         self._counter = 0
+        self._random = Random()  # noqa: S311 - ids are to be unique, not secret
+        """Of its own: a program that seeds the module's one wants its numbers for itself."""
 
     def next(self) -> tuple[int, int]:
         with self._lock:
@@ -32,7 +36,7 @@ class _Clock:
                 self._milliseconds = now
                 self._counter = int.from_bytes(os.urandom(9), "big")
             else:
-                self._counter += 1 + os.urandom(1)[0]
+                self._counter += 1 + self._random.getrandbits(8)
                 if self._counter >> _COUNTER_BITS:
                     self._milliseconds += 1
                     self._counter = 0
@@ -41,9 +45,15 @@ class _Clock:
     def part(self) -> None:
         """Go on in a process that was forked: past every value from before, and apart from what the other process makes."""
         self._lock = threading.Lock()
+        self._random = Random()  # noqa: S311 - ids are to be unique, not secret
         self._milliseconds += 1
         self._counter = int.from_bytes(os.urandom(9), "big")
 
+
+_FIXED = (0xF << 76) | (0b11 << 62)
+_VERSION_4 = (0x4 << 76) | (0b10 << 62)
+_SET_NUMBER: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
+_SET_SAFETY: Callable[[UUID, SafeUUID], None] = vars(UUID)["is_safe"].__set__
 
 _clock = _Clock()
 os.register_at_fork(after_in_child=_clock.part)
@@ -53,7 +63,20 @@ def uuid7() -> UUID:
     """A UUIDv7 greater than every one made before it in this process (method 2 of RFC 9562, section 6.2)."""
     milliseconds, counter = _clock.next()
     high, low = counter >> 62, counter & ((1 << 62) - 1)
-    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+    return _uuid((milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+
+
+def random_uuid() -> UUID:
+    """A random UUID (version 4)."""
+    return _uuid(int.from_bytes(os.urandom(16), "big") & ~_FIXED | _VERSION_4)
+
+
+def _uuid(number: int) -> UUID:
+    """The UUID with this number, at a third of what `UUID` itself takes to look at it."""
+    made = object.__new__(UUID)
+    _SET_NUMBER(made, number)
+    _SET_SAFETY(made, SafeUUID.unknown)
+    return made
 
 
 def utc_now() -> datetime:

@@ -89,13 +89,18 @@ class Line:
         return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
 
     async def check(self, prepared: Prepared) -> None:
-        """Return if the budget allows the request, or nothing will be spent on it.
+        """Return if the request can be sent and the budget allows it, or if its reply is there already.
 
         Raises:
+            ConfigurationError: A client of its config or of a fallback is not ready.
+            RequestTooLarge: The request exceeds a limit by itself.
             BudgetExceeded: It does not.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
-        if self.budget is not None and not (self.cache is not None and await self.cache.knows(prepared)):
+        if self.cache is not None and await self.cache.knows(prepared):
+            return
+        self.renderer.check(prepared)
+        if self.budget is not None:
             self.budget.check(self.estimate(prepared))
 
     async def admit(self, prepared: Prepared) -> _Sent:

@@ -34,17 +34,17 @@ class Deadline:
         return cls(asyncio.get_running_loop().time() + seconds, seconds, of)
 
 
-async def until(deadline: Deadline | None, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+def until(deadline: Deadline | None, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """The items until the deadline. Then the work on the next one is cancelled, which may take as long as its grace.
 
     Raises:
         DeadlineExceeded: The items had not ended by then.
     """
+    return items if deadline is None else _until(deadline, items)
+
+
+async def _until(deadline: Deadline, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     async with aclosing(items):
-        if deadline is None:
-            async for item in items:
-                yield item
-            return
         try:
             while True:
                 if asyncio.get_running_loop().time() >= deadline.moment:

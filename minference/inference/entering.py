@@ -40,22 +40,37 @@ async def entered(run_id: str | None, setup: Setup, options: RunOptions, threads
     if not isinstance(run_id, str) or not is_tag_name(run_id):
         raise InvalidRunName(run_id)
     async with journal_of(setup, run_id, settings_of(options)) as journal:
-        saved: list[ChatThread] = []
-        for start in range(0, len(threads), _AT_ONCE):
-            some = threads[start : start + _AT_ONCE]
-            done = await asyncio.gather(*(_save(thread, setup.storage, setup.author) for thread in some))
-            saved += [thread for thread, is_saved in zip(some, done, strict=True) if is_saved]
+        done = await _save_all(threads, setup.storage, setup.author)
+        saved = [thread for thread, error in zip(threads, done, strict=True) if error is None]
         await journal.enter([thread.lineage_id for thread in saved])
         yield replace(setup, journal=journal)
 
 
-async def _save(thread: ChatThread, storage: CurrentStorage, author: str) -> bool:
-    """So that whoever resumes the run finds it."""
+async def save_threads(threads: Sequence[ChatThread], storage: EntityStorage, author: str) -> None:
+    """All of these threads are saved.
+
+    Raises:
+        StorageError: One of them cannot be; others may have been.
+    """
+    for error in await _save_all(threads, storage, author):
+        if error is not None:
+            raise error
+
+
+async def _save_all(threads: Sequence[ChatThread], storage: CurrentStorage, author: str) -> list[MinferenceError | None]:
+    """For each thread, why it cannot be saved; `None` if it is, so that whoever resumes the run finds it."""
+    done: list[MinferenceError | None] = []
+    for start in range(0, len(threads), _AT_ONCE):
+        done += await asyncio.gather(*(_save(thread, storage, author) for thread in threads[start : start + _AT_ONCE]))
+    return done
+
+
+async def _save(thread: ChatThread, storage: CurrentStorage, author: str) -> MinferenceError | None:
     try:
         await storage.submit(thread, author=author, note="work list")
-    except MinferenceError:
-        return False
-    return True
+    except MinferenceError as error:
+        return error
+    return None
 
 
 def journal_of(setup: Setup, run_id: str, settings: Mapping[str, JsonValue] | None) -> Journal:

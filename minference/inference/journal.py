@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import JsonValue
 
 from minference.ecs.identity import utc_now
-from minference.errors import RunBusy, StorageError
+from minference.errors import MinferenceError, RunBusy, StorageError
+from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
 from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
 
 _log = logging.getLogger("minference.inference")
-
-LEASE = 30.0
-"""Seconds without a sign of life after which others may take a run over."""
-
-
-class Holder:
-    """Whoever works on runs, under a name that nobody else has: what it could not let go of, it may take again."""
-
-    def __init__(self) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self._works_on: set[str] = set()
-
-    @contextmanager
-    def working_on(self, run: str) -> Iterator[None]:
-        """Inside, the holder works on a run.
-
-        Raises:
-            RunBusy: It does already.
-        """
-        if run in self._works_on:
-            raise RunBusy(run, self.name, utc_now() + timedelta(seconds=LEASE))
-        self._works_on.add(run)
-        try:
-            yield
-        finally:
-            self._works_on.discard(run)
 
 
 class Journal:
@@ -56,8 +28,7 @@ class Journal:
         self._runs = runs
         self.name = name
         self._settings = settings
-        self._worker = holder or Holder()
-        self._holder = self._worker.name
+        self._holder = holder or Holder()
         self._work = ExitStack()
         self._entered: set[UUID] = set()
         """Threads that are in the work list, and have not begun since."""
@@ -70,8 +41,8 @@ class Journal:
 
     async def __aenter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self._worker.working_on(self.name))
-            self.info = await self._take()
+            stack.enter_context(self._holder.working_on(self.name))
+            self.info = await self._holder.take(self._runs, self.name, self._settings)
             self._work = stack.pop_all()
         self._owner = asyncio.current_task()
         self._alive = asyncio.create_task(self._say_alive())
@@ -91,7 +62,7 @@ class Journal:
                 self._owner.uncancel()
             raise self._lost
         try:
-            await self._runs.release(self.name, self._holder)
+            await self._holder.leave(self._runs, self.name)
         except StorageError as error:
             _log.warning("run %s stays held until its time is over: %s", self.name, error)
 
@@ -103,6 +74,11 @@ class Journal:
     async def begin(self, lineage_id: UUID) -> None:
         """Note that a thread is being worked on; it is in the work list when this returns."""
         await self._steps.add(Began(lineage_id))
+
+    async def refuse(self, lineage_id: UUID, error: MinferenceError) -> None:
+        """Note that a thread cannot even be begun with."""
+        await self.begin(lineage_id)
+        await self._steps.add(Ended(lineage_id, f"{type(error).__name__}: {error}", 0, 0, 0.0))
 
     async def end(self, outcome: Outcome) -> None:
         """Note how a thread ended; of one that failed, the error and then each failed attempt on a line of its own.
@@ -118,20 +94,11 @@ class Journal:
         except StorageError as failure:
             _log.warning("how a thread of run %s ended could not be noted: %s", self.name, failure)
 
-    async def _take(self) -> RunInfo:
-        """The run as this holder's own; also if the process that held it is known to be dead."""
-        try:
-            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings)
-        except RunBusy as busy:
-            if not _is_dead(busy.holder):
-                raise
-            return await self._runs.take(self.name, self._holder, LEASE, settings=self._settings, instead_of=busy.holder)
-
     async def _say_alive(self) -> None:
         while True:
             await asyncio.sleep(LEASE / 3)
             try:
-                held = await self._runs.hold(self.name, self._holder, LEASE)
+                held = await self._holder.stay(self._runs, self.name)
             except StorageError as error:
                 _log.warning("run %s could not be held: %s", self.name, error)
                 continue
@@ -146,18 +113,6 @@ class Journal:
         if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
             await self._runs.add(self.name, new)
         await self._runs.note(self.name, steps)
+        if begun:
+            await self._holder.begun(self._runs, self.name)
         self._entered.difference_update(begun)
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether the holder is a process of this machine that is there no more."""
-    host, _, rest = holder.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not rest.isdigit():
-        return False
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from minference.inference.events import Event, Finished
 from minference.inference.outcomes import Completed, Outcome
-from minference.inference.telemetry import Telemetry, error_type
+from minference.inference.telemetry import INACTIVE, Telemetry, error_type
 from minference.logs import context
 from minference.threads.thread import ChatThread
 
@@ -38,10 +38,10 @@ async def observed(
 ) -> AsyncGenerator[Event, None]:
     """The events of a thread, watched; `run` is the name of its run, if it has one."""
 
-    @contextmanager
-    def inside() -> Iterator[None]:
-        with context(thread=thread.lineage_id, version=thread.ecs_id, run=run, attempt=None), operation.active():
-            yield
+    def inside() -> AbstractContextManager[object]:
+        said = context(thread=thread.lineage_id, version=thread.ecs_id, run=run, attempt=None)
+        active = operation.active()
+        return said if active is INACTIVE else _both(said, active)
 
     with context(run=run):
         operation = telemetry.thread(thread)
@@ -56,6 +56,12 @@ async def observed(
     except BaseException as error:
         operation.end(error)
         raise
+
+
+@contextmanager
+def _both(one: AbstractContextManager[object], other: AbstractContextManager[object]) -> Iterator[None]:
+    with one, other:
+        yield
 
 
 def _say(outcome: Outcome) -> None:

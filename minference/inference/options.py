@@ -45,22 +45,31 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
         ValueError: A number is not positive.
         UnknownChoice: `until` is none of its words, and no function.
     """
-    if (goal := options.get("until", "done")) not in ("done", "turn") and not callable(goal):
-        raise UnknownChoice("until", goal, ("done", "turn"))
-    max_turns = options.get("max_turns", 10)
-    if max_turns < 1:
-        raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
+    check_options(options)
     seconds, each = options.get("deadline"), options.get("thread_deadline")
-    if each is not None:
-        Deadline.after(each, "thread")  # refuses what no thread could keep
     return replace(
         setup,
         line=replace(setup.line, budget=options.get("budget"), cache=setup.line.cache if options.get("cache", True) else None),
-        until=goal,
-        max_turns=max_turns,
+        until=options.get("until", "done"),
+        max_turns=options.get("max_turns", 10),
         deadline=Deadline.after(seconds, "run") if seconds is not None else None,
         thread_seconds=each,
     )
+
+
+def check_options(options: RunOptions) -> None:
+    """Return if threads can be run so.
+
+    Raises:
+        ValueError: A number is not positive.
+        UnknownChoice: `until` is none of its words, and no function.
+    """
+    if (goal := options.get("until", "done")) not in ("done", "turn") and not callable(goal):
+        raise UnknownChoice("until", goal, ("done", "turn"))
+    if (max_turns := options.get("max_turns", 10)) < 1:
+        raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
+    if (each := options.get("thread_deadline")) is not None:
+        Deadline.after(each, "thread")  # refuses what no thread could keep
 
 
 def settings_of(options: RunOptions) -> dict[str, JsonValue]:

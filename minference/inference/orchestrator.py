@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable,
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Self, Unpack
+from uuid import UUID
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
@@ -17,6 +18,7 @@ from minference.inference.calls import Line
 from minference.inference.crowd import check_concurrency, in_parallel
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
+from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
 from minference.inference.options import RunOptions, check_thread, setup_with, with_settings
@@ -33,14 +35,13 @@ from minference.inference.progress import (
     TokensUsed,
 )
 from minference.inference.requests import ClientPool, Renderer
-from minference.inference.resuming import threads_of_run
+from minference.inference.resuming import to_resume
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
 from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
 from minference.logs import context
-from minference.storage.runs import EntryState
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
 
@@ -245,7 +246,13 @@ class InferenceOrchestrator:
                 yield outcome
 
     async def resume(
-        self, run_id: str, *, retry_failed: bool = True, concurrency: int = 256, **options: Unpack[RunOptions]
+        self,
+        run_id: str,
+        *,
+        retry_failed: bool = True,
+        part: Sequence[UUID] | None = None,
+        concurrency: int = 256,
+        **options: Unpack[RunOptions],
     ) -> AsyncGenerator[Outcome, None]:
         """The threads of a named run that are not done, each from where it is saved; outcomes as they come.
 
@@ -255,6 +262,8 @@ class InferenceOrchestrator:
         Args:
             run_id: The name that `run` or `as_completed` was given, by whichever process.
             retry_failed: Whether threads that have failed are tried again.
+            part: Only the threads of these lineages, whatever became of them before, side by side with other processes that do other
+                parts: what a worker does (`minference.distributed`). One that cannot be begun with is noted as failed.
             concurrency: Threads that may be under way at once.
             options: See `RunOptions`.
 
@@ -264,11 +273,10 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = self._opened("resume")
-        states = [EntryState.pending, EntryState.running, *([EntryState.failed] if retry_failed else [])]
+        setup = setup if part is None else replace(setup, holder=Crew())
         async with journal_of(setup, run_id, None) as journal:
             setup = replace(setup_with(setup, with_settings(journal.info.settings, options)), journal=journal)
-            total = sum(journal.info.counts.get(state, 0) for state in states)
-            threads = threads_of_run(keeping_runs(setup), run_id, states)
+            total, threads = to_resume(keeping_runs(setup), journal, part, retry_failed=retry_failed)
             async with aclosing(self._as_completed(threads, setup, concurrency, total)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome

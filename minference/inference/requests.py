@@ -77,17 +77,27 @@ class Renderer:
         self._ratios = TokenRatios()
 
     def prepare(self, thread: ChatThread) -> Prepared:
-        """The request for the thread's next reply. The thread is not changed.
+        """The request for the thread's next reply, which may not be ready to be sent: see `check`. The thread is not changed.
 
         Raises:
-            ConfigurationError: A client of its config or of a fallback is unknown or not ready, or the config asks for
-                what its client cannot do.
+            ConfigurationError: A client of its config or of a fallback is unknown, or the config asks for what its client
+                cannot do.
             UnsendableText: The thread holds what is no Unicode text.
-            RequestTooLarge: The request exceeds a limit by itself.
         """
         for config in thread.llm_config.with_fallbacks():
-            self._clients.get(config.client).check()
+            self._clients.get(config.client)
         return self._render(thread, thread.llm_config)
+
+    def check(self, prepared: Prepared) -> None:
+        """Return if the request can be sent, and fallbacks could be.
+
+        Raises:
+            ConfigurationError: A client of its config or of a fallback is not ready.
+            RequestTooLarge: The request exceeds a limit by itself.
+        """
+        for config in prepared.config.with_fallbacks():
+            self._clients.get(config.client).check()
+        self._fit(prepared)
 
     def prepare_fallback(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         """The request for the thread's next reply under another config. The thread is not changed.
@@ -98,7 +108,9 @@ class Renderer:
         """
         with nothing_recorded():
             asked = thread.model_copy(update={"llm_config": config})
-        return self._render(asked, config)
+        prepared = self._render(asked, config)
+        self._fit(prepared)
+        return prepared
 
     def learn(self, prepared: Prepared, input_tokens: int) -> None:
         """Remember how many tokens the request had. One with attachments says too little of how text becomes tokens."""
@@ -112,9 +124,12 @@ class Renderer:
         body = _canonical(request)
         tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
         account = client.account() if isinstance(client, HasAccount) else ""
-        self._limiter.check(config.client, config.model, input_tokens=tokens, output_tokens=config.max_tokens, account=account)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
         return Prepared(client, config, request, body, blobs, bool(attached), tokens, account)
+
+    def _fit(self, prepared: Prepared) -> None:
+        limits, output_tokens = self._limiter, prepared.config.max_tokens
+        limits.check(*prepared.model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account)
 
 
 def _canonical(request: Request) -> bytes:

@@ -99,6 +99,13 @@ class Retrier:
                 logger.warning("trying again in %.2f s after %s", seconds, cause, extra={"pause": seconds, "cause": cause})
             await self.sleep(seconds)
 
+        try:
+            return await attempt()
+        except ProviderError as error:
+            if not is_retryable(error):
+                raise
+            failed = error
+
         retrying = tenacity.AsyncRetrying(
             sleep=sleep,
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self.policy.max_attempts), out_of_time),  # type: ignore[arg-type]  # calls them only
@@ -106,7 +113,21 @@ class Retrier:
             retry=tenacity.retry_if_exception(is_retryable),
             reraise=True,
         )
-        return await retrying(attempt)
+        return await _again(retrying, failed, attempt)
+
+
+async def _again(retrying: tenacity.AsyncRetrying, failed: ProviderError, attempt: Callable[[], Awaitable[T]]) -> T:
+    """What a later attempt gives, after `failed` came of the first. Most calls need no other, and setting up costs a tenth of one."""
+    is_told = False
+
+    async def attempt_or_tell() -> T:
+        nonlocal is_told
+        if not is_told:
+            is_told = True
+            raise failed
+        return await attempt()
+
+    return await retrying(attempt_or_tell)
 
 
 def is_retryable(error: BaseException) -> bool:

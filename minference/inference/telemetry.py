@@ -48,6 +48,10 @@ class _Instruments:
     """Makes a span the current one, and leaves its end to us."""
 
 
+INACTIVE: AbstractContextManager[object] = nullcontext()
+"""What a span that nobody listens to is when it is the current one."""
+
+
 class Telemetry:
     """Where spans and metrics go. Nothing is recorded unless the application has set up an OpenTelemetry SDK.
 
@@ -119,7 +123,7 @@ class Telemetry:
     def active(self, span: Span | None) -> AbstractContextManager[object]:
         """Makes the span the current one; also one that is not recorded, so that its children are not either."""
         if self._instruments is None or span is None or not span.get_span_context().is_valid:
-            return nullcontext()
+            return INACTIVE
         return self._instruments.use(span)
 
     def measure(self, about: Mapping[str, Any], seconds: float | None, usage: TokenUsage | None) -> None:

@@ -23,7 +23,8 @@ from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
 from minference.inference.deadlines import Deadline, until
 from minference.inference.events import Event, Finished, Saved, ToolCalled, ToolResult
-from minference.inference.journal import Holder, Journal
+from minference.inference.holders import Holder
+from minference.inference.journal import Journal
 from minference.inference.outcomes import Completed, Failed
 from minference.inference.recording import advance_workflow, message_of, output_of
 from minference.inference.requests import Prepared
@@ -125,7 +126,8 @@ class ThreadRun:
                     if interrupted and self._asks_again(reply):
                         interrupted = False
                         continue
-                    await self._setup.storage.submit(self._thread, author=self._setup.author)
+                    if interrupted or self._setup.streaming:  # else this run has just saved it, and nobody was let in since
+                        await self._setup.storage.submit(self._thread, author=self._setup.author)
                     yield Finished(self._completed(reply))
                     return
                 case unknown:

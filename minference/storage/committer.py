@@ -84,9 +84,17 @@ class Committer:
                 await self._wake.wait()
             if not self._queue:
                 return
+            await self._gather()
             self._take_some()
             await self._write_all(self._writing)
             self._writing = []
+
+    async def _gather(self) -> None:
+        """Let whoever is about to submit do so: one transaction for many costs little more than one for a few."""
+        waiting = 0
+        while waiting < len(self._queue) < MAX_BATCH and not self._closing:
+            waiting = len(self._queue)
+            await asyncio.sleep(0)
 
     def _take_some(self) -> None:
         bulk = 0

@@ -133,7 +133,7 @@ class MemoryEraser:
         blobs = blobs_in(cls, left)
         as_json = (*plan.mutable, *(name for name in blob_fields(cls) if name not in plan.mutable))
         shell = Row(
-            replace(row.info, erased_at=erasure.erased_at),
+            row.info._replace(erased_at=erasure.erased_at),
             cls,
             {name: left[name] for name in plan.values if name not in as_json},
             {name: dump_json(cls, name, left[name]) for name in as_json},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from minference.ecs.entity import Entity
@@ -15,8 +15,7 @@ from minference.storage.erasing import Erasure
 from minference.storage.sequences import Place, Run
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One stored version."""
 
     info: VersionInfo

@@ -51,12 +51,24 @@ class MemoryRuns:
         if (known := self._runs[name]).holder == holder:
             self._runs[name] = replace(known, holder=None, held_until=None)
 
+    async def leave(self, name: str, holder: str) -> None:
+        """See `Runs.leave`."""
+        if not any(each.state is EntryState.running for each in self._entries[name].values()):
+            await self.release(name, holder)
+
     async def add(self, name: str, lineages: Sequence[UUID]) -> None:
         """See `Runs.add`."""
         entries = self._entries[name]
         for lineage_id in lineages:
             if lineage_id not in entries:
                 entries[lineage_id] = RunEntry(len(entries), lineage_id, EntryState.pending, 0, None, 0, 0, 0.0, utc_now())
+
+    async def again(self, name: str, lineages: Sequence[UUID]) -> None:
+        """See `Runs.again`."""
+        for entry in await self.of(name, lineages):
+            if entry.state in (EntryState.done, EntryState.failed):
+                waiting = replace(entry, state=EntryState.pending, error=None, updated_at=utc_now())
+                self._entries[name][entry.lineage_id] = waiting
 
     async def note(self, name: str, steps: Sequence[Step]) -> None:
         """See `Runs.note`."""
@@ -87,6 +99,11 @@ class MemoryRuns:
         """See `Runs.entries`."""
         found = (each for each in self._entries.get(name, {}).values() if each.position > after and each.state in states)
         return sorted(found, key=lambda each: each.position)[:limit]
+
+    async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
+        """See `Runs.of`."""
+        wanted, entries = set(lineages), self._entries.get(name, {}).values()
+        return sorted((each for each in entries if each.lineage_id in wanted), key=lambda each: each.position)
 
     async def get(self, name: str) -> RunInfo:
         """See `Runs.get`."""

@@ -11,6 +11,9 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
+FOR_WORKERS = "queue"
+"""Under which a run that was left to workers remembers, in its settings, what they need to know."""
+
 
 class EntryState(StrEnum):
     """How far a thread of a run is."""
@@ -78,12 +81,12 @@ class RunInfo:
         """How many threads are neither done nor failed."""
         return self.counts.get(EntryState.pending, 0) + self.counts.get(EntryState.running, 0)
 
-    def status(self, now: datetime) -> Literal["running", "interrupted", "failed", "done"]:
-        """Whether somebody works on it; else whether something was left, or has failed."""
+    def status(self, now: datetime) -> Literal["running", "queued", "interrupted", "failed", "done"]:
+        """Whether somebody works on it; else whether something was left, for workers or for whoever resumes it, or has failed."""
         if self.holder is not None and self.held_until is not None and self.held_until > now:
             return "running"
         if self.left:
-            return "interrupted"
+            return "queued" if FOR_WORKERS in self.settings else "interrupted"
         return "failed" if self.counts.get(EntryState.failed) else "done"
 
 
@@ -137,8 +140,16 @@ class Runs(Protocol):
         """Let others in, if it is this holder's."""
         ...
 
+    async def leave(self, name: str, holder: str) -> None:
+        """Let others in, if it is this holder's and nobody who works under the same name has begun with a thread."""
+        ...
+
     async def add(self, name: str, lineages: Sequence[UUID]) -> None:
         """Put these threads at the end of the work list, those excepted that are in it already."""
+        ...
+
+    async def again(self, name: str, lineages: Sequence[UUID]) -> None:
+        """Have those of these threads that are done or failed wait for somebody once more."""
         ...
 
     async def note(self, name: str, steps: Sequence[Step]) -> None:
@@ -149,6 +160,10 @@ class Runs(Protocol):
         self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
     ) -> list[RunEntry]:
         """Threads in these states behind a place in the work list, in its order."""
+        ...
+
+    async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
+        """Those of these threads that are in the work list, in its order."""
         ...
 
     async def get(self, name: str) -> RunInfo:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minference.ecs.drafts import SequenceEdit
 from minference.ecs.state import Version
@@ -39,8 +40,7 @@ class Run:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """`length` cells of a run, beginning at `start`."""
 
     run: Run
@@ -48,8 +48,7 @@ class Span:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the value of an ordered field is: a sequence, cut at `length`."""
 
     sequence: int | None

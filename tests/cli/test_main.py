@@ -176,9 +176,10 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(cli: Cl
 
 
 def test_shells_complete_commands(process: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as told:
-        told.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # the shell is named, not looked for among the parents
-        assert "_minference_completion" in process("--show-completion", "bash").out
+    with monkeypatch.context() as told:  # settles the commands at their start: the shell is named, not looked for among the parents
+        told.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+        shown = subprocess.run([*COMMAND, "--show-completion", "bash"], capture_output=True, text=True, check=True)
+    assert "_minference_completion" in shown.stdout
     for name, value in (("_MINFERENCE_COMPLETE", "complete_bash"), ("COMP_WORDS", "minference threads s"), ("COMP_CWORD", "2")):
         monkeypatch.setenv(name, value)
     assert process().out.split() == ["show", "search"]

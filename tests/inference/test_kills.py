@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from minference.errors import ToolInterrupted
@@ -13,6 +12,7 @@ from minference.storage.open import open_storage
 from minference.storage.runs import EntryState
 from tests.inference.helpers import completed, said
 from tests.inference.kill_child import KINDS, POINTS, Provider, World, tool_of
+from tests.support.nursery import run_program
 
 ASKED_AGAIN = {"during call 1": 1, "between reply 1 and its commit": 1, "between reply 2 and its commit": 2}
 """Points at which a request has left and its answer is saved nowhere: the call that must be made again."""
@@ -25,8 +25,7 @@ INTERRUPTED = [("user", "Do it."), ("assistant", ""), ("tool", str(ToolInterrupt
 
 
 async def test_killed_at_any_point_a_run_goes_on_and_repeats_nothing_that_is_saved(sql_url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.inference.kill_child", sql_url, str(tmp_path)]
-    children = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    children = await asyncio.to_thread(run_program, "tests.inference.kill_child", sql_url, str(tmp_path), cwd=tmp_path, timeout=120)
     assert children.stdout.split() == [str(int(signal.SIGKILL))] * len(KINDS) * len(POINTS)
     async with open_storage(sql_url) as storage:
         for kind in KINDS:

@@ -15,7 +15,8 @@ import pytest
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.identity import utc_now
 from minference.errors import ProviderRefused, RunBusy, RunNotFound, UnknownChoice, WriteFailed
-from minference.inference.journal import LEASE, Journal
+from minference.inference.holders import LEASE
+from minference.inference.journal import Journal
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Outcome
 from minference.inference.progress import ProgressEvent, RunStarted

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from minference.storage.base import EntityStorage
 from tests.inference import redis_child
 from tests.inference.helpers import completed, failed, thread
 from tests.inference.test_limits import largest_window
+from tests.support.nursery import run_program
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +157,11 @@ async def test_without_redis_no_call_is_made(tmp_path: Path, memory: EntityStora
 
 
 async def test_three_processes_together_stay_within_the_limits(url: str) -> None:
-    command = [sys.executable, "-m", "tests.inference.redis_child", url, "20"]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    children = [asyncio.to_thread(run_program, "tests.inference.redis_child", url, "20", timeout=60) for _ in range(3)]
     lines: list[list[float]] = []
-    for child in children:
-        out, _ = await asyncio.to_thread(child.communicate, timeout=60)
-        assert child.returncode == 0
-        lines += [[float(part) for part in line.split()] for line in out.splitlines()]
+    for child in await asyncio.gather(*children):
+        assert child.returncode == 0, child.stderr
+        lines += [[float(part) for part in line.split()] for line in child.stdout.splitlines()]
     assert len(lines) == 60
     scale = 60.0 / redis_child.MINUTE
     assert largest_window([(answered * scale, 1) for _, answered in lines]) <= 20

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from minference.clients.base import Reply, TextDelta, TokenUsage
 from minference.clients.openai import OpenAIClient
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.identity import utc_now
-from minference.errors import BudgetExceeded, ConfigurationError, NoStructuredOutput, ProviderRefused
+from minference.errors import BudgetExceeded, ConfigurationError, MissingKey, NoStructuredOutput, ProviderRefused
 from minference.inference.budgets import Budget, Spent
 from minference.inference.caching import ResponseCache
 from minference.inference.events import Finished
@@ -38,6 +37,7 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 from tests.inference.helpers import AT_ONCE, add_tool, completed, failed, said, thread
 from tests.storage.erasures import files_with, tables_with
+from tests.support.nursery import run_program
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
 ONCE = RetryPolicy(max_attempts=1)
@@ -121,8 +121,9 @@ async def test_two_names_for_one_place_are_asked_each(memory: EntityStorage, pro
         await client.aclose()
 
 
-async def test_two_processes_share_what_was_answered(sqlite_storage_url: str, provider_server: ProviderServer) -> None:
-    program = (
+async def test_two_processes_share_what_was_answered(sqlite_storage_url: str, provider_server: ProviderServer, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
         "import asyncio, sys\n"
         "from minference import ChatThread, InferenceOrchestrator, LLMConfig, open_storage\n"
         "async def main():\n"
@@ -132,11 +133,26 @@ async def test_two_processes_share_what_was_answered(sqlite_storage_url: str, pr
         "        print(outcome.from_cache, outcome.content)\n"
         "asyncio.run(main())\n"
     )
-    command = [sys.executable, "-c", program, sqlite_storage_url]
-    told = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split(maxsplit=1) for _ in range(2)]
+    ran_apart = [await asyncio.to_thread(run_program, str(program), sqlite_storage_url, timeout=60) for _ in range(2)]
+    told = [each.stdout.split(maxsplit=1) for each in ran_apart]
     assert [each[0] for each in told] == ["False", "True"]
     assert told[0][1] == told[1][1]
     assert len(provider_server.requests) == 1
+
+
+@PROVIDERS
+async def test_what_was_answered_needs_neither_key_nor_server(
+    memory: EntityStorage, provider_server: ProviderServer, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever got a database with its replies can run everything again; what is new waits for a key, with its question unsaved."""
+    await ran([chat := asked(provider)])
+    monkeypatch.delenv(f"{provider.upper()}_API_KEY")
+    await ran([again := asked(provider)])
+    assert (said(again), len(provider_server.requests)) == (said(chat), 2)
+    other = ChatThread(llm_config=asked(provider).llm_config, new_message="And 1 + 3?")
+    [new] = await ran([other])
+    assert isinstance(failed(new).error, MissingKey)
+    assert (other.new_message, len(provider_server.requests)) == ("And 1 + 3?", 2)
 
 
 async def test_replies_that_are_too_old_are_asked_for_again(storage: EntityStorage) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, overload
@@ -21,6 +19,7 @@ from minference.storage.runs import EntryState
 from minference.threads.thread import ChatThread
 from tests.inference import list_child
 from tests.inference.helpers import completed, failed, thread, versions
+from tests.support.nursery import run_program
 
 pending, running, done, failed_state = EntryState
 
@@ -90,7 +89,7 @@ async def test_threads_without_a_length_are_in_the_list_once_they_are_taken(stor
 
 
 async def test_after_kill_9_every_thread_of_the_run_is_done(sql_url: str) -> None:
-    child = subprocess.run([sys.executable, "-m", "tests.inference.list_child", sql_url], timeout=60, check=False)
+    child = await asyncio.to_thread(run_program, "tests.inference.list_child", sql_url, timeout=60)
     assert child.returncode == -signal.SIGKILL
     client = ScriptedClient()
     async with open_storage(sql_url) as storage, scripted(storage, client) as orchestrator:

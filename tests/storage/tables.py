@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 
 from minference.storage.sql.dialects import open_engine
-from minference.storage.sql.guards import set_up_guards, take_away_guards
 
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 """Table name and primary key, to the whole row."""
 
 CHANGING = {"cached_reply", "run", "run_entry", "storage_info", "tag"}
+_KEYS = {
+    "sqlite": """
+        SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c
+        WHERE t.type = 'table' AND c.pk > 0 ORDER BY t.name, c.pk""",
+    "postgresql": """
+        SELECT t.relname, a.attname FROM pg_index i
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        JOIN pg_class t ON t.oid = i.indrelid
+        WHERE i.indisprimary AND t.relnamespace = current_schema()::regnamespace ORDER BY 1, array_position(i.indkey::int2[], a.attnum)""",
+}
+"""The columns of each table's primary key."""
 
 
 async def rows_of(url: str) -> Rows:
@@ -20,11 +31,9 @@ async def rows_of(url: str) -> Rows:
     engine = open_engine(url)
     try:
         async with engine.connect() as connection:
-            keys: dict[str, list[str]] = await connection.run_sync(
-                lambda sync: {
-                    table: inspect(sync).get_pk_constraint(table)["constrained_columns"] for table in inspect(sync).get_table_names()
-                }
-            )
+            keys: dict[str, list[str]] = {}
+            for table, column in await connection.execute(text(_KEYS[connection.dialect.name])):
+                keys.setdefault(table, []).append(column)
             found: Rows = {}
             for table in sorted(keys.keys() - CHANGING):
                 for row in (await connection.execute(text(f'SELECT * FROM "{table}"'))).mappings():
@@ -39,16 +48,30 @@ async def damage(url: str, *statements: str) -> None:
     engine = open_engine(url)
     try:
         async with engine.connect() as connection:
-            await connection.execution_options(writes=True)
-            await connection.run_sync(take_away_guards)
-            await connection.commit()
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            for sql in ("PRAGMA foreign_keys = OFF" if url.startswith("sqlite") else "SET session_replication_role = replica", *statements):
+            for sql in _unguarded(statements, await _triggers(driver)) if url.startswith("sqlite") else (_REPLICA, *statements):
                 await driver.execute(sql.replace("{bytes}", "BLOB" if url.startswith("sqlite") else "BYTEA"))
-            await connection.run_sync(set_up_guards)
-            await connection.commit()
     finally:
         await engine.dispose()
+
+
+_REPLICA = "SET session_replication_role = replica"
+"""Neither foreign keys nor triggers are heeded by this connection."""
+
+
+async def _triggers(driver: Any) -> dict[str, str]:
+    async with driver.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'guard%'") as cursor:
+        return dict(await cursor.fetchall())
+
+
+def _unguarded(statements: Sequence[str], triggers: Mapping[str, str]) -> Iterator[str]:
+    """In one transaction: the guards of a table that is gone afterwards went with it."""
+    yield "PRAGMA foreign_keys = OFF"
+    yield "BEGIN IMMEDIATE"
+    yield from (f'DROP TRIGGER "{name}"' for name in triggers)
+    yield from statements
+    yield from triggers.values()
+    yield "COMMIT"
 
 
 async def broken_rules(url: str) -> list[Any]:

@@ -46,10 +46,10 @@ class Broken:
         return [finding.text for finding in await self.storage.check() if finding.rule == rule]
 
 
-@pytest.fixture(params=["sqlite", "postgresql_storage"], ids=["sqlite", "postgresql"])
-async def broken(request: pytest.FixtureRequest) -> AsyncIterator[Broken]:
+@pytest.fixture
+async def broken(sql_url: str) -> AsyncIterator[Broken]:
     """A sound database with a bit of everything, about to be broken."""
-    url = str(request.getfixturevalue(f"{request.param}_url"))
+    url = sql_url
     async with open_storage(url) as storage:
         thread = ChatThread(
             name="t", llm_config=LLMConfig(client="scripted", model="m"), tools=[CallableTool(name="add", input_schema={"type": "object"})]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -104,7 +103,7 @@ async def test_what_is_no_content_stays_so_that_the_thread_is_still_a_conversati
     raw = (await storage.get(ProcessedOutput, output.ecs_id)).raw_output
     assert (raw.client, raw.thread_version, raw.start_time) == ("scripted", output.raw_output.thread_version, output.raw_output.start_time)
     left = await versions()
-    assert [replace(version, erased_at=None) for version in left] == known
+    assert [version._replace(erased_at=None) for version in left] == known
     assert [version.erased_at is not None for version in left] == [False, False, False, True]
 
 

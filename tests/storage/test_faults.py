@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from subprocess import PIPE
 from typing import Any
@@ -22,6 +23,7 @@ from minference.threads.thread import ChatThread
 from tests.storage.edits import Thing
 from tests.storage.proxy import PostgresProxy
 from tests.storage.tables import broken_rules
+from tests.support.examples import examples
 from tests.support.nursery import AsyncProgram, Options, running
 
 
@@ -284,13 +286,14 @@ async def test_ten_thousand_messages_are_saved_and_loaded_in_one_go(storage: Ent
     assert await contents(storage, thread.ecs_id) == [str(number) for number in range(10_000)]
 
 
-async def test_a_chain_of_five_thousand_is_saved_loaded_and_changed_at_its_end(storage: EntityStorage) -> None:
+async def test_a_chain_longer_than_calls_can_be_nested_is_saved_loaded_and_changed_at_its_end(storage: EntityStorage) -> None:
+    length = examples(2 * sys.getrecursionlimit(), 5_000)
     last = root = Thing(name="end")
-    for number in range(4_999):
+    for number in range(length - 1):
         root = Thing(name=str(number), one=root)
-    assert len((await storage.submit(root)).versions) == 5_000
+    assert len((await storage.submit(root)).versions) == length
     last.name = "changed"
-    assert len((await storage.submit(root)).versions) == 5_000
+    assert len((await storage.submit(root)).versions) == length
     copy = await storage.get(Thing, root.ecs_id)
     names = [copy.name, *(entity.name for entity in copy.get_sub_entities() if isinstance(entity, Thing))]
-    assert names == [*map(str, reversed(range(4_999))), "changed"]
+    assert names == [*map(str, reversed(range(length - 1))), "changed"]

@@ -131,3 +131,28 @@ async def test_erasing_a_thread_forgets_why_it_failed(sql_url: str) -> None:
         )
         await storage.erase(thread, reason="asked to")
         assert [entry.error for entry in await storage.runs().entries("nightly")] == [None, "it said Wintermute"]
+
+
+async def test_threads_are_found_by_their_lineages_and_wait_again_once_they_have_ended(storage: EntityStorage) -> None:
+    one, two, three, four = await a_run(storage, 4)
+    runs = storage.runs()
+    await runs.note("nightly", [Began(one), Ended(one, None, 1, 2, 0.5), Began(two), Ended(two, "error", 1, 2, 0.5), Began(three)])
+    await runs.again("nightly", [three, two, one, four, uuid4()])
+    assert [(each.lineage_id, *shown(each)) for each in await runs.of("nightly", [four, uuid4(), one, two, three])] == [
+        (one, pending, 1, None, 1, 2, 0.5), (two, pending, 1, None, 1, 2, 0.5), (three, running, 1, None, 0, 0, 0.0),
+        (four, pending, 0, None, 0, 0, 0.0),
+    ]  # fmt: skip
+    assert await runs.of("nightly", []) == await runs.of("another", [one]) == []
+
+
+async def test_whoever_shares_a_name_leaves_the_run_only_when_no_thread_is_under_way(storage: EntityStorage) -> None:
+    one, _ = await a_run(storage, 2)
+    runs = storage.runs()
+    await runs.note("nightly", [Began(one)])
+    await runs.leave("nightly", "me")
+    assert (await runs.get("nightly")).holder == "me"
+    await runs.note("nightly", [Ended(one, None, 1, 1, 0.0)])
+    await runs.leave("nightly", "you")
+    assert (await runs.get("nightly")).holder == "me"
+    await runs.leave("nightly", "me")
+    assert (await runs.get("nightly")).holder is None

@@ -1,8 +1,9 @@
 """Processes for tests that cost little: forked from one that has imported everything, of which each test run has one.
 
 Each is a process of its own, with its own pid, arguments, folder, environment, streams and exit code; `kill -9` kills it. What it
-shares with the others is what the interpreter settles at its start: the seed of string hashes, and variables such as
-`PYTHONIOENCODING`. A test of the start itself (what is imported, what `python -m` does) needs an interpreter of its own.
+shares with the others is what is settled at the start: the seed of string hashes, variables such as `PYTHONIOENCODING`, and what
+Typer reads while the commands are put together. A test of the start itself (what is imported, what `python -m` does) needs an
+interpreter of its own.
 """
 
 from __future__ import annotations

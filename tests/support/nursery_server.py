@@ -60,15 +60,18 @@ def preload() -> None:
     for module in pkgutil.walk_packages(package.__path__, "minference."):
         if not module.name.startswith(RUN_BY_ALEMBIC):
             importlib.import_module(module.name)
+    importlib.import_module("minference.cli.commands").command_line()
 
 
 def serve(channel: int) -> Run:
     """Fork a program for each order that comes over the channel. Returns only in the programs: what each is to run."""
     end = _End()
     atexit.register(end.come)  # before every other: it is the last to be called
+    gc.disable()
     preload()
     gc.collect()
     gc.freeze()
+    gc.enable()
     run = _Server(socket.socket(fileno=channel)).run()
     return partial(end.after, run)
 

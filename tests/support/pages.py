@@ -8,7 +8,8 @@ A page is Markdown. Its blocks share one namespace and one working directory:
 - An `output` block is what the block before it printed, or the rows that it found. `…` stands for anything on a line, and blanks
   beside `|` do not count.
 
-`python -m tests.support.pages docs/tables.md` runs a page in a new directory. A URL after it takes the place of `sqlite:///chats.db`;
+`python -m tests.support.pages docs/tables.md` runs a page in a new directory. A URL after it takes the place of `sqlite:///chats.db`, or of
+`postgresql://localhost/chats` in pages that need PostgreSQL;
 `--write` puts what was found into outputs that are wrong.
 """
 
@@ -31,6 +32,8 @@ from uuid import UUID
 
 DATABASE = "sqlite:///chats.db"
 """Where pages keep what they show."""
+SERVER = "postgresql://localhost/chats"
+"""Where those do that need PostgreSQL; they are run on a server of the tests."""
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -135,12 +138,13 @@ async def run(file: str, page: str, *, write: bool = False) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Run one page."""
     path = Path(arguments[0]).absolute()
-    url = next((each for each in arguments[1:] if "://" in each), DATABASE)
     page = path.read_text(encoding="utf-8")
+    place = SERVER if SERVER in page else DATABASE
+    url = next((each for each in arguments[1:] if "://" in each), place)
     with TemporaryDirectory() as directory, chdir(directory):
-        right = asyncio.run(run(arguments[0], page.replace(DATABASE, url), write="--write" in arguments))
-    if right != page.replace(DATABASE, url):
-        path.write_text(right.replace(url, DATABASE), encoding="utf-8")
+        right = asyncio.run(run(arguments[0], page.replace(place, url), write="--write" in arguments))
+    if right != page.replace(place, url):
+        path.write_text(right.replace(url, place), encoding="utf-8")
 
 
 if __name__ == "__main__":

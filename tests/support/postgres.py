@@ -26,6 +26,8 @@ START_TIMEOUT = 180.0
 """Seconds: a second is usual, a machine busy with other tests has been seen to need more than ten."""
 STOP_TIMEOUT = 60.0
 _PR_SET_PDEATHSIG = 1
+_DONE = "-- done --"
+"""What psql says after each statement."""
 _LONGEST_SOCKET_DIRECTORY = 80
 """Characters: the whole path of a unix socket may have 107."""
 
@@ -38,6 +40,7 @@ class Postgres:
         self._binaries, self._directory = files.bin_path, files.pgdata
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
+        self._console: subprocess.Popen[str] | None = None
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
@@ -53,11 +56,32 @@ class Postgres:
         """How a program connects to a database of this server."""
         return f"postgresql://postgres@/{database}?host={self._directory}"
 
-    def execute(self, sql: str, database: str = "postgres") -> str:
-        """Run one statement and return what psql prints, without headers."""
-        command = [str(self._binaries / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self._directory), "-U", "postgres"]
-        done = subprocess.run([*command, "-c", sql, database], check=True, capture_output=True, text=True, env={"LC_ALL": "C"})
-        return done.stdout
+    def execute(self, sql: str) -> str:
+        """Run one statement in the database `postgres`, and return what psql prints, without headers."""
+        console = self._console = self._console or self._start_console()
+        assert console.stdin is not None, "it is a pipe"
+        assert console.stdout is not None, "it is a pipe"
+        console.stdin.write(f"{sql};\n\\echo {_DONE}\n")
+        console.stdin.flush()
+        lines = []
+        while (line := console.stdout.readline()) != f"{_DONE}\n":
+            lines.append(line)
+            if not line:  # it ends with the first error
+                self._end_console()
+                raise RuntimeError(f"{sql}: {''.join(lines)}")
+        return "".join(lines)
+
+    def _start_console(self) -> subprocess.Popen[str]:
+        """One for all statements: to start one, and a connection, takes longer than most statements do."""
+        command = [str(self._binaries / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self._directory), "-U", "postgres", "postgres"]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env={"LC_ALL": "C"})
+
+    def _end_console(self) -> None:
+        if self._console is not None:
+            with self._console as console:
+                console.kill()
+            self._console = None
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
@@ -66,6 +90,7 @@ class Postgres:
 
     def stop(self) -> None:
         """Let everybody's connections end, and the server."""
+        self._end_console()
         if self._process is not None:
             _stop(self._process)
             self._process = None

@@ -25,7 +25,17 @@ SOURCE, SITE = BUILD / "site-source", BUILD / "site"
 
 ORDER: Mapping[str, Sequence[str]] = {
     "Begin": ("index.md", "tutorial.md", "README.md"),
-    "Work with it": ("versions.md", "running.md", "tools.md", "formats.md", "attachments.md", "inspector.md", "testing.md", "observing.md"),
+    "Work with it": (
+        "versions.md",
+        "running.md",
+        "distributed.md",
+        "tools.md",
+        "formats.md",
+        "attachments.md",
+        "inspector.md",
+        "testing.md",
+        "observing.md",
+    ),
     "Data": ("tables.md", "evolution.md", "erasing.md", "operations.md", "security.md"),
     "Reference": (),
     "Behind it": ("comparison.md", "seeds.md", "invariants.md", "benchmarks.md", "tried.md", "CONTRIBUTING.md", "CHANGELOG.md"),
@@ -43,6 +53,7 @@ REFERENCE: Mapping[str, Sequence[str]] = {
         "inference.budgets", "inference.prices", "inference.retries", "inference.events", "inference.progress", "inference.sandbox",
         "inference.redis_limits",
     ),
+    "distributed": ("distributed.queue", "distributed.worker", "distributed.parts.PartDone"),
     "ecs": ("ecs.lineage", "ecs.diff", "ecs.blobs"),
     "storage": ("storage.base.EntityStorage", "storage.runs"),
     "testing": ("testing",),
@@ -53,6 +64,7 @@ REFERENCE: Mapping[str, Sequence[str]] = {
 TITLES = {
     "threads": "Threads",
     "inference": "Inference",
+    "distributed": "Several machines",
     "ecs": "Entities",
     "storage": "Storage",
     "testing": "Testing",

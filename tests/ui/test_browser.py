@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +20,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from minference.storage.open import open_storage
 from minference.storage.runs import Began, Ended
 from tests.support.chromium import ARGUMENTS, MISSING, find_chromium
+from tests.support.nursery import Program
 from tests.ui.conftest import Stored
 from tests.ui.samples import HOSTILE, a_thread, answer, ask
 
@@ -61,14 +61,14 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[[str], str]]:
     """Run `minference ui` on a database; the address that it prints."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Program] = []
 
     @cache
     def call(url: str) -> str:
-        command = [sys.executable, "-m", "minference.cli.main", "ui", "--no-browser", "--port", "0", "--storage", url]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        command = ("minference.cli.main", "ui", "--no-browser", "--port", "0", "--storage", url)
+        running.append(Program(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
         assert running[-1].stdout is not None
-        return running[-1].stdout.readline().split()[-1]
+        return str(running[-1].stdout.readline().split()[-1])
 
     yield call
     for process in running:

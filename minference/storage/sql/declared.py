@@ -9,13 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Column, Connection, MetaData, Table, inspect
+from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.schema import CreateColumn
 
 from minference.storage.sql.mapping import quoted
 from minference.storage.sql.migrations import PACKAGE_TABLES
 from minference.storage.sql.registered import fillers
 from minference.storage.sql.schema import Base
+
+_COLUMNS = {
+    "sqlite": """
+        SELECT t.name, c.name, c."notnull" = 0, c.dflt_value IS NOT NULL
+        FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND c.hidden <> 1""",
+    "postgresql": """
+        SELECT t.relname, c.attname, NOT c.attnotnull, c.atthasdef OR c.attidentity <> ''
+        FROM pg_class t JOIN pg_attribute c ON c.attrelid = t.oid
+        WHERE t.relkind IN ('r', 'p') AND t.relnamespace = current_schema()::regnamespace AND c.attnum > 0 AND NOT c.attisdropped""",
+}
+"""Each column that there is, with its table: whether it may be NULL, and whether the database fills it where nobody else does.
+
+SQLAlchemy would tell more of them, with two statements for each table on SQLite, and this is asked at each opening.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """A column that is there."""
+
+    nullable: bool
+    filled: bool
 
 
 @dataclass(slots=True)
@@ -44,17 +66,17 @@ def work_for(connection: Connection) -> Work:
     declared = [table for name, table in Base.metadata.tables.items() if name not in PACKAGE_TABLES]
     if not declared:
         return Work()
-    found = inspect(connection)
-    present = set(found.get_table_names())
+    present: dict[str, dict[str, _Present]] = {}
+    for name, column, nullable, filled in connection.exec_driver_sql(_COLUMNS[connection.dialect.name]):
+        present.setdefault(name, {})[column] = _Present(bool(nullable), bool(filled))
     work = Work(create=[table for table in declared if table.name not in present])
-    columns = found.get_multi_columns(filter_names=[table.name for table in declared if table.name in present])
     for table in declared:
         if table.name in present:
-            _compare(work, table, {column["name"]: column for column in columns[None, table.name]})
+            _compare(work, table, present[table.name])
     return work
 
 
-def _compare(work: Work, table: Table, there: Mapping[str, Mapping[str, object]]) -> None:
+def _compare(work: Work, table: Table, there: Mapping[str, _Present]) -> None:
     empty = fillers(table)
     for column in table.columns:
         if column.name in there:
@@ -67,7 +89,7 @@ def _compare(work: Work, table: Table, there: Mapping[str, Mapping[str, object]]
                 "that are there, mapped_column(..., server_default=...), or let the field be None"
             )
     for name, known in there.items():
-        if name not in table.columns and not known["nullable"] and known["default"] is None:
+        if name not in table.columns and not known.nullable and not known.filled:
             work.loosen.append((table, name))
 
 

@@ -29,6 +29,12 @@ _TAKE = """
     WHERE name = {0:text} AND (holder IS NULL OR holder = {1:text} OR holder = {5:text} OR held_until <= {2:timestamptz})"""
 _HOLD = "UPDATE run SET held_until = {2:timestamptz} WHERE name = {0:text} AND holder = {1:text} RETURNING name"
 _RELEASE = "UPDATE run SET holder = NULL, held_until = NULL WHERE name = {0:text} AND holder = {1:text}"
+_LEAVE = """
+    UPDATE run SET holder = NULL, held_until = NULL WHERE name = {0:text} AND holder = {1:text}
+    AND NOT EXISTS (SELECT 1 FROM run_entry WHERE run_name = {0:text} AND state = 'running')"""
+_AGAIN = """
+    UPDATE run_entry SET state = 'pending', error = NULL, updated_at = {2:timestamptz}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state IN ('done', 'failed')"""
 _ADD = """
     INSERT INTO run_entry (run_name, position, lineage_id, state, starts, replies, tokens, cost_usd, updated_at)
     SELECT {0:text}, COALESCE((SELECT MAX(position) + 1 FROM run_entry WHERE run_name = {0:text}), 0),
@@ -42,9 +48,10 @@ _ENDED = """
         cost_usd = cost_usd + {7:double precision}, updated_at = {2:timestamptz}
     WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
 _TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
-_ENTRIES = """
-    SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry
-    WHERE run_name = {0:text} AND position > {1:integer} AND state {states} ORDER BY position LIMIT {3:integer}"""
+_ENTRY = "SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry"
+_ENTRIES = f"""
+    {_ENTRY} WHERE run_name = {{0:text}} AND position > {{1:integer}} AND state {{states}} ORDER BY position LIMIT {{3:integer}}"""
+_OF = f"{_ENTRY} WHERE run_name = {{0:text}} AND lineage_id {{lineages}} ORDER BY position"
 _RUNS = "SELECT name, created_at, updated_at, CAST(settings AS text), holder, held_until FROM run"
 _SUMS = """
     SELECT run_name, state, COUNT(*), SUM(replies), SUM(tokens), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd)
@@ -95,12 +102,17 @@ class SqlRuns:
         """See `Runs.release`."""
         await self._write(lambda transaction: transaction.execute(self._sql(_RELEASE), [(escape_text(name), holder)]))
 
+    async def leave(self, name: str, holder: str) -> None:
+        """See `Runs.leave`."""
+        await self._write(lambda transaction: transaction.execute(self._sql(_LEAVE), [(escape_text(name), holder)]))
+
     async def add(self, name: str, lineages: Sequence[UUID]) -> None:
         """See `Runs.add`."""
-        now = self._time(utc_now())
-        rows = [(escape_text(name), self._uuid(each), now) for each in lineages]
-        if rows:
-            await self._write(lambda transaction: transaction.execute(self._sql(_ADD), rows))
+        await self._of_each(_ADD, name, lineages)
+
+    async def again(self, name: str, lineages: Sequence[UUID]) -> None:
+        """See `Runs.again`."""
+        await self._of_each(_AGAIN, name, lineages)
 
     async def note(self, name: str, steps: Sequence[Step]) -> None:
         """See `Runs.note`."""
@@ -126,11 +138,14 @@ class SqlRuns:
         among = "= ANY({2:text[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({2:text}))"
         wanted: Any = [state.value for state in states]
         arguments = (escape_text(name), after, wanted if self._dialect == "postgresql" else json.dumps(wanted), limit)
-        rows = await self._fetch(_ENTRIES.replace("{states}", among), *arguments)
-        return [
-            RunEntry(position, lineage, state, starts, None if error is None else unescape_text(error), replies, tokens, cost, at)
-            for position, lineage, state, starts, error, replies, tokens, cost, at in _ENTRY_ROWS.validate_python(rows)
-        ]
+        return _entries(await self._fetch(_ENTRIES.replace("{states}", among), *arguments))
+
+    async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
+        """See `Runs.of`."""
+        among = "= ANY({1:uuid[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({1:text}))"
+        wanted: Any = [self._uuid(each) for each in lineages]
+        argument = wanted if self._dialect == "postgresql" else json.dumps(wanted)
+        return _entries(await self._fetch(_OF.replace("{lineages}", among), escape_text(name), argument))
 
     async def get(self, name: str) -> RunInfo:
         """See `Runs.get`."""
@@ -173,6 +188,12 @@ class SqlRuns:
             for own in [[row for row in sums if row[0] == stored]]
         ]  # fmt: skip
 
+    async def _of_each(self, statement: str, name: str, lineages: Sequence[UUID]) -> None:
+        """Do the same to each of these threads, in one transaction."""
+        now = self._time(utc_now())
+        if rows := [(escape_text(name), self._uuid(each), now) for each in lineages]:
+            await self._write(lambda transaction: transaction.execute(self._sql(statement), rows))
+
     async def _fetch(self, statement: str, *arguments: Any) -> Rows:
         async def answer(_reader: Reader) -> Rows:
             async with self._driver.reading() as fetch:
@@ -199,3 +220,10 @@ class SqlRuns:
 
     def _uuid(self, value: UUID) -> Any:
         return value.hex if self._dialect == "sqlite" else value
+
+
+def _entries(rows: Rows) -> list[RunEntry]:
+    return [
+        RunEntry(position, lineage, state, starts, None if error is None else unescape_text(error), replies, tokens, cost, at)
+        for position, lineage, state, starts, error, replies, tokens, cost, at in _ENTRY_ROWS.validate_python(rows)
+    ]

@@ -1,0 +1,113 @@
+"""The HTTP client that the vendors' SDKs are given: aiohttp's connections, and for each call only what that call needs.
+
+The SDKs take any `httpx2.AsyncClient`. As it comes, it parses the URL again for every call, merges headers, walks through
+hooks, cookies, authentication and redirects and reads the body through four generators: together more than the request
+itself costs. Here that happens for streams and redirects alone.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import aiohttp
+import httpx2
+import yarl
+
+_CHUNK_BYTES = 1 << 16
+_URLS = 64
+"""How many URLs are remembered in their parsed form: there is one for each endpoint."""
+
+
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """Requests over aiohttp, without limits of its own on connections and time: both are decided by who calls."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+        """The beginning of the answer; its body is still on its way.
+
+        Raises:
+            aiohttp.ClientError: There is none.
+        """
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        body = request.content or None
+        return await self._open().request(request.method, _aiohttp_url(str(request.url)), headers=headers, data=body, allow_redirects=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer, whose body is read from the connection as it is asked for."""
+        await request.aread()  # one that follows a redirect has its body still to be read
+        answer = await self.ask(request)
+        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer), request=request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.content.iter_chunked(_CHUNK_BYTES):
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._answer.release()
+
+
+class ProviderHttp(httpx2.AsyncClient):
+    """What an SDK sends its calls with."""
+
+    def __init__(self, transport: AiohttpTransport) -> None:
+        super().__init__(transport=transport, follow_redirects=True, trust_env=False, timeout=None)
+        self._whole = transport
+        self._usual = {name.lower(): (name, value) for name, value in self.headers.multi_items()}
+
+    def build_request(self, method: str, url: httpx2.URL | str, *, content: Any = None, headers: Any = None, **rest: Any) -> httpx2.Request:
+        """The request for a call, with those of the usual headers that it does not bring."""
+        if any(rest[name] for name in rest if name != "timeout"):
+            return super().build_request(method, url, content=content, headers=headers, **rest)
+        given = list(headers.items() if isinstance(headers, Mapping) else headers)
+        names = {name.lower() for name, _ in given}
+        usual = [item for name, item in self._usual.items() if name not in names]
+        return httpx2.Request(method, _httpx_url(url) if isinstance(url, str) else url, content=content, headers=[*usual, *given])
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **rest: Any) -> httpx2.Response:
+        """The answer: whole, unless a stream is asked for.
+
+        Raises:
+            aiohttp.ClientError: There is none, or only a part of it came.
+        """
+        if stream:
+            return await super().send(request, stream=True, **rest)
+        async with await self._whole.ask(request) as answer:
+            content = await answer.read()
+        response = httpx2.Response(answer.status, headers=answer.raw_headers, content=content, request=request)
+        return response if not response.has_redirect_location else await super().send(request, **rest)
+
+
+@lru_cache(maxsize=_URLS)
+def _httpx_url(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
+
+
+@lru_cache(maxsize=_URLS)
+def _aiohttp_url(url: str) -> yarl.URL:
+    return yarl.URL(url, encoded=True)
