@@ -42,6 +42,7 @@ def worker(database: str, options: WorkerOptions) -> int:
         QueueNeedsPostgres: The database is another kind.
         ConfigurationError, InvalidRunFile: A module or a run file cannot be used; nothing was done.
         StorageError: The database cannot be used.
+        Interrupted: It was, and what was on its way is saved.
     """
     require_extra()
     libpq_settings(url_of(database))  # says at once that SQLite has no queue
