@@ -9,8 +9,9 @@ from rich.text import Text
 
 from minference.cli.database import existing
 from minference.cli.find import find_version
-from minference.cli.output import one_line, page, print_json, stderr, table, when
+from minference.cli.output import one_line, page, print_json, stderr, when
 from minference.cli.show import who
+from minference.cli.tables import table
 from minference.cli.threads import SHOWN, Part
 from minference.cli.working import working
 from minference.ecs.lineage import Blame, CommitInfo, short_id

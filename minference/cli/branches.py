@@ -14,7 +14,8 @@ from uuid import UUID
 
 from minference.cli.database import existing
 from minference.cli.find import find_in_lineage, find_version
-from minference.cli.output import one_line, print_json, stderr, stdout, table
+from minference.cli.output import one_line, print_json, stderr, stdout
+from minference.cli.tables import table
 from minference.cli.tags import check_tag, tag_version
 from minference.cli.threads import show_diff
 from minference.cli.working import working
@@ -173,7 +174,7 @@ def _tell_conflicts(result: MergeResult[ChatThread], what: dict[str, Any], *, as
     for each in result.conflicts:
         sides = (one_line(_shown(side), 60) for side in (each.base, each.ours, each.theirs))
         rows.append((each.path or "(the whole)", *sides))
-    stdout().print(table(["where", "before", "ours", "theirs"], rows))
+    stdout().print(table(["where", "before", "ours", "theirs"], rows), soft_wrap=True)
     count = len(result.conflicts)
     stderr().print(
         f"{count} {'conflict' if count == 1 else 'conflicts'}, nothing was saved: choose a side with --strategy ours or theirs, "

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from minference.cli.database import writing
 from minference.cli.find import find_version
+from minference.cli.interrupts import ANSWERED, if_interrupted
 from minference.cli.output import one_line, stderr
 from minference.clients.base import TextDelta
 from minference.clients.catalog import create_client
@@ -46,7 +47,8 @@ def chat(options: ChatOptions, database: str) -> int:
         ConfigurationError: Client, model or thread cannot be used.
         StorageError: The database cannot be used.
     """
-    return asyncio.run(_chat(options, database))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_chat(options, database))
 
 
 async def _chat(options: ChatOptions, database: str) -> int:

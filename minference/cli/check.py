@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from minference.cli.database import existing
-from minference.cli.output import print_json, stderr, stdout, table
+from minference.cli.database import existing, require_file
+from minference.cli.output import print_json, stderr, stdout
+from minference.cli.tables import table
 from minference.cli.working import working
 from minference.ecs.lineage import StorageStatus
 from minference.storage.checks import DatabaseSize, Finding
+from minference.storage.open import open_storage
 
 UNSOUND = 3
 """The exit code for a database in which something is wrong."""
@@ -47,7 +49,7 @@ def stats(database: str, as_json: bool) -> None:
     )
     stdout().print()
     rows = [(name, f"{each.rows:,}", "" if each.bytes is None else f"{each.bytes:,}") for name, each in size.tables.items() if each.rows]
-    stdout().print(table(["table", "rows", "bytes"], rows))
+    stdout().print(table(["table", "rows", "bytes"], rows), soft_wrap=True)
 
 
 def upgrade(database: str) -> None:
@@ -56,7 +58,7 @@ def upgrade(database: str) -> None:
 
 
 async def _upgrade(database: str) -> None:
-    async with existing(database) as storage:
+    async with open_storage(require_file(database)) as storage:  # of a database without tables too: this is how one makes them
         stdout().print(f"{storage.url} is up to date", soft_wrap=True)
 
 

@@ -292,7 +292,7 @@ def db_stats(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = 
 
 @db.command("upgrade")
 def db_upgrade(database: DatabaseOption = DEFAULT_DATABASE) -> None:
-    """Bring the tables of an older minference up to date."""
+    """Bring the tables of an older minference up to date, or make them in an empty database."""
     from minference.cli.check import upgrade
 
     upgrade(database)

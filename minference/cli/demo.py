@@ -11,6 +11,7 @@ from rich.text import Text
 
 from minference.cli.database import file_of, url_of, writing
 from minference.cli.demo_script import ask_again, demo_threads
+from minference.cli.interrupts import ANSWERED, if_interrupted
 from minference.cli.output import one_line, stderr, stdout
 from minference.cli.threads import print_diff, print_list, print_log
 from minference.clients.catalog import create_client
@@ -28,7 +29,8 @@ def demo(database: str) -> int:
         MissingExtra: The embedded model is not installed; says what installs it.
         StorageError: The database cannot be used.
     """
-    return asyncio.run(_demo(database))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_demo(database))
 
 
 async def _demo(database: str) -> int:

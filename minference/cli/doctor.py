@@ -6,15 +6,16 @@ import asyncio
 import sys
 import time
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 
 from rich.text import Text
 
 from minference import __version__
 from minference.cli.database import file_of, is_new, url_of
-from minference.cli.output import print_json, stdout, table
+from minference.cli.output import print_json, stdout
+from minference.cli.tables import table
 from minference.clients.catalog import create_client
-from minference.errors import ConfigurationError, MinferenceError, MissingKey, StorageError
+from minference.clients.local_process import find_whole
+from minference.errors import ConfigurationError, MinferenceError, MissingKey, OutdatedDatabase, StorageError
 from minference.profiles import Profile, load_profiles
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
@@ -126,7 +127,7 @@ def _client(profile: Profile) -> ClientReport:
 
 
 def _extra(name: str) -> ExtraReport:
-    missing = [remedy for module, remedy in _EXTRAS[name] if find_spec(module) is None]
+    missing = [remedy for module, remedy in _EXTRAS[name] if find_whole(module) is None]
     return ExtraReport(name, not missing, missing[0] if missing else None)
 
 
@@ -138,6 +139,9 @@ async def _database(database: str) -> DatabaseReport:
     try:
         async with open_storage(url, migrate="check") as storage:
             return DatabaseReport(without_password(url), "readable", len(await storage.list_by_type(ChatThread)), None)
+    except OutdatedDatabase as outdated:
+        state, problem = ("broken", str(outdated)) if outdated.revision else ("not created yet", None)
+        return DatabaseReport(without_password(url), state, None, problem)
     except StorageError as error:
         return DatabaseReport(without_password(url), "broken", None, str(error))
 
@@ -183,13 +187,15 @@ def _print(clients: list[ClientReport], extras: list[ExtraReport], database: Dat
     console = stdout()
     console.print(f"minference {__version__}, Python {'.'.join(map(str, sys.version_info[:3]))}")
     console.print()
-    console.print(table(("client", "", "key", "base URL", ""), (_client_row(each) for each in clients)))
+    console.print(table(("client", "", "key", "base URL", ""), (_client_row(each) for each in clients)), soft_wrap=True)
     console.print()
     rows = [(each.name, _mark(each.installed), f"install with: {each.remedy}" if each.remedy else "installed") for each in extras]
-    console.print(table(("extra", "", ""), rows))
+    console.print(table(("extra", "", ""), rows), soft_wrap=True)
     console.print()
     found = f"{database.state}, {database.threads} threads" if database.threads is not None else database.state
-    console.print(table(("database", "", ""), [(database.url, _mark(database.state != "broken"), database.problem or found)]))
+    console.print(
+        table(("database", "", ""), [(database.url, _mark(database.state != "broken"), database.problem or found)]), soft_wrap=True
+    )
     if pings:
         console.print()
         answers = [(each.client, _mark(each.ok), each.problem or f"answered in {each.seconds:.1f} s") for each in pings]

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from minference.cli.database import existing
 from minference.cli.find import SHORTEST, find_version
+from minference.cli.interrupts import if_interrupted
 from minference.cli.output import counted, print_json, stderr, stdout, when
 from minference.cli.working import working
 from minference.ecs.lineage import VersionInfo, short_id
@@ -47,11 +48,13 @@ def erase(database: str, request: ErasureRequest, as_json: bool) -> int:
         raise ConfigurationError("--reason is empty: say why, without naming what is erased")
     if not request.confirmed and not sys.stdin.isatty():
         raise ConfigurationError("erasing cannot be undone and there is no terminal to ask: pass --yes if that is meant")
-    target, scope = asyncio.run(_look_up(database, request))
-    if not request.confirmed and not _is_confirmed(scope, "the thread" if request.message is None else "the message"):
-        stderr().print("nothing was erased")
-        return DECLINED
-    done = asyncio.run(_erase(database, target, request))
+    with if_interrupted("nothing was erased"):
+        target, scope = asyncio.run(_look_up(database, request))
+        if not request.confirmed and not _is_confirmed(scope, "the thread" if request.message is None else "the message"):
+            stderr().print("nothing was erased")
+            return DECLINED
+    with if_interrupted("either all of it was erased or nothing: the same command again says which, and erases what is left"):
+        done = asyncio.run(_erase(database, target, request))
     for sentence in done.remains:
         stderr().print(f"it remains: {sentence}", soft_wrap=True)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minference.cli.interrupts import if_interrupted
 from minference.cli.output import stderr
 
 
@@ -13,6 +14,7 @@ def setup() -> int:
     """
     from minference.clients.local_setup import install
 
-    install()
+    with if_interrupted("what was installed before stays, and the same command again goes on"):
+        install()
     stderr().print("the embedded model is ready: try `minference chat --client local`")
     return 0

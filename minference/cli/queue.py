@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from minference.cli.database import url_of, writing
+from minference.cli.interrupts import if_interrupted
 from minference.cli.output import counted, print_json, stderr
 from minference.cli.run import database_of
 from minference.cli.run_file import RunFile, read_run_file
@@ -32,7 +33,8 @@ def queue(file: Path, database: str | None, output: Path | None, as_json: bool) 
     plan = prepare(file, checked)
     where = database or database_of(file, checked)
     work_queue = WorkQueue(url_of(where))  # refuses SQLite before a file is made
-    run = asyncio.run(_submit(plan, where, work_queue))
+    with if_interrupted("what is in the queue stays there, and the same command again adds the rest"):
+        run = asyncio.run(_submit(plan, where, work_queue))
     if as_json:
         print_json(run_json(run))
     left = f"{counted(run.left, 'thread')} in the queue, `minference worker` does them" if run.left else "nothing is left to be done"

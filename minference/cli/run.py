@@ -11,10 +11,12 @@ from typing import Any
 from pydantic_core import to_json
 
 from minference.cli.database import file_of, url_of, writing
+from minference.cli.interrupts import ANSWERED, if_interrupted
 from minference.cli.options import DEFAULT_DATABASE
-from minference.cli.output import one_line, print_json, stderr, stdout, table
+from minference.cli.output import one_line, print_json, stderr, stdout
 from minference.cli.run_file import RunFile, read_run_file
 from minference.cli.run_threads import Plan, prepare
+from minference.cli.tables import table
 from minference.errors import UnwritableFile
 from minference.inference.caching import ResponseCache
 from minference.inference.orchestrator import InferenceOrchestrator
@@ -37,7 +39,8 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
     database = database or database_of(file, checked)
     if output is not None:
         _check_output(output, file_of(url_of(database)))
-    return asyncio.run(_run(plan, database, output, as_json))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_run(plan, database, output, as_json))
 
 
 def _check_output(output: Path, database: Path | None) -> None:
@@ -86,7 +89,7 @@ def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool
         for result in results:
             print_json(result, lines=True)
     else:
-        stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)))
+        stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)), soft_wrap=True)
     failed = sum(result["status"] == "failed" for result in results)
     stderr().print(f"{_summary(results, failed, tokens, time.monotonic() - began)}; saved in {url}", soft_wrap=True)
     return 1 if failed else 0

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from minference.cli.database import existing
-from minference.cli.output import one_line, print_json, stdout, table, when
+from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.output import one_line, print_json, stdout, when
 from minference.cli.own_modules import import_own
 from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
 from minference.cli.run_file import read_run_file
 from minference.cli.run_threads import Plan, prepare
+from minference.cli.tables import table
 from minference.cli.usage import dollars
 from minference.ecs.identity import utc_now
 from minference.inference.budgets import Budget
@@ -43,7 +45,7 @@ def list_runs(database: str, as_json: bool) -> None:
     if as_json:
         print_json([run_json(run) for run in runs])
     elif runs:
-        stdout().print(table(HEADINGS, map(_cells, runs)))
+        stdout().print(table(HEADINGS, map(_cells, runs)), soft_wrap=True)
     else:
         stdout().print("no runs yet")
 
@@ -72,10 +74,10 @@ def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> 
         print_json({**run_json(run), "threads": [asdict(entry) for entry in entries]})
         return
     console = stdout()
-    console.print(table(HEADINGS, [_cells(run)]))
+    console.print(table(HEADINGS, [_cells(run)]), soft_wrap=True)
     rows = [(str(entry.lineage_id), entry.state.value, str(entry.starts), one_line(entry.error or "", 100)) for entry in entries[:SHOWN]]
     console.print()
-    console.print(table(("thread", "state", "starts", "error"), rows))
+    console.print(table(("thread", "state", "starts", "error"), rows), soft_wrap=True)
     if len(entries) > SHOWN:
         console.print(f"... and more: use --json, or --state {EntryState.failed.value}")
 
@@ -92,7 +94,8 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
     """
     for module in modules:
         import_own(module)
-    return asyncio.run(_resume(name, database, retry_failed, as_json))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_resume(name, database, retry_failed, as_json))
 
 
 async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from minference.cli.database import existing
-from minference.cli.output import print_json, stderr, stdout, table, when
+from minference.cli.output import print_json, stderr, stdout, when
+from minference.cli.tables import table
 from minference.cli.working import working
 from minference.ecs.lineage import short_id
 from minference.storage.search import Hit
@@ -22,7 +23,7 @@ def search(database: str, text: str, limit: int, as_json: bool) -> None:
         rows = [
             (short_id(hit.version.ecs_id), " ".join(map(short_id, hit.holders)), when(hit.version.created_at), hit.snippet) for hit in hits
         ]
-        stdout().print(table(["message", "threads", "saved (UTC)", "text"], rows))
+        stdout().print(table(["message", "threads", "saved (UTC)", "text"], rows), soft_wrap=True)
     else:
         stderr().print("no message holds all these words")
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
-from minference.cli.output import one_line, table, when
+from minference.cli.output import one_line, when
+from minference.cli.tables import Table, on_one_line, table
 from minference.ecs.diff import CollectionChanged, EntityDiff
 from minference.ecs.diff_render import printable
 from minference.ecs.lineage import VersionInfo, short_id
@@ -20,6 +20,8 @@ from minference.threads.attachments import Attached, ImageLink
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 
+CHANGES = 90
+"""Characters of what a version changed, in the log."""
 NAMED = 5
 """Members that one version added which the log tells one by one."""
 
@@ -140,8 +142,8 @@ def thread_text(thread: ChatThread) -> Text:
     config = thread.llm_config
     name = f" {ERASED}" if thread.erased else f" {thread.name}" if thread.name else ""
     parts = [
-        Text(printable(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
-        Text(printable(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
+        Text(on_one_line(f"thread {short_id(thread.lineage_id)}{name}"), style="bold"),
+        Text(on_one_line(f"version {short_id(thread.ecs_id)}  {when(thread.created_at)} UTC  {config.client}/{config.model}"), style="dim"),
     ]
     if thread.system_prompt:
         prompt = ERASED if thread.system_prompt.erased else printable(thread.system_prompt.content)
@@ -162,7 +164,7 @@ def thread_text(thread: ChatThread) -> Text:
 def _message(message: ChatMessage) -> Iterator[Text]:
     heading = Text(message.role.value, style=_ROLES[message.role])
     if message.tool_name:
-        heading.append(printable(f" {message.tool_name}{' failed' if message.tool_error else ''}"))
+        heading.append(on_one_line(f" {message.tool_name}{' failed' if message.tool_error else ''}"))
     heading.append(f"  {short_id(message.ecs_id)}", style="dim")
     if message.usage:
         heading.append(f"  {message.usage.prompt_tokens} + {message.usage.completion_tokens} tokens", style="dim")
@@ -183,8 +185,8 @@ def _message(message: ChatMessage) -> Iterator[Text]:
         yield Text(printable(f"-> {call.name}({call.arguments_json})"), style="magenta")
 
 
-def log_entry(version: VersionInfo, changes: list[str], tags: list[str], *, head: bool) -> dict[str, Any]:
-    """One version of the log as data."""
+def log_entry(version: VersionInfo, tags: list[str], *, head: bool) -> dict[str, Any]:
+    """One version of the log as data, before it is known what it changed."""
     return {
         "version": str(version.ecs_id),
         "parent": str(version.parent_id) if version.parent_id else None,
@@ -196,28 +198,29 @@ def log_entry(version: VersionInfo, changes: list[str], tags: list[str], *, head
         "head": head,
         "tags": tags,
         "erased_at": moment(version.erased_at),
-        "changes": changes,
+        "changes": [],
     }
 
 
-def log_table(entries: list[dict[str, Any]]) -> Table:
-    """The log for reading; a column for tags, if there are any."""
+def log_widths(entries: Sequence[dict[str, Any]]) -> list[int]:
+    """What the columns of a log will want, as far as it is known before it is known what the versions changed."""
+    return [*log_table(entries).wanted()[:-1], CHANGES]
+
+
+def log_table(entries: Sequence[dict[str, Any]], least: Sequence[int] = (), *, headed: bool = True) -> Table:
+    """The log for reading, or a part of one that has these `log_widths`; a column for tags, if there are any."""
     headings = ["version", "time (UTC)", "author", "note", "changes"]
-    rows = [
-        [
-            entry["version"][-8:] + (" (head)" if entry["head"] else ""),
-            entry["time"],
-            one_line(entry["author"] or "", 24),
-            one_line(entry["note"] or "", 40),
-            one_line("; ".join(_told(entry)), 90),
-        ]
-        for entry in entries
-    ]
-    if any(entry["tags"] for entry in entries):
+    tagged = len(least) > len(headings) or any(entry["tags"] for entry in entries)
+    if tagged:
         headings.insert(1, "tags")
-        for row, entry in zip(rows, entries, strict=True):
-            row.insert(1, one_line(", ".join(entry["tags"]), 40))
-    return table(headings, rows)
+    return Table(headings, [_log_row(entry, tagged=tagged) for entry in entries], least, headed)
+
+
+def _log_row(entry: dict[str, Any], *, tagged: bool) -> list[str]:
+    begin = [entry["version"][-8:] + (" (head)" if entry["head"] else "")]
+    names = [one_line(", ".join(entry["tags"]), 40)] if tagged else []
+    told = [one_line(entry["author"] or "", 24), one_line(entry["note"] or "", 40), one_line("; ".join(_told(entry)), CHANGES)]
+    return [*begin, *names, entry["time"], *told]
 
 
 def _told(entry: dict[str, Any]) -> list[str]:

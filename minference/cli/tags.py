@@ -7,7 +7,8 @@ from uuid import UUID
 
 from minference.cli.database import existing
 from minference.cli.find import find_version
-from minference.cli.output import one_line, print_json, stderr, stdout, table, when
+from minference.cli.output import one_line, print_json, stderr, stdout, when
+from minference.cli.tables import table
 from minference.ecs.lineage import VersionInfo, short_id
 from minference.errors import ConfigurationError, InvalidTagName, TagNotFound, TagTaken
 from minference.storage.base import EntityStorage
@@ -92,6 +93,6 @@ async def _tags(database: str, thread: str, as_json: bool) -> None:
             (one_line(name, 60), short_id(version.ecs_id), when(version.created_at), one_line(version.commit.author or "", 24))
             for name, version in tags.items()
         ]
-        stdout().print(table(["tag", "version", "time (UTC)", "author"], rows))
+        stdout().print(table(["tag", "version", "time (UTC)", "author"], rows), soft_wrap=True)
     else:
         stderr().print("no version of this thread has a name (`minference threads tag THREAD NAME`)")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from minference.cli.database import existing
 from minference.cli.find import find_in_lineage, find_version
 from minference.cli.output import counted, page, print_json, stderr, stdout
-from minference.cli.show import ThreadLine, list_table, log_entry, log_table, summarise, thread_json, thread_text
+from minference.cli.show import ThreadLine, list_table, log_entry, log_table, log_widths, summarise, thread_json, thread_text
 from minference.cli.working import working
 from minference.ecs.diff import EntityDiff
 from minference.ecs.lineage import VersionInfo
@@ -16,6 +18,10 @@ from minference.errors import ConfigurationError, UnknownThread
 from minference.storage.base import EntityStorage
 from minference.threads.thread import ChatThread
 
+T = TypeVar("T")
+
+PART = 500
+"""Threads or versions that are read at once."""
 SHOWN = 100
 """Messages that are printed of a longer thread, if nobody says how many."""
 
@@ -64,33 +70,59 @@ def diff_threads(database: str, first: str, second: str | None, as_json: bool) -
 
 async def print_list(storage: EntityStorage, limit: int, *, as_json: bool = False) -> None:
     """Print the threads of an open storage."""
-    newest = await storage.newest(ChatThread, limit)
-    threads = await storage.peek(ChatThread, [each.version.ecs_id for each in newest], history=slice(0), tools=slice(0))
-    lines = [ThreadLine(thread, each.version, each.versions) for thread, each in zip(threads, newest, strict=True)]
+    lines: list[ThreadLine] = []
+    with working("reading") as tell:
+        newest = await storage.newest(ChatThread, limit)
+        for part in parts(newest):
+            ids = [each.version.ecs_id for each in part]
+            threads = await storage.peek(ChatThread, ids, history=slice(0), tools=slice(0))
+            lines += [ThreadLine(thread, each.version, each.versions) for thread, each in zip(threads, part, strict=True)]
+            tell(f"{len(lines):,} of {counted(len(newest), 'thread')}")
     if as_json:
         print_json([line.as_json() for line in lines])
         return
-    stdout().print(list_table(lines) if lines else "no threads yet")
+    stdout().print(list_table(lines) if lines else "no threads yet", soft_wrap=True)
     if len(lines) == limit and (more := await storage.count(ChatThread) - limit) > 0:
         stderr().print(f"and {more:,} more (--limit)")
 
 
 async def print_log(storage: EntityStorage, thread: VersionInfo, limit: int, *, as_json: bool = False) -> None:
-    """Print the log of one thread of an open storage."""
+    """Print the log of one thread of an open storage: a long one part by part, as they are read."""
     versions = await storage.recent(thread.lineage_id, limit)
     heads = {head.ecs_id for head in await storage.heads(thread.lineage_id)}
     tags = await tags_by_version(storage, thread)
-    changes = await _changes(storage, versions)
-    entries = [
-        log_entry(version, told, tags.get(version.ecs_id, []), head=version.ecs_id in heads)
-        for version, told in zip(versions, changes, strict=True)
-    ]
+    entries = [log_entry(each, tags.get(each.ecs_id, []), head=each.ecs_id in heads) for each in versions]
     if as_json:
+        with working("comparing versions") as tell:
+            async for done, _ in _told(storage, versions, entries):
+                tell(f"{done:,} of {len(versions):,}")
         print_json(entries)
         return
-    stdout().print(log_table(entries))
+    least = log_widths(entries) if len(entries) > PART else []
+    console = stdout()
+    async for done, part in _told(storage, versions, entries):
+        console.print(log_table(part, least, headed=done == len(part)), soft_wrap=True)
     if len(versions) == limit and (more := await storage.length(thread.lineage_id) - limit) > 0:
         stderr().print(f"and {counted(more, 'older version')} (--limit)")
+
+
+async def _told(
+    storage: EntityStorage, versions: list[VersionInfo], entries: list[dict[str, Any]]
+) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
+    """Fill in what the versions changed; parts of the log, each with how many entries are there by then."""
+    done = 0
+    for part in parts(versions):
+        told = entries[done : done + len(part)]
+        for entry, changes in zip(told, await _changes(storage, part), strict=True):
+            entry["changes"] = changes
+        done += len(part)
+        yield done, told
+
+
+def parts(whole: list[T]) -> Iterator[list[T]]:
+    """Parts of something long, to be read one after the other."""
+    for start in range(0, len(whole), PART):
+        yield whole[start : start + PART]
 
 
 async def print_diff(storage: EntityStorage, old: VersionInfo, new: VersionInfo, *, as_json: bool = False) -> None:

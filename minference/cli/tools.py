@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from minference.cli.database import existing
-from minference.cli.output import one_line, print_json, stdout, table
+from minference.cli.output import one_line, print_json, stdout
 from minference.cli.own_modules import import_own
+from minference.cli.tables import table
 from minference.cli.working import working
 from minference.ecs.entity import Entity
 from minference.errors import ConfigurationError, ToolError
@@ -60,7 +61,7 @@ def list_tools(database: str, targets: Sequence[str], mcp: str | None, as_json: 
     if as_json:
         print_json([asdict(line) for line in lines])
     else:
-        stdout().print(_table(lines) if lines else "no tools")
+        stdout().print(_table(lines) if lines else "no tools", soft_wrap=True)
 
 
 def _table(lines: Sequence[ToolLine]) -> Any:

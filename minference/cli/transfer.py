@@ -11,6 +11,7 @@ from uuid import UUID
 
 from minference.cli.database import existing, writing
 from minference.cli.find import find_version
+from minference.cli.interrupts import if_interrupted
 from minference.cli.output import counted, print_json, stderr, stdout
 from minference.cli.working import working
 from minference.ecs.diff_render import printable
@@ -26,14 +27,16 @@ def export_threads(database: str, threads: list[str], output: Path | None) -> No
     """Write threads, all of them by default, to a file or to stdout."""
     if output is not None:
         check_target(output)
-    asyncio.run(_export(database, threads, output))
+    with if_interrupted("the export is not whole" if output is None else f"nothing was written to {output}"):
+        asyncio.run(_export(database, threads, output))
 
 
 def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
     """Add what an export holds, and say what was new."""
     if not file.is_file():
         raise ConfigurationError(f"there is no file {str(file)!r}: name one that `minference threads export -o` wrote")
-    asyncio.run(_import(database, file, as_json, erase=erase))
+    with if_interrupted("what was added before stays, and the same command again adds the rest"):
+        asyncio.run(_import(database, file, as_json, erase=erase))
 
 
 async def _export(database: str, threads: list[str], output: Path | None) -> None:

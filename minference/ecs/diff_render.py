@@ -40,8 +40,8 @@ _LONGEST_VALUE = 200
 _CONTEXT = 40
 """Characters of unchanged text that are shown on each side of a change."""
 
-_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that reorder what follows them on the screen."""
+_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that reorder what stands around them on the screen."""
 
 _Item = Changed | TextChanged | NestedChanged | Replaced | CollectionChanged | EntityDiff | Moved
 _Sign = Literal["~", "+", "-", ">"]
@@ -279,4 +279,4 @@ def printable(text: str) -> str:
 
 
 def _steers(char: str) -> bool:
-    return char not in "\n\t" and (unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI)
+    return char not in "\n\t" and (unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _BIDI)

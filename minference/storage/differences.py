@@ -18,7 +18,7 @@ from minference.ecs.plan import CollectionField
 from minference.ecs.state import Ledger
 from minference.errors import DifferentClasses, VersionNotFound
 from minference.storage.base import Backend, Record
-from minference.storage.building import build_all
+from minference.storage.building import build_all, no_garbage_collection
 from minference.storage.partial import place_of, reachable, set_members
 from minference.storage.shallow import Known, Shallow
 from minference.storage.stretches import Stretch, stretch
@@ -42,7 +42,8 @@ async def differences(backend: Backend, ledger: Ledger, pairs: Sequence[tuple[UU
             raise DifferentClasses(known[old].cls_name, known[new].cls_name)
     comparison = _Comparison(shallow)
     await comparison.read(wanted)
-    return [comparison.diff(pair, ledger) for pair in wanted]
+    with no_garbage_collection():
+        return [comparison.diff(pair, ledger) for pair in wanted]
 
 
 async def known_versions(shallow: Shallow, versions: Iterable[UUID]) -> dict[UUID, Known]:

@@ -18,7 +18,7 @@ from minference.ecs.values import stored_config, stored_type
 from minference.errors import NoPlainField, NoSuchCollection, UnfitValue, WrongEntityType
 from minference.storage.arguments import a_class, a_count, a_text, an_id
 from minference.storage.base import Backend, Record
-from minference.storage.building import build, opaque_values
+from minference.storage.building import build, no_garbage_collection, opaque_values
 from minference.storage.differences import differences, known_versions
 from minference.storage.glances import Called, Glances, Newest
 from minference.storage.partial import children_of, reachable, read_windows
@@ -102,7 +102,8 @@ class Glancing(Glances):
         roots = await shallow.records([each.key for each in known.values()])
         await read_windows(shallow, roots.values(), windows)
         records = {**await shallow.trees(sorted({key for root in roots.values() for key in children_of(root)})), **roots}
-        return [build(reachable(records, known[version].key), cls, ledger, cold=True) for version in versions]
+        with no_garbage_collection():
+            return [build(reachable(records, known[version].key), cls, ledger, cold=True) for version in versions]
 
     async def changes(self, versions: Sequence[UUID]) -> list[EntityDiff | None]:
         """See `Glances.changes`."""

@@ -16,7 +16,8 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Literal[
 
     Args:
         url: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or `postgresql://user@host/database`.
-            `sqlite:///file:chats.db?mode=ro&uri=true` only reads.
+            `sqlite:///file:chats.db?mode=ro&uri=true` only reads; where the directory cannot be written either, and nobody
+            writes to the file, `sqlite:///file:chats.db?immutable=1&uri=true` does.
         durability: With `full`, what was saved survives a power failure; with `fast` it survives the end of the process,
             and the last commits may be lost when the machine stops (SQLite only).
         migrate: What to do with tables of an older minference: bring them up to date, refuse, or trust them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minference.ecs.entity import plan_of
@@ -54,13 +53,12 @@ def children_of(record: Record) -> Iterator[int]:
 
 
 def reachable(records: Mapping[int, Record], start: int) -> dict[int, Record]:
-    """A record and all that hangs on it, itself first, as copies to build objects from."""
+    """A record and all that hangs on it, itself first."""
     found: dict[int, Record] = {}
     waiting = [start]
     while waiting:
         key = waiting.pop()
         if key not in found:
-            record = records[key]
-            found[key] = replace(record, values=dict(record.values))
-            waiting.extend(children_of(record))
+            found[key] = records[key]
+            waiting.extend(children_of(records[key]))
     return found

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from minference.cli.database import file_of
 from minference.ecs.lineage import LineageTree, VersionInfo
-from minference.errors import DatabaseUnreadable
+from minference.errors import DatabaseUnreadable, OutdatedDatabase
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.storage.versioned import VersionedStorage
@@ -46,7 +46,7 @@ class Door:
         """The open storage.
 
         Raises:
-            NoDatabaseYet: The file does not exist.
+            NoDatabaseYet: The file does not exist, or nothing was ever saved in the database.
             DatabaseUnreadable: The database cannot be used as it is; says why, and what to do.
         """
         if self._given is not None:
@@ -56,7 +56,12 @@ class Door:
             if self._opened is None or file != self._file:
                 await self._close()
                 opened = open_storage(self.url, migrate="check")
-                self._opened, self._file = await opened.__aenter__(), file
+                try:
+                    self._opened, self._file = await opened.__aenter__(), file
+                except OutdatedDatabase as outdated:
+                    if outdated.revision is None:
+                        raise NoDatabaseYet(self.url) from None
+                    raise
             return self._opened
 
     async def tree(self, lineage_id: UUID) -> LineageTree:

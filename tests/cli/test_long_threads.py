@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import pty
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from minference.cli import working
+from minference.cli import threads, working
 from minference.cli.working import working as work
 from minference.storage.base import EntityStorage
 from tests.cli.conftest import MODULE, Cli
-from tests.cli.threads import a_thread, in_database
+from tests.cli.threads import a_thread, grown, in_database
 from tests.support.nursery import Program
 
 
@@ -57,6 +57,22 @@ def test_data_is_whole_unless_a_part_is_asked_for(cli: Cli) -> None:
 def test_two_ways_to_say_which_part_are_refused(cli: Cli, command: str) -> None:
     said = cli("threads", command, "long", "--last", "3", "--all")
     assert (said.code, said.err) == (2, "error: --first, --last and --all contradict each other: give one of them\n")
+
+
+@pytest.mark.parametrize("command", [("log", "grown"), ("list",)])
+def test_what_is_read_in_parts_is_printed_as_if_it_were_read_at_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Sequence[str]
+) -> None:
+    async def save(storage: EntityStorage) -> None:
+        await grown(storage, *(f"{'a long message ' * 8}{number}" for number in range(7)), name="grown")
+        for number in range(6):
+            await storage.register(a_thread("a message", name=f"thread {number}"))
+
+    in_database(tmp_path, save)
+    whole, data = cli("threads", *command).out, cli("threads", *command, "--json").out
+    monkeypatch.setattr(threads, "PART", 3)
+    assert (cli("threads", *command).out, cli("threads", *command, "--json").out) == (whole, data)
+    assert len(whole.splitlines()) == 8
 
 
 def in_terminal(folder: Path, *arguments: str, **environment: str) -> str:

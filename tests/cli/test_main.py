@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
+from minference.cli.database import file_of
+from minference.storage.sql.dialects import open_engine
 from tests.cli.conftest import COMMAND, MODULE, Cli
 from tests.support.nursery import Program
 
@@ -115,6 +121,42 @@ def test_reading_a_database_that_is_not_there_creates_none(cli: Cli, command: li
         "error: cannot open the database sqlite:///nowhere.db: there is no such file; pass --database, or set MINFERENCE_DATABASE\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["threads", "list"], ["usage"], ["runs", "list"], ["db", "stats"], ["tools"], ["doctor"]])
+def test_reading_a_database_without_tables_makes_none(cli: Cli, empty_sql_url: str, command: list[str]) -> None:
+    if (path := file_of(empty_sql_url)) is not None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA user_version = 7")  # so that the file is not empty
+    said = cli(*command, "-d", empty_sql_url)
+    if command == ["doctor"]:
+        assert (said.code, "not created yet" in said.out) == (0, True)
+    else:
+        assert (said.code, said.out, said.err.count("\n")) == (3, "", 1)
+        assert said.err.endswith(": it has no tables, so that nothing was ever saved in it; pass --database, or set MINFERENCE_DATABASE\n")
+    assert asyncio.run(tables_of(empty_sql_url)) == []
+    assert (cli("db", "upgrade", "-d", empty_sql_url).code, cli("threads", "list", "-d", empty_sql_url).out) == (0, "no threads yet\n")
+
+
+async def tables_of(url: str) -> list[str]:
+    """The names of the tables in a database."""
+    engine = open_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("how", ["mode=ro", "immutable=1"])
+@pytest.mark.usefixtures("stored")
+def test_a_database_can_be_opened_only_to_be_read(cli: Cli, tmp_path: Path, how: str) -> None:
+    for place in ("file:minference.db", f"file:{tmp_path}/minference.db", f"file://{tmp_path}/minference.db"):
+        url = f"sqlite:///{place}?{how}&uri=true"
+        assert cli("threads", "list", "-d", url).out == cli("threads", "list").out
+        said = cli("threads", "tag", "@head", "x", "-d", url)
+        assert (said.code, "it cannot be written; check the permissions of the file and its directory" in said.err) == (3, True)
+    assert "there is no such file" in cli("threads", "list", "-d", f"sqlite:///file:nowhere.db?{how}&uri=true").err
 
 
 def test_the_database_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.support.nursery import Program
 from tests.support.sqlite import with_tables
 
 
@@ -134,3 +140,29 @@ def test_an_import_says_what_it_erased_and_can_be_told_not_to(cli: Cli, saved: l
     assert cli("threads", "import", "after.jsonl", "-d", "new.db").out.splitlines()[1:] == [
         "1 of the new versions came without content: they are erased here"
     ]
+
+
+def _opens(process: Program, file: Path) -> bool:
+    """Whether a process has this file open by now."""
+    with suppress(OSError):
+        return any(each.resolve() == file for each in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks where Linux lists the files that a process has open")
+@pytest.mark.usefixtures("saved")
+def test_interrupted_an_import_says_that_the_same_command_goes_on(cli: Cli, tmp_path: Path, start: Callable[..., Program]) -> None:
+    cli("threads", "export", "-o", "all.jsonl")
+    other = with_tables(tmp_path / "other.db").removeprefix("sqlite:///")
+    with closing(sqlite3.connect(other, isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")  # so that it waits
+        running = start("threads", "import", "all.jsonl", "-d", "other.db")
+        while running.poll() is None and not _opens(running, tmp_path / "all.jsonl"):
+            os.sched_yield()
+        running.send_signal(signal.SIGINT)
+        somebody.execute("ROLLBACK")
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err == "error: interrupted; what was added before stays, and the same command again adds the rest\n"
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db").code == 0
+    assert cli("threads", "log", "sky", "-d", "other.db").out == cli("threads", "log", "sky").out

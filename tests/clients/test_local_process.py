@@ -16,6 +16,7 @@ import pytest
 
 from minference.clients.base import TextDelta
 from minference.clients.local import LocalClient
+from minference.clients.local_process import find_whole
 from minference.clients.local_setup import install, ways_to_install
 from minference.errors import ConfigurationError, MissingExtra, ProviderTimeout, ProviderUnreachable
 from minference.threads.config import LLMConfig
@@ -26,6 +27,7 @@ TIMEOUT = 120.0
 PARENT = """
 import asyncio, sys
 from minference.clients.local import LocalClient
+from minference.clients.local_process import find_whole
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
 
@@ -192,3 +194,13 @@ def test_the_name_of_another_model_is_refused_before_anything_is_sent() -> None:
     thread = ChatThread(llm_config=LLMConfig(client="local", model="gpt-5.4-mini"), new_message="Hi")
     with pytest.raises(ConfigurationError, match=r"has no model 'gpt-5.4-mini': the one that is here is 'SmolLM2-135M"):
         LocalClient().to_request(thread)
+
+
+def test_a_package_whose_installation_was_interrupted_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "half_a_model"
+    package.mkdir()
+    (package / "half.gguf").write_bytes(b"GGUF")  # pip writes it first
+    assert find_whole("half_a_model") is None
+    (package / "__init__.py").touch()
+    assert (find_whole("half_a_model") is not None, find_whole("no_such_package")) == (True, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +11,26 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Insert, insert, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import minference.threads.tables  # noqa: F401 - declares the tables
-from minference.storage.sql.dialects import Conflict, Permanent, Transient, async_url, diagnose, open_engine, read_failed, shown_url
-from minference.storage.sql.driver import SqliteDriver
+from minference.storage.sql.dialects import (
+    Conflict,
+    Permanent,
+    Transient,
+    async_url,
+    diagnose,
+    dialect_of,
+    open_engine,
+    read_failed,
+    reason_of,
+    shown_url,
+)
+from minference.storage.sql.driver import PostgresDriver, SqliteDriver
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import EntityCommit, EntityKind, EntityVersion, RunItem
+from minference.storage.sql.sessions import ReadOnlySessions
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 FIRST = UUID(int=1)
@@ -193,3 +207,36 @@ async def test_sqlite_connections_enforce_references_and_the_durability_asked_fo
 
 
 _PRAGMAS = ("foreign_keys", "synchronous", "journal_mode", "busy_timeout")
+
+
+SECRET = "what somebody said"
+
+
+async def test_a_statement_that_fails_quotes_no_value(sql_url: str) -> None:
+    engine = open_engine(sql_url)
+    driver = SqliteDriver(engine) if dialect_of(engine) == "sqlite" else PostgresDriver(engine)
+    into = "INSERT INTO tag (name, lineage_id) VALUES "
+    values = "(?, ?)" if driver.dialect == "sqlite" else "($1, $2)"
+    for row in ((SECRET, None), (SECRET, SECRET), (len(SECRET), SECRET)):
+        with pytest.raises(Exception, match=r"(?i)null|invalid input") as caught:
+            async with driver.transaction() as transaction:
+                await transaction.execute(into + values, [row])
+        expect_silence(caught.value)
+    sessions = ReadOnlySessions(sql_url)
+    async with sessions.session() as session:
+        with pytest.raises(DBAPIError, match="SQL parameters hidden") as wrapped:
+            await session.execute(text("SELECT no_such_column FROM tag WHERE name = :name"), {"name": SECRET})
+    expect_silence(wrapped.value)
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="SQL parameters hidden") as wrapped:
+            await connection.execute(text("SELECT no_such_column FROM tag WHERE name = :name"), {"name": SECRET})
+    expect_silence(wrapped.value)
+    await sessions.close()
+    await driver.close()
+    await engine.dispose()
+
+
+def expect_silence(error: BaseException) -> None:
+    """Neither what we tell of an exception nor its traceback quotes a value."""
+    told = [reason_of(error), "".join(traceback.format_exception(error))]
+    assert [text for text in told if SECRET in text] == []

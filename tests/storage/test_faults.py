@@ -148,7 +148,7 @@ async def test_a_database_that_must_not_be_written_is_read_and_refuses_saves(sql
     async with open_storage(sqlite_url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true") as storage:
         assert await contents(storage, before) == ["a"]
         thread.name = "new"
-        with pytest.raises(WriteFailed, match="readonly"):
+        with pytest.raises(WriteFailed, match="it cannot be written; check the permissions"):
             await storage.register(thread)
     async with open_storage(sqlite_url) as storage:
         await storage.register(thread)

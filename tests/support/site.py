@@ -11,12 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
 
 import minference
+from tests.support.diagrams import FENCE, draw
 from tests.support.source import ROOT
 
 BUILD = ROOT / "build"
@@ -81,7 +82,8 @@ def main() -> None:
     shutil.copytree(ROOT / "docs", SOURCE)
     for path in [*(ROOT / "docs").glob("*.md"), *map(ROOT.joinpath, OUTSIDE)]:
         name = OUTSIDE.get(path.relative_to(ROOT).as_posix(), path.name)
-        (SOURCE / name).write_text(site_page(path.read_text(encoding="utf-8"), path), encoding="utf-8")
+        page = site_page(path.read_text(encoding="utf-8"), path, lambda block: draw(block, SOURCE / "diagrams"))
+        (SOURCE / name).write_text(page, encoding="utf-8")
     (SOURCE / "api").mkdir()
     for part in REFERENCE:
         (SOURCE / f"api/{part}.md").write_text(reference_page(part), encoding="utf-8")
@@ -93,10 +95,15 @@ def main() -> None:
     print("built; to read it:  python3 -m http.server --directory build/site --bind 127.0.0.1")
 
 
-def site_page(text: str, path: Path) -> str:
-    """A page of the repository as one of the site: prose is adapted, programs stay as they are."""
-    parts = _FENCE.split(text)
-    return "".join(part if part.startswith("```") else _adapt(part, path) for part in parts)
+def site_page(text: str, path: Path, drawn: Callable[[str], str]) -> str:
+    """A page of the repository as one of the site: prose is adapted, diagrams are drawn, programs stay as they are."""
+    return "".join(_site_part(part, path, drawn) for part in _FENCE.split(text))
+
+
+def _site_part(part: str, path: Path, drawn: Callable[[str], str]) -> str:
+    if part.startswith(FENCE):
+        return drawn(part)
+    return part if part.startswith("```") else _adapt(part, path)
 
 
 def _adapt(prose: str, path: Path) -> str:
@@ -187,6 +194,8 @@ OPTIONS = {
 CSS = """
 .md-typeset table:not([class]) code { white-space: normal; overflow-wrap: anywhere; }
 .md-typeset img { border-radius: .3rem; }
+.md-typeset p:has(img.diagram) { overflow-x: auto; }
+.md-typeset img.diagram { max-width: none; padding: .6rem; background: #fff; cursor: zoom-in; }
 .doc-contents { border-left: .05rem solid var(--md-default-fg-color--lightest); padding-left: 1rem; margin-bottom: 1.6rem; }
 """
 

@@ -74,7 +74,17 @@ def test_a_database_that_has_no_tables_yet_is_not_given_any(tmp_path: Path, visi
     path.touch()
     page = visit(f"sqlite:///{path}").get("/")
     assert page.status_code == 503
+    assert "Waiting for the database" in page.text
     assert path.stat().st_size == 0
+
+
+def test_an_empty_database_of_a_server_is_waited_for(empty_sql_url: str, visit: Visit) -> None:
+    client = visit(empty_sql_url)
+    for _ in range(2):  # the first look made no tables for the second to find
+        page = client.get("/")
+        assert (page.status_code, "Waiting for the database" in page.text) == (503, True)
+    work_on(empty_sql_url, one_thread)
+    assert "the first" in client.get("/").text
 
 
 def test_a_file_that_is_replaced_is_opened_anew(sqlite_url: str, tmp_path: Path, visit: Visit) -> None:

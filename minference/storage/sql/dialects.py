@@ -21,6 +21,8 @@ from minference.storage.sql.types import DamagedCell, DialectName
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for the lock that another process holds."""
 
+READ_ONLY = "it cannot be written; check the permissions of the file and its directory"
+
 ERASED_LINEAGE = "ck_entity_version_erased_lineage"
 """What the trigger says that refuses new versions of erased lineages."""
 
@@ -90,11 +92,15 @@ def open_engine(url: str, *, durability: Literal["full", "fast"] = "full") -> As
     if target.get_backend_name() == "sqlite":
         return _sqlite_engine(target, "FULL" if durability == "full" else "NORMAL")
     settings = {"application_name": "minference", "jit": "off", "synchronous_commit": "on" if durability == "full" else "off"}
-    return create_async_engine(target, pool_pre_ping=True, pool_reset_on_return=None, connect_args={"server_settings": settings})
+    return create_async_engine(
+        target, pool_pre_ping=True, pool_reset_on_return=None, hide_parameters=True, connect_args={"server_settings": settings}
+    )
 
 
 def _sqlite_engine(target: URL, synchronous: str) -> AsyncEngine:
-    engine = create_async_engine(target, pool_reset_on_return=None, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
+    engine = create_async_engine(
+        target, pool_reset_on_return=None, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -233,6 +239,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
         return Transient("the database is locked by another process")
     if primary in _DAMAGED or message.startswith(_DAMAGED_SAYINGS):
         return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
+    if primary == sqlite3.SQLITE_READONLY:
+        return Permanent(READ_ONLY)
     if primary == sqlite3.SQLITE_FULL:
         return Permanent("the disk is full")
     if primary == sqlite3.SQLITE_IOERR:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from json import JSONDecodeError
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ Rows = list[tuple[Any, ...]]
 Fetch = Callable[..., Awaitable[Rows]]
 """`await fetch(sql, *arguments)` gives all rows."""
 
+
+_UNFIT = "invalid input for query argument"
+"""What asyncpg says of a value that no column takes, before it quotes it."""
 
 PATIENCE = 30.0
 """Seconds for which a database that is locked or away is tried again."""
@@ -285,11 +288,27 @@ class _PostgresTransaction:
 
     async def fetch(self, sql: str, *arguments: Any) -> Rows:
         """See `Transaction.fetch`."""
-        return [tuple(row) for row in await self._connection.fetch(sql, *arguments)]
+        with _without_values():
+            return [tuple(row) for row in await self._connection.fetch(sql, *arguments)]
 
     async def execute(self, sql: str, rows: Sequence[tuple[Any, ...]] = ((),)) -> None:
         """See `Transaction.execute`."""
-        if len(rows) == 1:
-            await self._connection.execute(sql, *rows[0])
-        else:
-            await self._connection.executemany(sql, rows)
+        with _without_values():
+            if len(rows) == 1:
+                await self._connection.execute(sql, *rows[0])
+            else:
+                await self._connection.executemany(sql, rows)
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    """A block whose exceptions of asyncpg quote no value: the details of a violation hold whole rows, and those what was said."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("asyncpg."):
+            error.__dict__.pop("detail", None)
+            if (told := str(error.args[0] if error.args else "")).startswith(_UNFIT):
+                error.args = (told.partition(":")[0],)
+                error.__cause__ = None
+        raise

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
-from minference.storage.sql.dialects import BUSY_TIMEOUT, Transient, diagnose, dialect_of, is_damage
+from minference.storage.sql.dialects import BUSY_TIMEOUT, READ_ONLY, Transient, diagnose, dialect_of, is_damage
 from minference.storage.sql.guards import set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 
@@ -54,7 +54,7 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         await _prepare_declared(engine, url, migrate)
         await _use_write_ahead_log(engine)
     except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
-        raise DatabaseUnreadable(url, _reason(error)) from error
+        raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
     assert database_id is not None, "a database of ours has an id"
     return database_id
 
@@ -210,7 +210,7 @@ async def _use_write_ahead_log(engine: AsyncEngine) -> None:
             pause = min(pause * 2, 0.5)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, database: str | None) -> str:
     """What to tell the user of a driver's exception."""
     cause: BaseException = error
     while isinstance(cause, DBAPIError) and cause.orig is not None:
@@ -221,9 +221,12 @@ def _reason(error: BaseException) -> str:
         case "unable to open database file":
             return "the file cannot be opened; check that you may read and write it and its directory"
         case "attempt to write a readonly database":
-            return "it cannot be written; check the permissions of the file and its directory"
+            path = (database or "").removeprefix("file:").partition("?")[0]
+            return f"{READ_ONLY}. Where nobody writes, it can be read as sqlite:///file:{path}?immutable=1&uri=true"
         case "database is locked":
             return f"another process held its lock for more than {BUSY_TIMEOUT:g} s; try again when it is done"
+        case "database or disk is full":
+            return "the disk is full"
         case "disk I/O error":
             return "its file could not be read or written (disk I/O error): the disk may be full or failing, or a limit on files reached"
         case text if is_damage(error):

@@ -57,11 +57,13 @@ def _read_only_engine(url: str) -> AsyncEngine:
     target = async_url(url)
     if target.get_backend_name() == "sqlite":
         # A connection is a thread there: none stays behind when its session ends.
-        engine = create_async_engine(target, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None})
+        engine = create_async_engine(
+            target, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT, "isolation_level": None}
+        )
         event.listen(engine.sync_engine, "connect", _forbid_writing)
         event.listen(engine.sync_engine, "begin", _begin)
     else:
-        engine = create_async_engine(target, pool_pre_ping=True, connect_args={"server_settings": _SETTINGS})
+        engine = create_async_engine(target, pool_pre_ping=True, hide_parameters=True, connect_args={"server_settings": _SETTINGS})
     event.listen(engine.sync_engine, "handle_error", _explain)
     return engine
 
