@@ -36,6 +36,8 @@ class Allowance:
 
 def allowances(headers: Mapping[str, str], now: datetime | None = None) -> list[Allowance]:
     """What the headers (lower-case names) tell, in the words of OpenAI and of Anthropic; what makes no sense is left out."""
+    if not any("ratelimit" in name for name in headers):
+        return []
     moment = now or datetime.now(UTC)
     return [*_of_openai(headers, moment), *_of_anthropic(headers, moment)]
 

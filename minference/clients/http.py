@@ -17,8 +17,8 @@ import httpx2
 import yarl
 
 _CHUNK_BYTES = 1 << 16
-_URLS = 64
-"""How many URLs are remembered in their parsed form: there is one for each endpoint."""
+_KEPT = 64
+"""How many URLs and sets of headers are remembered in their parsed form: there is hardly more than one for each endpoint."""
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -78,16 +78,19 @@ class ProviderHttp(httpx2.AsyncClient):
     def __init__(self, transport: AiohttpTransport) -> None:
         super().__init__(transport=transport, follow_redirects=True, trust_env=False, timeout=None)
         self._whole = transport
-        self._usual = {name.lower(): (name, value) for name, value in self.headers.multi_items()}
+        self._usual = self.headers.multi_items()
+        self._merged = lru_cache(maxsize=_KEPT)(self._merge)
 
     def build_request(self, method: str, url: httpx2.URL | str, *, content: Any = None, headers: Any = None, **rest: Any) -> httpx2.Request:
         """The request for a call, with those of the usual headers that it does not bring."""
         if any(rest[name] for name in rest if name != "timeout"):
             return super().build_request(method, url, content=content, headers=headers, **rest)
-        given = list(headers.items() if isinstance(headers, Mapping) else headers)
+        merged = self._merged(tuple(headers.items() if isinstance(headers, Mapping) else headers))
+        return httpx2.Request(method, _httpx_url(url) if isinstance(url, str) else url, content=content, headers=merged)
+
+    def _merge(self, given: tuple[tuple[str, str], ...]) -> httpx2.Headers:
         names = {name.lower() for name, _ in given}
-        usual = [item for name, item in self._usual.items() if name not in names]
-        return httpx2.Request(method, _httpx_url(url) if isinstance(url, str) else url, content=content, headers=[*usual, *given])
+        return httpx2.Headers([*((name, value) for name, value in self._usual if name.lower() not in names), *given])
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **rest: Any) -> httpx2.Response:
         """The answer: whole, unless a stream is asked for.
@@ -103,11 +106,11 @@ class ProviderHttp(httpx2.AsyncClient):
         return response if not response.has_redirect_location else await super().send(request, **rest)
 
 
-@lru_cache(maxsize=_URLS)
+@lru_cache(maxsize=_KEPT)
 def _httpx_url(url: str) -> httpx2.URL:
     return httpx2.URL(url)
 
 
-@lru_cache(maxsize=_URLS)
+@lru_cache(maxsize=_KEPT)
 def _aiohttp_url(url: str) -> yarl.URL:
     return yarl.URL(url, encoded=True)
