@@ -502,7 +502,7 @@ async def test_cancelled_saves_lose_nothing(storage: EntityStorage) -> None:
     for number in range(40):
         thread.history.append(ChatMessage(role=MessageRole.user, content=str(number)))
         save = asyncio.ensure_future(storage.register(thread))
-        for _ in range(number % 7):
+        for _ in range(number % 12):
             await asyncio.sleep(0)
         save.cancel()
         await asyncio.gather(save, return_exceptions=True)

@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 
 from minference.errors import ReadFailed, StorageClosed, VersionExists, WriteFailed
 from minference.storage.base import EntityStorage
+from minference.storage.committer import QUIET_TURNS
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
@@ -164,7 +165,7 @@ async def test_connections_that_are_killed_again_and_again_cost_no_save(postgres
             for number in range(60):
                 thread.history.append(ChatMessage(role=MessageRole.user, content=str(number)))
                 saving = asyncio.ensure_future(storage.register(thread))
-                for _ in range(number % 12):
+                for _ in range(number % 16):
                     await asyncio.sleep(0)
                 if number % 3 == 0:
                     await killer.execute(kill)
@@ -230,7 +231,8 @@ async def test_closing_writes_what_is_pending(sql_url: str) -> None:
     async with open_storage(sql_url) as storage:
         for thread in threads[:10]:
             storage.submit(thread)
-        await asyncio.sleep(0)  # these are being written now
+        for _ in range(QUIET_TURNS + 3):  # these are being written now
+            await asyncio.sleep(0)
         for thread in threads[10:]:
             storage.submit(thread)
     async with open_storage(sql_url) as storage:
