@@ -18,6 +18,8 @@ MAX_BATCH = 512
 """Units in one transaction."""
 QUIET_TURNS = 3
 """Turns of the event loop without a new unit, after which those that are there are written."""
+LONGEST_GATHERING = 0.05
+"""Seconds after which they are written in any case."""
 MAX_BULK = 64 * 2**20
 """Bytes of blobs in one transaction of several units: other processes wait for its end."""
 
@@ -94,10 +96,12 @@ class Committer:
     async def _gather(self) -> None:
         """Let whoever is about to submit do so: one transaction for many costs little more than one for a few.
 
-        That is over when some turns of the event loop have brought nothing, which takes microseconds where nobody else is.
+        That is over when some turns of the event loop have brought nothing, which takes microseconds where nobody else is. Where
+        each turn takes long, nobody's save is held up for that.
         """
-        waiting = quiet = 0
-        while quiet < QUIET_TURNS and len(self._queue) < MAX_BATCH and not self._closing:
+        clock = asyncio.get_running_loop().time
+        waiting, quiet, end = 0, 0, clock() + LONGEST_GATHERING
+        while quiet < QUIET_TURNS and len(self._queue) < MAX_BATCH and not self._closing and clock() < end:
             quiet = quiet + 1 if waiting == len(self._queue) else 0
             waiting = len(self._queue)
             await asyncio.sleep(0)
