@@ -32,11 +32,13 @@ def _without_nulls(node: Any, root: Mapping[str, Any], value: JsonValue) -> Json
     node = _followed(node, root)
     if isinstance(value, list) and isinstance(items := node.get("items"), Mapping):
         return [_without_nulls(items, root, each) for each in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list):
         return value
     variants = [*node.get("anyOf", ()), *node.get("oneOf", ())]
     if variants and "properties" not in node:
         return _by_variant(variants, root, value)
+    if isinstance(value, list):
+        return value
     parts, required = node.get("properties", {}), node.get("required", ())
     spare = {name for name, each in value.items() if each is None and name in parts and name not in required}
     return {

@@ -97,3 +97,12 @@ def test_strict_schemas_keep_to_the_rules_of_their_vendors(schema: Schema) -> No
     openai, anthropic = strict_schema(schema, OPENAI), strict_schema(schema, ANTHROPIC)
     assert openai_problem({**said, "tools": [{"type": "function", "function": {**tool, "parameters": openai}}]}, set()) is None
     assert anthropic_problem({**said, "tools": [{**tool, "input_schema": anthropic}]}, set(), "") is None
+
+
+def test_spare_nulls_go_in_the_items_of_a_list_that_may_be_missing() -> None:
+    """`list[Item] | None`, as pydantic writes it."""
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "unit": {"type": "string"}}, "required": ["name"]}
+    items = {"anyOf": [{"type": "array", "items": item}, {"type": "null"}]}
+    schema: Schema = {"type": "object", "properties": {"items": items}, "required": ["items"]}
+    assert without_spare_nulls(schema, {"items": [{"name": "a", "unit": None}]}) == {"items": [{"name": "a"}]}
+    assert without_spare_nulls(schema, {"items": None}) == {"items": None}
