@@ -64,7 +64,8 @@ class _Inside:
         self._fields = fields
 
     def __enter__(self) -> None:
-        self._token = _CONTEXT.set(_CONTEXT.get()._replace(**self._fields))
+        says_all = len(self._fields) == len(Context._fields)
+        self._token = _CONTEXT.set(Context(**self._fields) if says_all else _CONTEXT.get()._replace(**self._fields))
 
     def __exit__(self, *exc_info: object) -> None:
         _CONTEXT.reset(self._token)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, cast, runtime_checkable
 
 from minference.threads.messages import FinishReason, ToolCall
 from minference.threads.thread import ChatThread
@@ -135,3 +136,19 @@ class Client(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and child processes."""
+
+
+def account_of(client: Client) -> str:
+    """Names the key to which the client's limits belong, without telling it; empty if they belong to whoever calls."""
+    return cast(HasAccount, client).account() if _meets(type(client), HasAccount) else ""
+
+
+def server_of(client: Client) -> str | None:
+    """The URL of the server to which the client sends its requests; `None` if there is none."""
+    return cast(HasServer, client).server_url() if _meets(type(client), HasServer) else None
+
+
+@cache
+def _meets(cls: type, protocol: type) -> bool:
+    """Whether a class has what a protocol asks for: too dear to be found out for every call."""
+    return issubclass(cls, protocol)

@@ -46,7 +46,7 @@ def find_changes_thoroughly(root: Entity, ledger: Ledger) -> Findings:
     """The same by visiting everything under `root`, whatever is known of it."""
     order, holders = _walk([root], None)
     changed = _spread({id(entity) for entity in order if _differs(entity, ledger)}, holders)
-    cyclic = any(id(root) in map(id, children) for _, children in holders)
+    cyclic = any(child is root for _, children in holders for child in children)
     return Findings(order, changed, cyclic, complete=True)
 
 
@@ -128,7 +128,8 @@ def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool] | None) -> tu
                 order.append(child)
             else:
                 order.append(entity)
-                holders.append((entity, children))
+                if children:
+                    holders.append((entity, children))
                 stack.pop()
     return order, holders
 

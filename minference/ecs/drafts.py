@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 from minference.ecs.blob_fields import blobs_in
@@ -26,11 +25,12 @@ from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
 from minference.ecs.shapes import Shape
-from minference.ecs.state import Ledger, State, Version, Watch
+from minference.ecs.state import NOTHING, Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, verify_json, verify_plain
 from minference.errors import WrongMember
 
 _TICK = timedelta(microseconds=1)
+_NO_NAMES = frozenset[str]()
 _Members = tuple[list[Entity], list[Version], int]
 
 
@@ -49,6 +49,9 @@ class SequenceEdit(NamedTuple):
     def is_unchanged(self) -> bool:
         """Whether the members are the same as before."""
         return not self.middle and self.head + self.tail == self.old_length
+
+
+_NO_EDITS: Mapping[str, SequenceEdit] = NOTHING
 
 
 @dataclass(slots=True, eq=False)
@@ -78,14 +81,27 @@ class Draft:
         return self.opaque if self.opaque is not None else type(self.entity)
 
 
-class _Before(NamedTuple):
-    """What was known of an object before it got its new version."""
+class _Making:
+    """A changed entity on its way to its next version."""
 
-    old: State | None
-    """Its state in this storage."""
-    current: State | None
-    """The same, or that of the storage to which it was saved last."""
-    identity: dict[str, Any]
+    __slots__ = ("current", "entity", "identity", "json", "kept", "ledger", "old", "plan", "state")
+
+    state: State
+    """What it stands on once it has its new version."""
+
+    def __init__(self, entity: Entity, ledger: Ledger, kept: frozenset[str]) -> None:
+        self.entity, self.ledger, self.plan, self.kept = entity, ledger, plan_of(type(entity)), kept
+        current, data = state_of(entity), entity.__dict__
+        self.current = current
+        """Its state in the storage to which it was saved last."""
+        self.old = current if current is None or current.ledger is ledger else ledger.state_of(entity)
+        """Its state in this storage."""
+        self.identity = {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
+        self.json = _storable(entity, self)
+
+    def undo(self) -> None:
+        """Put the object back on what it stood on."""
+        self.ledger.withdraw(self.entity, self.state, self.old, self.current, self.identity)
 
 
 def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
@@ -115,93 +131,84 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
     root = found.order[-1]
-    before = [_before(entity, ledger) for entity in entities]
-    kept = [found.kept if entity is root else frozenset[str]() for entity in entities]
-    values = [_storable(entity, was, names) for entity, was, names in zip(entities, before, kept, strict=True)]
-    diverged = _diverged(entities, before, root)
+    making = [_Making(entity, ledger, found.kept if entity is root else _NO_NAMES) for entity in entities]
+    diverged = _diverged(making, root)
     for entity in found.order:
         ledger.claim(entity)
-    states = [
-        _advance(entity, was.old, ledger, now, renamed=id(entity) in diverged, is_root=entity is root)
-        for entity, was in zip(entities, before, strict=True)
-    ]
-    for state, json in zip(states, values, strict=True):
-        state.json = json
-    return [_fill(entity, was, state, ledger, kept=names) for entity, was, state, names in zip(entities, before, states, kept, strict=True)]
+    for each in making:
+        _advance(each, now, renamed=id(each.entity) in diverged, is_root=each.entity is root)
+    return [_fill(each) for each in making]
 
 
-def _before(entity: Entity, ledger: Ledger) -> _Before:
-    current, data = state_of(entity), entity.__dict__
-    old = current if current is None or current.ledger is ledger else ledger.state_of(entity)
-    return _Before(old, current, {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]})
-
-
-def _diverged(entities: list[Entity], before: list[_Before], root: Entity) -> set[int]:
+def _diverged(making: list[_Making], root: Entity) -> set[int]:
     """Entities that are new here and no longer as another storage holds them, so that their id stands for something else."""
-    elsewhere = {
-        id(entity): was.current for entity, was in zip(entities, before, strict=True) if was.old is None and was.current is not None
-    }
+    elsewhere = {id(each.entity): each.current for each in making if each.old is None and each.current is not None}
+    if not elsewhere:
+        return set()
     changed = {other: find_changes_thoroughly(root, other).changed for other in {state.ledger for state in elsewhere.values()}}
     return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
-def _storable(entity: Entity, was: _Before, kept: frozenset[str]) -> dict[str, bytes]:
+def _storable(entity: Entity, making: _Making) -> Mapping[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
-    cls, plan, data, old = type(entity), plan_of(type(entity)), entity.__dict__, was.old
-    if cls.__opaque__ or (was.current is not None and was.current.cold):
+    cls, plan, data, old = type(entity), making.plan, entity.__dict__, making.old
+    if cls.__opaque__ or (making.current is not None and making.current.cold):
         raise frozen(entity, "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
-        for child in members[old.members[field.name][2] :] if old is not None and field.name in kept else members:
+        for child in members[old.members[field.name][2] :] if old is not None and field.name in making.kept else members:
             if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     verify_plain(cls, data)
+    for name in plan.ambiguous:
+        if old is None or old.data[name] is not data[name]:
+            verify_json(cls, name, data[name], dump_json(cls, name, data[name]))
+    if not plan.mutable:
+        return NOTHING
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():
         if old is None or old.json[name] != json:
             verify_json(cls, name, data[name], json)
-    for name in plan.ambiguous:
-        if old is None or old.data[name] is not data[name]:
-            verify_json(cls, name, data[name], dump_json(cls, name, data[name]))
     return dumped
 
 
-def _advance(entity: Entity, old: State | None, ledger: Ledger, now: datetime, *, renamed: bool, is_root: bool) -> State:
+def _advance(making: _Making, now: datetime, *, renamed: bool, is_root: bool) -> None:
     """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
-    data = entity.__dict__
+    old, data = making.old, making.entity.__dict__
     if old is not None:
         # Never before its parent, whatever the clocks of two machines say.
         data.update(ecs_id=uuid7(), parent_id=old.version.ecs_id, created_at=max(now, old.version.created_at + _TICK))
     elif renamed:
         data.update(ecs_id=uuid7(), parent_id=None, created_at=now)
     else:
-        data.update(parent_id=None)
+        data["parent_id"] = None
     version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
-    state = State(ledger, version, data)
+    state = making.state = State(making.ledger, version, data)
+    state.json = making.json
     if old is not None:
         # Its own watch would not cover what it holds now; if it is the root, `_renew_watch` sees to that.
         state.watchers, state.watch = old.watchers, old.watch if is_root else None
         old.notify()
-    ledger.install(entity, state)
-    return state
+    making.ledger.install(making.entity, state)
 
 
-def _fill(entity: Entity, was: _Before, state: State, ledger: Ledger, *, kept: frozenset[str]) -> Draft:
-    old = was.old
-    plan, data = plan_of(type(entity)), entity.__dict__
-    state.references = {name: current_version(data[name], ledger) for name in plan.references}
-    members: dict[str, _Members] = {}
-    edits: dict[str, SequenceEdit] = {}
-    for collection in plan.collections:
-        before = old.members[collection.name] if old else None
-        now = _edit(members_of(entity, collection), before, ledger, kept=collection.name in kept)
-        members[collection.name], edits[collection.name] = now
-    state.members = members
-    state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
+def _fill(making: _Making) -> Draft:
+    entity, plan, state, old, ledger = making.entity, making.plan, making.state, making.old, making.ledger
+    data, edits = entity.__dict__, _NO_EDITS
+    if plan.references:
+        state.references = {name: current_version(data[name], ledger) for name in plan.references}
+    if plan.collections:
+        members: dict[str, _Members] = {}
+        edits = {}
+        for collection in plan.collections:
+            before = old.members[collection.name] if old else None
+            now = _edit(members_of(entity, collection), before, ledger, kept=collection.name in making.kept)
+            members[collection.name], edits[collection.name] = now
+        state.members = members
+        state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
     previous = old.version if old is not None else None
-    undo = partial(ledger.withdraw, entity, state, was.old, was.current, was.identity)
     blobs = tuple(blobs_in(type(entity), data))
-    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, blobs, undo)
+    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, blobs, making.undo)
 
 
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:

@@ -102,6 +102,7 @@ class Entity(BaseModel):
 
         def __init__(self, /, **data: Any) -> None:
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
+            _WRITE_STATE(self, None)
             if self.__pydantic_validator__.validate_python(data, self_instance=self) is not self:
                 warn(f"a validator of {type(self).__name__} returns another value than self, which is ignored", stacklevel=2)
             note_constructed(self)

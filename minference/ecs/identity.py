@@ -17,6 +17,10 @@ Moment = Annotated[datetime, AwareDatetime]
 """A time with a zone."""
 
 _COUNTER_BITS = 74
+_LOW_BITS = (1 << 62) - 1
+_FIXED = (0xF << 76) | (0b11 << 62)
+_VERSION_4 = (0x4 << 76) | (0b10 << 62)
+_VERSION_7 = (0x7 << 76) | (0b10 << 62)
 
 
 class _Clock:
@@ -29,7 +33,8 @@ class _Clock:
         self._random = Random()  # noqa: S311 - ids are to be unique, not secret
         """Of its own: a program that seeds the module's one wants its numbers for itself."""
 
-    def next(self) -> tuple[int, int]:
+    def next(self) -> int:
+        """Both as the number of a UUID."""
         with self._lock:
             now = time.time_ns() // 1_000_000
             if now > self._milliseconds:
@@ -40,7 +45,10 @@ class _Clock:
                 if self._counter >> _COUNTER_BITS:
                     self._milliseconds += 1
                     self._counter = 0
-            return self._milliseconds, self._counter
+            return (self._milliseconds << 80) | ((self._counter >> 62) << 64) | (self._counter & _LOW_BITS) | _VERSION_7
+
+    def random_bits(self, count: int) -> int:
+        return self._random.getrandbits(count)
 
     def part(self) -> None:
         """Go on in a process that was forked: past every value from before, and apart from what the other process makes."""
@@ -50,10 +58,9 @@ class _Clock:
         self._counter = int.from_bytes(os.urandom(9), "big")
 
 
-_FIXED = (0xF << 76) | (0b11 << 62)
-_VERSION_4 = (0x4 << 76) | (0b10 << 62)
 _SET_NUMBER: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
 _SET_SAFETY: Callable[[UUID, SafeUUID], None] = vars(UUID)["is_safe"].__set__
+_UNKNOWN = SafeUUID.unknown
 
 _clock = _Clock()
 os.register_at_fork(after_in_child=_clock.part)
@@ -61,21 +68,19 @@ os.register_at_fork(after_in_child=_clock.part)
 
 def uuid7() -> UUID:
     """A UUIDv7 greater than every one made before it in this process (method 2 of RFC 9562, section 6.2)."""
-    milliseconds, counter = _clock.next()
-    high, low = counter >> 62, counter & ((1 << 62) - 1)
-    return _uuid((milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+    return _uuid(_clock.next())
 
 
 def random_uuid() -> UUID:
-    """A random UUID (version 4)."""
-    return _uuid(int.from_bytes(os.urandom(16), "big") & ~_FIXED | _VERSION_4)
+    """A random UUID (version 4); not secret."""
+    return _uuid(_clock.random_bits(128) & ~_FIXED | _VERSION_4)
 
 
 def _uuid(number: int) -> UUID:
     """The UUID with this number, at a third of what `UUID` itself takes to look at it."""
     made = object.__new__(UUID)
     _SET_NUMBER(made, number)
-    _SET_SAFETY(made, SafeUUID.unknown)
+    _SET_SAFETY(made, _UNKNOWN)
     return made
 
 

@@ -96,11 +96,8 @@ class EntityPlan:
     """The marks of those fields that have one."""
     ambiguous: tuple[str, ...]
     """Those of `values` whose annotation has alternatives: stored, one may look like another, as `bytes` like `str`."""
-
-    @property
-    def changes_in_place(self) -> bool:
-        """Whether an object can become another one without any assignment to it."""
-        return bool(self.mutable) or any(field.shape is not tuple for field in self.collections)
+    changes_in_place: bool
+    """Whether an object can become another one without any assignment to it."""
 
     def accepts(self, name: str, value: Any) -> bool:
         """Whether `value` has the shape and the classes that an entity field asks for."""
@@ -163,7 +160,8 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
                 types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
     ambiguous = tuple(name for name in values if _has_alternatives(cls.model_fields[name].annotation))
     held = (tuple(references), tuple(collections), types, tuple(back_references))
-    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, ambiguous)
+    changes_in_place = bool(mutable) or any(field.shape is not tuple for field in collections)
+    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, ambiguous, changes_in_place)
 
 
 _MARKED: dict[OnErase, tuple[type, str]] = {OnErase.follows: (UUID, "UUID or UUID | None"), OnErase.uncaches: (str, "str or str | None")}

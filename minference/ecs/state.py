@@ -14,6 +14,8 @@ from minference.errors import StillPending
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """What most states hold most of: a dict of its own for each would be most of what thousands of loaded objects cost."""
+FEW = 8
+"""Watches up to which a tuple of them is cheaper than a set."""
 
 
 class Version:
@@ -38,7 +40,7 @@ class Version:
         return self is other or (isinstance(other, Version) and self.ecs_id == other.ecs_id)
 
     def __hash__(self) -> int:
-        return hash(self.ecs_id)
+        return hash(self.ecs_id.int)
 
 
 class Ledger:
@@ -127,7 +129,7 @@ class State:
         """Per collection: objects and their versions in order (lists that only grow), and how many of them count."""
         self.keys: Mapping[str, tuple[str, ...]] = NOTHING
         """The keys of each keyed collection."""
-        self.watchers: weakref.ref[Watch] | weakref.WeakSet[Watch] | None = None
+        self.watchers: tuple[weakref.ref[Watch], ...] | weakref.WeakSet[Watch] = ()
         self.watch: Watch | None = None
         self.cold = cold
         """Whether the object is a cold snapshot, whose setters raise."""
@@ -155,42 +157,35 @@ class State:
 
     def notify(self) -> None:
         """Make every watch over this object stale."""
-        match self.watchers:
-            case None:
-                return
-            case weakref.WeakSet() as several:
-                for watch in several:
+        if isinstance(self.watchers, tuple):
+            for ref in self.watchers:
+                if (watch := ref()) is not None:
                     watch.stale = True
-            case single:
-                if (watch_or_none := single()) is not None:
-                    watch_or_none.stale = True
+        else:
+            for watch in self.watchers:
+                watch.stale = True
 
     def join(self, watch: Watch) -> None:
         """Be watched by `watch` too."""
-        match self.watchers:
-            case None:
-                self.watchers = watch.ref
-            case weakref.WeakSet() as several:
-                several.add(watch)
-            case single if single is not watch.ref:
-                other = single()
-                self.watchers = watch.ref if other is None or other.is_over else weakref.WeakSet((other, watch))
+        known = self.watchers
+        if not known:
+            self.watchers = watch.alone
+        elif not isinstance(known, tuple):
+            known.add(watch)
+        elif watch.ref not in known:
+            alive = [other for ref in known if (other := ref()) is not None and not other.is_over]
+            few = len(alive) < FEW
+            self.watchers = (*(other.ref for other in alive), watch.ref) if few else weakref.WeakSet((*alive, watch))
 
     def is_watched_by(self, watch: Watch) -> bool:
         """Whether the object is known to be below the root of `watch`."""
-        match self.watchers:
-            case None:
-                return False
-            case weakref.WeakSet() as several:
-                return watch in several
-            case single:
-                return single is watch.ref
+        return (watch.ref if isinstance(self.watchers, tuple) else watch) in self.watchers
 
 
 class Watch:
     """Everything below one root at its last save."""
 
-    __slots__ = ("__weakref__", "cyclic", "inspect", "is_over", "ref", "stale")
+    __slots__ = ("__weakref__", "alone", "cyclic", "inspect", "is_over", "ref", "stale")
 
     def __init__(self) -> None:
         self.stale = False
@@ -201,3 +196,5 @@ class Watch:
         self.inspect: list[Entity] = []
         """Entities below whose values can change in place."""
         self.ref: weakref.ref[Watch] = weakref.ref(self)
+        self.alone = (self.ref,)
+        """The watchers of whoever has no other."""

@@ -108,7 +108,7 @@ def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
     names, adapter = _plain(cls)
     given = {name: values[name] for name in names}
     try:
-        found = adapter.validate_python(given, strict=False, by_alias=False, by_name=True)
+        found = adapter.validator.validate_python(given, strict=False, by_alias=False, by_name=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         reason = f"{problem['input']!r:.100} is none for it ({problem['msg']})"

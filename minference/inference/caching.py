@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from minference.clients.base import Client, HasModelFile, HasServer, Reply
+from minference.clients.base import Client, HasModelFile, Reply, server_of
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage, current_storage
 from minference.errors import ConfigurationError, InvalidReply, StorageError
@@ -160,9 +160,7 @@ def key_of(prepared: Prepared) -> str:
 
 def _where(client: Client) -> str:
     """What answers under the name of the client."""
-    if isinstance(client, HasServer):
-        return client.server_url()
-    return client.model_file() if isinstance(client, HasModelFile) else ""
+    return server_of(client) or (client.model_file() if isinstance(client, HasModelFile) else "")
 
 
 def _reply(prepared: Prepared, payload: dict[str, Any]) -> CachedReply:

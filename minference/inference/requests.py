@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minference.clients.base import Client, HasAccount, Request
+from minference.clients.base import Client, Request, account_of
 from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
@@ -123,7 +123,7 @@ class Renderer:
             request, attached = client.to_request(thread), attachments_to_send(thread)
         body = _canonical(request)
         tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
-        account = client.account() if isinstance(client, HasAccount) else ""
+        account = account_of(client)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
         return Prepared(client, config, request, body, blobs, bool(attached), tokens, account)
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from minference.clients.base import HasServer, Reply, TokenUsage
+from minference.clients.base import Reply, TokenUsage, server_of
 from minference.errors import ProviderError, ToolRaised
 from minference.inference.outcomes import Failed, Outcome
 from minference.inference.requests import Prepared
@@ -88,11 +88,13 @@ class Telemetry:
 
     def chat(self, prepared: Prepared, thread: ChatThread, *, streaming: bool) -> ChatOperation:
         """A call of a model begins, with all its attempts."""
+        if self._instruments is None:
+            return ChatOperation(self, thread, None)
         about = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": _PROVIDERS.get(prepared.client.name, prepared.client.name),
             "gen_ai.request.model": prepared.config.model,
-            **(_server(prepared.client.server_url()) if isinstance(prepared.client, HasServer) else {}),
+            **_server(server_of(prepared.client)),
         }
         operation = ChatOperation(self, thread, self._start("chat", prepared.config.model, about, is_client=True))
         operation.asks(prepared, about, streaming=streaming)
@@ -260,6 +262,8 @@ class ChatOperation(Operation):
 
     def answered(self, reply: Reply, payload: Mapping[str, Any], cost: float | None, *, from_cache: bool = False) -> None:
         """Note the reply, and the end. One that was given before used no tokens now."""
+        if self._span is None:
+            return
         usage = None if from_cache else reply.usage
         given = payload.get("id")
         self.set(
@@ -312,7 +316,9 @@ def _used(usage: TokenUsage) -> dict[str, int | None]:
 
 
 @cache
-def _server(url: str) -> Mapping[str, str | int]:
+def _server(url: str | None) -> Mapping[str, str | int]:
+    if url is None:
+        return {}
     try:
         parts = urlsplit(url)
         return {"server.address": parts.hostname or url, "server.port": parts.port or (443 if parts.scheme == "https" else 80)}

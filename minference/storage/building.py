@@ -67,7 +67,7 @@ def _watch(key: int, root: Entity, holders: Collection[Record], objects: dict[in
     for entity in objects.values():
         below = state_of(entity)
         if below is not None and below is not state:
-            below.watchers = watch.ref
+            below.watchers = watch.alone
             if type(entity) in restless:
                 watch.inspect.append(entity)
 

@@ -115,7 +115,7 @@ class MemoryBackend:
         version.id = self._keys[version.ecs_id] = next(self._ids)
         self._ledger.versions[version.id] = version
         for name, edit in draft.edits.items():
-            old = draft.previous.places.get(name, EMPTY) if draft.previous else EMPTY
+            old = draft.previous.places.get(name, EMPTY) if draft.previous is not None else EMPTY
             ends: dict[Run, int] = {}
             placed = place_edit(old, edit, lambda: next(self._ids), ends)
             version.places[name] = placed.place
@@ -126,15 +126,15 @@ class MemoryBackend:
                 self._placers.setdefault(child.lineage_id, set()).add(version.ecs_id)
             for run, end in ends.items():
                 run.end = end
-        parent = draft.previous.ecs_id if draft.previous else None
-        references = {name: child.ecs_id if child else None for name, child in draft.references.items()}
+        parent = draft.previous.ecs_id if draft.previous is not None else None
+        references = {name: child.ecs_id if child is not None else None for name, child in draft.references.items()}
         kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
         values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
         # Blobs are read without their bytes, as from any storage.
         json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
-        held = frozenset(blob.sha256 for blob in draft.blobs)
-        row = Row(info, cls, values, dict(draft.json) | json, references, dict(version.places), draft.keys, draft.opaque, held)
+        held = frozenset([blob.sha256 for blob in draft.blobs])
+        row = Row(info, cls, values, {**draft.json, **json}, references, dict(version.places), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
         if parent is None:

@@ -173,9 +173,10 @@ async def test_what_hangs_on_an_appended_member_is_saved_with_it(storage: Entity
     assert member.one.named["k"].name == "deep"
 
 
-async def test_each_of_many_holders_learns_of_an_edit_far_below(storage: EntityStorage) -> None:
+@pytest.mark.parametrize("number", [4, 12], ids=["a few", "many"])
+async def test_each_of_the_holders_learns_of_an_edit_far_below(storage: EntityStorage, number: int) -> None:
     shared = Thing()
-    holders = [Thing(items=[Thing(one=shared)]) for _ in range(4)]
+    holders = [Thing(items=[Thing(one=shared)]) for _ in range(number)]
     await storage.register(*holders)
     shared.name = "changed"
     assert (await storage.submit(holders[0])).versions == (shared.ecs_id, holders[0].items[0].ecs_id, holders[0].ecs_id)
