@@ -240,24 +240,27 @@ class ModelCall:
     async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: ProviderError | None = None
-        for prepared in self._alternatives():
-            if failed is not None:
-                logger.warning("asking %s/%s instead of who failed before", *prepared.model)
-            chat = self._line.telemetry.chat(prepared, self._thread, streaming=streaming)
-            try:
-                with chat.active():
-                    known = await self._given_before(prepared, streaming=streaming)
-                    return chat, known if known is not None else await self._tried(prepared, send, chat)
-            except BaseException as error:
-                self.close()
-                chat.end(error)
-                if not isinstance(error, ProviderError):
-                    raise
-                if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
-                    raise
-                failed = error
-        assert failed is not None, "there is at least one config"
-        raise failed
+        try:
+            for prepared in self._alternatives():
+                if failed is not None:
+                    logger.warning("asking %s/%s instead of who failed before", *prepared.model)
+                chat = self._line.telemetry.chat(prepared, self._thread, streaming=streaming)
+                try:
+                    with chat.active():
+                        known = await self._given_before(prepared, streaming=streaming)
+                        return chat, known if known is not None else await self._tried(prepared, send, chat)
+                except BaseException as error:
+                    self.close()
+                    chat.end(error)
+                    if not isinstance(error, ProviderError):
+                        raise
+                    if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
+                        raise
+                    failed = error
+            assert failed is not None, "there is at least one config"
+            raise failed
+        finally:
+            failed = None  # which holds this frame
 
     async def _tried(self, prepared: Prepared, send: Callable[[_Sent], Awaitable[T]], chat: ChatOperation) -> T:
         """What `send` gives, as often as it is worth a try."""

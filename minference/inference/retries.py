@@ -14,6 +14,7 @@ import tenacity
 
 from minference.errors import ProviderError
 from minference.inference.buckets import Clock, Sleep
+from minference.inference.tracebacks import forget_locals
 from minference.logs import context
 
 P = TypeVar("P")
@@ -82,6 +83,7 @@ class Retrier:
                     spent += took
                     cause = _facts(error, took)
                     failures.append(describe(error, took))
+                    forget_locals(error)
                     raise
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -99,12 +101,13 @@ class Retrier:
                 logger.warning("trying again in %.2f s after %s", seconds, cause, extra={"pause": seconds, "cause": cause})
             await self.sleep(seconds)
 
+        first: list[ProviderError] = []
         try:
             return await attempt()
         except ProviderError as error:
             if not is_retryable(error):
                 raise
-            failed = error
+            first.append(error)
 
         retrying = tenacity.AsyncRetrying(
             sleep=sleep,
@@ -113,18 +116,15 @@ class Retrier:
             retry=tenacity.retry_if_exception(is_retryable),
             reraise=True,
         )
-        return await _again(retrying, failed, attempt)
+        return await _again(retrying, first, attempt)
 
 
-async def _again(retrying: tenacity.AsyncRetrying, failed: ProviderError, attempt: Callable[[], Awaitable[T]]) -> T:
-    """What a later attempt gives, after `failed` came of the first. Most calls need no other, and setting up costs a tenth of one."""
-    is_told = False
+async def _again(retrying: tenacity.AsyncRetrying, first: list[ProviderError], attempt: Callable[[], Awaitable[T]]) -> T:
+    """What a later attempt gives, after `first` came of the first. Most calls need no other, and setting up costs a tenth of one."""
 
     async def attempt_or_tell() -> T:
-        nonlocal is_told
-        if not is_told:
-            is_told = True
-            raise failed
+        if first:
+            raise first.pop()  # and is held no longer: it holds this frame
         return await attempt()
 
     return await retrying(attempt_or_tell)

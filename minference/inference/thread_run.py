@@ -30,6 +30,7 @@ from minference.inference.recording import advance_workflow, message_of, output_
 from minference.inference.requests import Prepared
 from minference.inference.structured import Invalid, NotStructured, Valid, Verdict, feedback, judge
 from minference.inference.tool_runs import run_tool_calls
+from minference.inference.tracebacks import forget_locals
 from minference.inference.workshop import Workshop
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.outputs import ProcessedOutput
@@ -97,11 +98,14 @@ class ThreadRun:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
+        event: Event | None = None
         try:
             async with aclosing(until(self._setup.first_deadline(), self._steps())) as steps:
                 async for event in steps:
                     yield event
         except MinferenceError as error:
+            event = None  # this function goes on, so its own variables are not forgotten
+            forget_locals(error)
             yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
