@@ -10,9 +10,10 @@ from uuid import UUID
 
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.values import dump_json
+from minference.storage.sql.among import id_parameter
 from minference.storage.sql.decoding import Loaded
 from minference.storage.sql.dialects import dialect_of, open_engine
-from minference.storage.sql.mapping import Mapping, TableInsert, id_parameter, insert_order
+from minference.storage.sql.mapping import Mapping, TableInsert, insert_order
 from minference.storage.sql.opening import open_database
 
 Rows = list[tuple[TableInsert, tuple[Any, ...]]]

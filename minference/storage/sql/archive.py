@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
@@ -17,10 +16,10 @@ from minference.ecs.state import Version
 from minference.storage.archive import Outline, Outlined, Tagged
 from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
+from minference.storage.sql.among import among_ids, among_uuids, uuid_parameter
 from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.level import VERSION_ROWS
-from minference.storage.sql.mapping import among_ids
 from minference.storage.sql.older import OlderRows
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for
@@ -101,9 +100,7 @@ class ArchiveReader(Reader):
         ids = list(lineages)
         if not ids:
             return []
-        if self._dialect == "postgresql":
-            return await fetch(f"{_OUTLINE} WHERE lineage_id = ANY($1::uuid[])", ids)
-        return await fetch(f"{_OUTLINE} WHERE lineage_id IN (SELECT value FROM json_each(?))", json.dumps([each.hex for each in ids]))
+        return await fetch(f"{_OUTLINE} WHERE lineage_id {among_uuids(self._dialect)}", uuid_parameter(self._dialect, ids))
 
     async def _lineages_of(self, fetch: Fetch, keys: set[int]) -> set[UUID]:
         rows = await self._select(fetch, "SELECT DISTINCT lineage_id FROM entity_version WHERE id {among}", keys)

@@ -14,12 +14,13 @@ from minference.ecs.shapes import shape_of
 from minference.ecs.values import dump_json
 from minference.storage.base import Record
 from minference.storage.holdings import digests_in
+from minference.storage.sql.among import among_ids, id_parameter
 from minference.storage.sql.driver import Transaction
 from minference.storage.sql.holdings import TABLES, Stored, portions
 from minference.storage.sql.kinds import Form
 from minference.storage.sql.layout import GENERIC, mapping_of_shape
 from minference.storage.sql.level import Level
-from minference.storage.sql.mapping import Mapping, TableInsert, among_ids, dump_keys, id_parameter, insert_order, quoted
+from minference.storage.sql.mapping import Mapping, TableInsert, dump_keys, insert_order, quoted
 from minference.storage.sql.older import COLUMNS
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.registered import mapping_for

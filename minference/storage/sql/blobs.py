@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from minference.errors import BlobNotFound
+from minference.storage.sql.among import among_texts, text_parameter
 from minference.storage.sql.driver import Fetch
 from minference.storage.sql.types import DialectName
 
 
 async def stored_blobs(fetch: Fetch, dialect: DialectName, hashes: Sequence[str]) -> set[str]:
     """Those of these hashes whose bytes are stored."""
-    return {row[0] for row in await fetch(f"SELECT sha256 FROM blob WHERE sha256 {_among(dialect)}", _parameter(dialect, hashes))}
+    return {row[0] for row in await fetch(f"SELECT sha256 FROM blob WHERE sha256 {among_texts(dialect)}", text_parameter(dialect, hashes))}
 
 
 async def read_blobs(fetch: Fetch, dialect: DialectName, hashes: Sequence[str]) -> dict[str, bytes]:
@@ -22,17 +21,9 @@ async def read_blobs(fetch: Fetch, dialect: DialectName, hashes: Sequence[str]) 
     Raises:
         BlobNotFound: One is not stored.
     """
-    rows = await fetch(f"SELECT sha256, data FROM blob WHERE sha256 {_among(dialect)}", _parameter(dialect, hashes))
+    rows = await fetch(f"SELECT sha256, data FROM blob WHERE sha256 {among_texts(dialect)}", text_parameter(dialect, hashes))
     found: dict[str, bytes] = dict(rows)
     for each in hashes:
         if each not in found:
             raise BlobNotFound(each)
     return found
-
-
-def _among(dialect: DialectName) -> str:
-    return "= ANY($1::text[])" if dialect == "postgresql" else "IN (SELECT value FROM json_each(?))"
-
-
-def _parameter(dialect: DialectName, hashes: Sequence[str]) -> Any:
-    return list(hashes) if dialect == "postgresql" else json.dumps(list(hashes))

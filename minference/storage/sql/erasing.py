@@ -15,10 +15,11 @@ from minference.ecs.lineage import KindCount
 from minference.errors import LineageNotFound
 from minference.storage.erasing import Erasure, ErasureScope, Shared, version_hint
 from minference.storage.holdings import belongings, in_order
+from minference.storage.sql.among import among_uuids, uuid_parameter
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.blanking import Blanker
 from minference.storage.sql.driver import Fetch, Transaction
-from minference.storage.sql.holdings import SqlHoldings, Stored, among_uuids, uuid_parameter
+from minference.storage.sql.holdings import SqlHoldings, Stored
 from minference.storage.sql.kinds import Form
 from minference.storage.sql.mapping import TableInsert
 from minference.storage.sql.reader import Reader

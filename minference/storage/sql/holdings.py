@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,16 @@ from minference.ecs.entity import Entity, kind_to_class, upgrade_hooks
 from minference.ecs.plan import OnErase
 from minference.errors import UnknownKind
 from minference.storage.holdings import Held, following, marks_of
+from minference.storage.sql.among import among_ids, among_uuids, id_parameter, uuid_parameter
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.kinds import Revision
 from minference.storage.sql.layout import GENERIC, Layout, layout_of
-from minference.storage.sql.mapping import among_ids, id_parameter, quoted
+from minference.storage.sql.mapping import quoted
 from minference.storage.sql.older import COLUMNS, guessed_layout, renamed_by_table
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.schema import Base
-from minference.storage.sql.types import DialectName, Kind
+from minference.storage.sql.types import Kind
 
 AT_ONCE = 1_000
 """Versions whose values are read together."""
@@ -224,16 +224,6 @@ class SqlHoldings:
         if not wanted:
             return []
         return await self._fetch(sql.format(among=among_ids(self._dialect)), id_parameter(self._dialect, wanted))
-
-
-def among_uuids(dialect: DialectName) -> str:
-    """The condition that an id is among those of `uuid_parameter`."""
-    return "= ANY($1::uuid[])" if dialect == "postgresql" else "IN (SELECT value FROM json_each(?))"
-
-
-def uuid_parameter(dialect: DialectName, ids: Iterable[UUID]) -> Any:
-    """The parameter of `among_uuids`."""
-    return list(ids) if dialect == "postgresql" else json.dumps([each.hex for each in ids])
 
 
 def _reference_columns() -> Iterator[tuple[Table, Column[Any]]]:

@@ -31,6 +31,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.fitting import add_defaults
 from minference.ecs.values import dump_json, parse
 from minference.errors import UnknownStoredField, UnstorableValue
+from minference.storage.sql.among import among_ids
 from minference.storage.sql.converting import Conversion
 from minference.storage.sql.decoding import Decoder, Loaded, across, rows_of
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
@@ -85,16 +86,6 @@ def _ranks(_tables: int) -> dict[str, int]:
 def quoted(name: str) -> str:
     """An identifier as both databases read it."""
     return f'"{name}"'
-
-
-def id_parameter(dialect: DialectName, ids: Iterable[int]) -> Any:
-    """The one parameter of the statements of `Mapping.selects`: any number of keys."""
-    return list(ids) if dialect == "postgresql" else f"[{','.join(map(str, ids))}]"
-
-
-def among_ids(dialect: DialectName) -> str:
-    """The condition that a key is among those of `id_parameter`."""
-    return "= ANY($1::bigint[])" if dialect == "postgresql" else "IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from minference.ecs.values import dump_json
 from minference.errors import ConfigurationError
 from minference.storage.base import Record
 from minference.storage.sequences import EMPTY
+from minference.storage.sql.among import among_ids, id_parameter
 from minference.storage.sql.archive import Ask, SqlArchive
 from minference.storage.sql.dialects import write_failed
 from minference.storage.sql.driver import Driver, Statement, Transaction, is_driver_error
 from minference.storage.sql.guards import after_moving, before_moving
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.layout import GENERIC
-from minference.storage.sql.mapping import TableInsert, among_ids, id_parameter, insert_order
+from minference.storage.sql.mapping import TableInsert, insert_order
 from minference.storage.sql.registered import mapping_for
 
 AT_ONCE = 500

@@ -13,10 +13,11 @@ from pydantic_core import to_jsonable_python
 from minference.ecs.shapes import Shape
 from minference.ecs.values import parse
 from minference.errors import ReadFailed
+from minference.storage.sql.among import among_ids, id_parameter
 from minference.storage.sql.driver import Fetch
 from minference.storage.sql.kinds import Revision
 from minference.storage.sql.layout import EXTRA, GENERIC, Layout, layout_of
-from minference.storage.sql.mapping import Mapping, among_ids, id_parameter, load_keys, quoted
+from minference.storage.sql.mapping import Mapping, load_keys, quoted
 from minference.storage.sql.types import DialectName, Kind, decode_time, unescape_json, unescape_text
 
 COLUMNS = {

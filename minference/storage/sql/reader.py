@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -19,10 +18,11 @@ from minference.storage.base import Record
 from minference.storage.building import no_garbage_collection
 from minference.storage.sequences import Place, Run, Span, cut
 from minference.storage.shallow import Known
+from minference.storage.sql.among import among_ids, among_texts, among_uuids, id_parameter, text_parameter, uuid_parameter
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.level import VERSION_ROWS, Level, VersionRow
-from minference.storage.sql.mapping import Mapping, among_ids, id_parameter
+from minference.storage.sql.mapping import Mapping
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.recent import Recent
 from minference.storage.sql.registered import mapping_for
@@ -52,7 +52,8 @@ _ITEMS = {
         SELECT s.key, i.child_id FROM json_each(?) s CROSS JOIN run_item i
         WHERE i.run_id = s.value ->> 0 AND i.position >= s.value ->> 1 AND i.position < s.value ->> 2 ORDER BY s.key, i.position""",
     "postgresql": """
-        SELECT s.n - 1, i.child_id FROM unnest($1::bigint[], $2::int[], $3::int[]) WITH ORDINALITY AS s(run, low, high, n),
+        SELECT s.n - 1, i.child_id
+        FROM unnest($1::text::bigint[], $2::text::int[], $3::text::int[]) WITH ORDINALITY AS s(run, low, high, n),
         LATERAL (SELECT position, child_id FROM run_item
                  WHERE run_id = s.run AND position >= s.low AND position < s.high OFFSET 0) i ORDER BY s.n, i.position""",
 }
@@ -127,10 +128,8 @@ class Reader:
         async with self._driver.reading() as fetch:
             rows = await self._versions(fetch, keys)
             if ids:
-                postgresql = self._dialect == "postgresql"
-                among = "= ANY($1::uuid[])" if postgresql else "IN (SELECT value FROM json_each(?))"
-                named = list(ids) if postgresql else json.dumps([each.hex for each in ids])
-                rows += VERSION_ROWS.validate_python(await fetch(f"{VERSIONS} WHERE v.ecs_id {among}", named))
+                named = f"{VERSIONS} WHERE v.ecs_id {among_uuids(self._dialect)}"
+                rows += VERSION_ROWS.validate_python(await fetch(named, uuid_parameter(self._dialect, ids)))
         found: list[Known] = []
         for key, ecs_id, lineage_id, _, kind_id, created_at, _ in rows:
             version = self._ledger.versions.get(key)
@@ -277,8 +276,9 @@ class Reader:
             ranges = ",".join(f"[{span.run.id},{span.start},{span.start + span.length}]" for span in spans)
             rows = await fetch(_ITEMS["sqlite"], f"[{ranges}]")
         else:
-            runs, lows = [span.run.id for span in spans], [span.start for span in spans]
-            rows = await fetch(_ITEMS["postgresql"], runs, lows, [span.start + span.length for span in spans])
+            runs, lows = (span.run.id for span in spans), (span.start for span in spans)
+            highs = (span.start + span.length for span in spans)
+            rows = await fetch(_ITEMS["postgresql"], self._ids(runs), self._ids(lows), self._ids(highs))
         cells: list[list[int]] = [[] for _ in spans]
         for number, child in rows:
             cells[number].append(child)
@@ -303,11 +303,9 @@ class Reader:
 
     async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
         """See `Backend.heads_of_kinds`."""
-        postgresql = self._dialect == "postgresql"
-        among = "= ANY($1::text[])" if postgresql else "IN (SELECT value FROM json_each(?))"
-        names = list(kinds) if postgresql else json.dumps(list(kinds))
-        newest = f"SELECT {NEWEST} {ROOTS.format(names=among)}"
-        return await self._infos(f"{INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC", names)
+        newest = f"SELECT {NEWEST} {ROOTS.format(names=among_texts(self._dialect))}"
+        latest_first = f"{INFOS} WHERE v.id IN ({newest}) ORDER BY v.created_at DESC, v.id DESC"
+        return await self._infos(latest_first, text_parameter(self._dialect, kinds))
 
     async def matching(self, prefix: str) -> list[VersionInfo]:
         """See `Backend.matching`."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minference.ecs.blobs import Blob
 from minference.ecs.identity import utc_now
+from minference.storage.sql.among import among_ids, among_texts, id_parameter, text_parameter
 from minference.storage.sql.batch import INSERT_BLOB, INSERT_HOLD
 from minference.storage.sql.driver import Transaction
-from minference.storage.sql.mapping import among_ids, id_parameter
 from minference.storage.sql.schema import StoredBlob
 from minference.storage.sql.types import DialectName, encoder
 
@@ -44,7 +43,6 @@ class Releaser:
         """Delete the bytes that were held before, and that no version holds now."""
         if not self._released:
             return
-        among = "= ANY($1::text[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each(?))"
-        parameter: Any = sorted(self._released) if self._dialect == "postgresql" else json.dumps(sorted(self._released))
+        among, parameter = among_texts(self._dialect), text_parameter(self._dialect, sorted(self._released))
         unheld = "NOT EXISTS (SELECT 1 FROM entity_blob e WHERE e.sha256 = blob.sha256)"
         await self._transaction.execute(f"DELETE FROM blob WHERE sha256 {among} AND {unheld}", [(parameter,)])

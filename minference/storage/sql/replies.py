@@ -11,9 +11,9 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from minference.storage.replies import CachedReply, CacheSize
+from minference.storage.sql.among import among_uuids, uuid_parameter
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.driver import Driver, Fetch, Transaction
-from minference.storage.sql.holdings import among_uuids, uuid_parameter
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.retrying import Work, patiently, with_parameters
 from minference.storage.sql.types import DialectName, encode_time, escape_json, json_document, unescape_json

@@ -13,6 +13,7 @@ from pydantic import JsonValue, TypeAdapter
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
 from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
+from minference.storage.sql.among import text_parameter, uuid_parameter
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.driver import Driver, Rows, Transaction
 from minference.storage.sql.reader import Reader
@@ -136,16 +137,17 @@ class SqlRuns:
     ) -> list[RunEntry]:
         """See `Runs.entries`."""
         among = "= ANY({2:text[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({2:text}))"
-        wanted: Any = [state.value for state in states]
-        arguments = (escape_text(name), after, wanted if self._dialect == "postgresql" else json.dumps(wanted), limit)
+        wanted = text_parameter(self._dialect, [state.value for state in states])
+        arguments = (escape_text(name), after, wanted, limit)
         return _entries(await self._fetch(_ENTRIES.replace("{states}", among), *arguments))
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
         """See `Runs.of`."""
-        among = "= ANY({1:uuid[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({1:text}))"
-        wanted: Any = [self._uuid(each) for each in lineages]
-        argument = wanted if self._dialect == "postgresql" else json.dumps(wanted)
-        return _entries(await self._fetch(_OF.replace("{lineages}", among), escape_text(name), argument))
+        among = (
+            "= ANY((SELECT {1:text}::uuid[])::uuid[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({1:text}))"
+        )
+        wanted = uuid_parameter(self._dialect, lineages)
+        return _entries(await self._fetch(_OF.replace("{lineages}", among), escape_text(name), wanted))
 
     async def get(self, name: str) -> RunInfo:
         """See `Runs.get`."""

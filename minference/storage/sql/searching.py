@@ -16,9 +16,10 @@ from pydantic import TypeAdapter
 from minference.ecs.entity import Entity, kinds_of
 from minference.errors import ConfigurationError, ReadFailed
 from minference.storage.search import Hit, snippet, words_of
+from minference.storage.sql.among import among_ids, id_parameter
 from minference.storage.sql.archive import Ask
 from minference.storage.sql.driver import Driver, Fetch, Transaction
-from minference.storage.sql.mapping import Mapping, among_ids, id_parameter, quoted
+from minference.storage.sql.mapping import Mapping, quoted
 from minference.storage.sql.reader import Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.schema import Base

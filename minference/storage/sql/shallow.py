@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,10 +16,11 @@ from minference.storage.base import Record
 from minference.storage.glances import Called, Newest
 from minference.storage.sequences import Span
 from minference.storage.shallow import Known
+from minference.storage.sql.among import among_ids, among_texts, among_uuids, text_parameter, uuid_parameter
 from minference.storage.sql.archive import COMMITS, Ask
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.kinds import Revision
-from minference.storage.sql.mapping import ValueColumn, among_ids, quoted
+from minference.storage.sql.mapping import ValueColumn, quoted
 from minference.storage.sql.reader import INFOS, MATCHES, NEWEST, ROOTS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import Kind, encoder
@@ -57,7 +57,7 @@ class ShallowReader(Reader):
 
     @property
     def _names(self) -> str:
-        return "= ANY($1::text[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each(?1))"
+        return among_texts(self._dialect).replace("?", "?1")
 
     @property
     def _among(self) -> str:
@@ -69,7 +69,7 @@ class ShallowReader(Reader):
         return ROOTS.format(names=self._names)
 
     def _list(self, names: Sequence[str]) -> Any:
-        return list(names) if self._dialect == "postgresql" else json.dumps(list(names))
+        return text_parameter(self._dialect, names)
 
     async def count(self, kinds: Sequence[str]) -> int:
         """See `Shallow.count`."""
@@ -88,11 +88,9 @@ class ShallowReader(Reader):
 
     async def _versions_of(self, lineages: Sequence[UUID]) -> dict[UUID, int]:
         """How many versions each lineage has."""
-        postgresql = self._dialect == "postgresql"
-        among = "= ANY($1::uuid[])" if postgresql else "IN (SELECT value FROM json_each(?))"
-        ids: Any = list(lineages) if postgresql else json.dumps([each.hex for each in lineages])
+        counts = f"SELECT lineage_id, COUNT(*) FROM entity_version WHERE lineage_id {among_uuids(self._dialect)} GROUP BY lineage_id"
         async with self._driver.reading() as fetch:
-            rows = await fetch(f"SELECT lineage_id, COUNT(*) FROM entity_version WHERE lineage_id {among} GROUP BY lineage_id", ids)
+            rows = await fetch(counts, uuid_parameter(self._dialect, lineages))
         return dict(_COUNTED.validate_python(rows))
 
     async def length(self, lineage_id: UUID) -> int:

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from minference.ecs.entity import kind_to_class
 from minference.errors import ReadFailed, UnknownKind, VersionNotFound
+from minference.storage.sql.among import among_ids
 from minference.storage.sql.level import VERSION_ROWS, Level
-from minference.storage.sql.mapping import among_ids
 from minference.storage.sql.older import OlderRows
 from minference.storage.sql.reader import VERSIONS, Reader
 from minference.storage.sql.registered import mapping_for

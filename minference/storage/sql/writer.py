@@ -11,13 +11,13 @@ from minference.ecs.state import Ledger, Version
 from minference.errors import ErasedLineage, StorageError, VersionExists, WriteFailed
 from minference.storage.base import Commit, Unit
 from minference.storage.sequences import Place, Run
+from minference.storage.sql.among import among_ids, id_parameter
 from minference.storage.sql.batch import Batch
 from minference.storage.sql.blobs import stored_blobs
 from minference.storage.sql.dialects import Conflict, Permanent, Transient, diagnose, write_failed
 from minference.storage.sql.driver import Driver, Patience
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
-from minference.storage.sql.mapping import among_ids, id_parameter
 
 MAX_COLLISIONS = 20
 """Times that other writers may be first before a commit is given up."""
