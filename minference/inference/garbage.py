@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-YOUNG_OBJECTS = 30_000
+YOUNG_OBJECTS = 50_000
 """Objects after which it looks again. Python's own few hundred are for programs that hold little: with two thousand calls in flight
 a third of all computing went into passes over the same objects."""
 

@@ -38,11 +38,11 @@ async def seen_by_a_call(storage: EntityStorage, *, then: tuple[int, int, int] |
 
 
 async def test_it_waits_longer_while_threads_run_and_no_longer_after(memory: EntityStorage) -> None:
-    assert await seen_by_a_call(memory) == [(30_000, 11, 12)]
+    assert await seen_by_a_call(memory) == [(50_000, 11, 12)]
     assert gc.get_threshold() == USUAL
 
 
-@pytest.mark.parametrize("own", [(50_000, 5, 5), (0, 10, 10)], ids=["less often still", "never"])
+@pytest.mark.parametrize("own", [(90_000, 5, 5), (0, 10, 10)], ids=["less often still", "never"])
 async def test_what_the_program_chose_stays(memory: EntityStorage, own: tuple[int, int, int]) -> None:
     gc.set_threshold(*own)
     assert await seen_by_a_call(memory) == [own]
@@ -59,6 +59,6 @@ async def test_the_last_of_several_runs_puts_it_back(memory: EntityStorage) -> N
         first = orchestrator.as_completed([thread("One?"), thread("Two?")])
         await anext(first)
         await orchestrator.run([thread("Three?")])
-        assert gc.get_threshold() == (30_000, 11, 12)
+        assert gc.get_threshold() == (50_000, 11, 12)
         await first.aclose()
     assert gc.get_threshold() == USUAL
