@@ -99,6 +99,19 @@ async def defer(app: App, parts: Sequence[Part]) -> None:
             await app.configure_task(TASK, queue=QUEUE).batch_defer_async(*arguments)
 
 
+async def knows(app: App, run: str) -> bool:
+    """Whether the run is in the database of the queue, where workers will look for it.
+
+    Raises:
+        QueueFailed: The database cannot be asked.
+    """
+    with _translated():
+        there = await app.connector.execute_query_one_async("SELECT to_regclass('run') IS NOT NULL AS found")
+        if there["found"]:
+            there = await app.connector.execute_query_one_async("SELECT EXISTS (SELECT FROM run WHERE name = %(run)s) AS found", run=run)
+    return bool(there["found"])
+
+
 async def unfinished(app: App) -> int:
     """Jobs that wait or are being done, by whichever worker.
 

@@ -106,7 +106,7 @@ class WorkQueue:
         Raises:
             InvalidRunName: No run can be called so; nothing was saved.
             RunBusy: A process that is no worker works on the run; nothing was saved.
-            ConfigurationError, ValueError: Something else cannot be used; nothing was saved.
+            ConfigurationError, ValueError: Something else cannot be used, or the storage is of another database; no thread was saved.
             StorageError: A thread cannot be saved, or the work list or the queue cannot be written; nothing was queued.
         """
         from minference.distributed import engine
@@ -117,6 +117,8 @@ class WorkQueue:
         for thread in threads:
             check_thread(thread)
         async with Journal(storage.runs(), run_id, settings, Crew()) as journal:
+            if not await engine.knows(app, run_id):
+                raise ConfigurationError(f"the queue is in another database than the storage {storage.url}: give both the same URL")
             await save_threads(threads, storage, author=f"run {run_id}")
             await journal.enter([thread.lineage_id for thread in threads])
             waiting = await _waiting(storage, run_id, threads)

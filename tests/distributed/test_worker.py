@@ -291,6 +291,13 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
         WorkQueue(postgresql_storage_url)
 
 
+async def test_a_queue_in_another_database_than_the_storage_takes_nothing(storage: EntityStorage, postgresql_url: str) -> None:
+    async with WorkQueue(postgresql_url) as queue:
+        with pytest.raises(ConfigurationError, match="another database than the storage"):
+            await queue.submit(storage, [thread("one")], run_id="lost")
+    assert await storage.list_by_type(ChatThread) == []
+
+
 async def test_the_tables_of_the_queue_are_made_once_and_are_no_trouble(postgresql_storage_url: str, postgresql_url: str) -> None:
     conninfo = engine.conninfo_of(postgresql_storage_url)
     await asyncio.gather(*(engine.ensure_tables(conninfo) for _ in range(4)))
