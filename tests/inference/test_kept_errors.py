@@ -89,3 +89,19 @@ async def test_a_thread_whose_calls_were_refused_goes_when_nobody_holds_it(
         del outcome
     assert len(gone) == 3
     assert [each() for each in gone] == [None] * 3
+
+
+async def test_what_the_caller_was_handling_keeps_what_it_holds(memory: EntityStorage, provider_server: ProviderServer) -> None:
+    provider_server.faults = lambda _: Status(500)
+
+    def fail() -> None:
+        clue = "the caller's own"
+        raise LookupError(clue)
+
+    handled: list[LookupError] = []
+    try:
+        fail()
+    except LookupError as caught:
+        handled.append(caught)
+        await outcome_of_a_refusal(memory, "openai", stream=True)
+    assert [frame.f_locals.get("clue") for frame in frames_of(handled.pop())] == [None, "the caller's own"]
