@@ -1,7 +1,8 @@
 """Conditions over any number of values, which are one parameter.
 
-On PostgreSQL keys and ids are an array in the form of text: for a type like `bigint[]` asyncpg asks the database what that is, once
-on every connection, which takes longer than many statements. In a SELECT of its own the text is read once, not for every row.
+On PostgreSQL keys and ids are arrays of texts: for a type like `bigint[]` asyncpg asks the database what that is, once on every
+connection, which takes longer than many statements. The planner reads the texts, so that it knows how many there are; one text for
+all it would read anew for every row.
 """
 
 from __future__ import annotations
@@ -18,23 +19,22 @@ _AMONG_VALUES = "IN (SELECT value FROM json_each(?))"
 
 def among_ids(dialect: DialectName) -> str:
     """The condition that a key is among those of `id_parameter`."""
-    return "= ANY((SELECT $1::text::bigint[])::bigint[])" if dialect == "postgresql" else _AMONG_VALUES
+    return "= ANY($1::text[]::bigint[])" if dialect == "postgresql" else _AMONG_VALUES
 
 
-def id_parameter(dialect: DialectName, ids: Iterable[int]) -> str:
+def id_parameter(dialect: DialectName, ids: Iterable[int]) -> Any:
     """The parameter of `among_ids`."""
-    listed = ",".join(map(str, ids))
-    return f"{{{listed}}}" if dialect == "postgresql" else f"[{listed}]"
+    return list(map(str, ids)) if dialect == "postgresql" else f"[{','.join(map(str, ids))}]"
 
 
 def among_uuids(dialect: DialectName) -> str:
     """The condition that an id is among those of `uuid_parameter`."""
-    return "= ANY((SELECT $1::text::uuid[])::uuid[])" if dialect == "postgresql" else _AMONG_VALUES
+    return "= ANY($1::text[]::uuid[])" if dialect == "postgresql" else _AMONG_VALUES
 
 
-def uuid_parameter(dialect: DialectName, ids: Iterable[UUID]) -> str:
+def uuid_parameter(dialect: DialectName, ids: Iterable[UUID]) -> Any:
     """The parameter of `among_uuids`."""
-    return f"{{{','.join(map(str, ids))}}}" if dialect == "postgresql" else json.dumps([each.hex for each in ids])
+    return list(map(str, ids)) if dialect == "postgresql" else json.dumps([each.hex for each in ids])
 
 
 def among_texts(dialect: DialectName) -> str:

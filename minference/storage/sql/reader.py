@@ -53,7 +53,7 @@ _ITEMS = {
         WHERE i.run_id = s.value ->> 0 AND i.position >= s.value ->> 1 AND i.position < s.value ->> 2 ORDER BY s.key, i.position""",
     "postgresql": """
         SELECT s.n - 1, i.child_id
-        FROM unnest($1::text::bigint[], $2::text::int[], $3::text::int[]) WITH ORDINALITY AS s(run, low, high, n),
+        FROM unnest($1::text[]::bigint[], $2::text[]::int[], $3::text[]::int[]) WITH ORDINALITY AS s(run, low, high, n),
         LATERAL (SELECT position, child_id FROM run_item
                  WHERE run_id = s.run AND position >= s.low AND position < s.high OFFSET 0) i ORDER BY s.n, i.position""",
 }

@@ -143,9 +143,7 @@ class SqlRuns:
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
         """See `Runs.of`."""
-        among = (
-            "= ANY((SELECT {1:text}::uuid[])::uuid[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({1:text}))"
-        )
+        among = "= ANY({1:text[]}::uuid[])" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({1:text}))"
         wanted = uuid_parameter(self._dialect, lineages)
         return _entries(await self._fetch(_OF.replace("{lineages}", among), escape_text(name), wanted))
 

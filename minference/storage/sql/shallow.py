@@ -33,9 +33,11 @@ _SIBLINGS = """
     SELECT v.id, v.parent_id, v.commit_id, v.ecs_id FROM entity_version v
     WHERE v.lineage_id = (SELECT w.lineage_id FROM entity_version w WHERE w.ecs_id = {version})"""
 _FIRSTS = """
-    SELECT m.id, r.commit_id, (SELECT i.owner_id FROM run_item i WHERE i.child_id = r.id ORDER BY i.run_id, i.position LIMIT 1)
+    SELECT m.id, r.commit_id, (SELECT i.owner_id FROM run_item i WHERE i.child_id = r.id ORDER BY i.run_id + 0, i.position LIMIT 1)
     FROM entity_version m JOIN entity_version r ON r.lineage_id = m.lineage_id AND r.parent_id IS NULL"""
-"""Members, the commits of their first versions, and one version that holds that: mostly it was made for who holds it."""
+"""Members, the commits of their first versions, and one version that holds that: mostly it was made for who holds it.
+
+The `+ 0` keeps PostgreSQL from walking through runs in their own order until it meets the child, for every member."""
 _PLACERS = """
     SELECT DISTINCT m.id, i.owner_id FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
     JOIN run_item i ON i.child_id = c.id"""
