@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from uuid import UUID
 
 import psycopg
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
@@ -99,17 +100,18 @@ async def defer(app: App, parts: Sequence[Part]) -> None:
             await app.configure_task(TASK, queue=QUEUE).batch_defer_async(*arguments)
 
 
-async def knows(app: App, run: str) -> bool:
-    """Whether the run is in the database of the queue, where workers will look for it.
+async def database_id(app: App) -> UUID | None:
+    """The id of the storage whose tables are in the queue's database; `None` if there are none.
 
     Raises:
         QueueFailed: The database cannot be asked.
     """
     with _translated():
-        there = await app.connector.execute_query_one_async("SELECT to_regclass('run') IS NOT NULL AS found")
-        if there["found"]:
-            there = await app.connector.execute_query_one_async("SELECT EXISTS (SELECT FROM run WHERE name = %(run)s) AS found", run=run)
-    return bool(there["found"])
+        asked = await app.connector.execute_query_one_async("SELECT to_regclass('storage_info') IS NOT NULL AS found")
+        if not asked["found"]:
+            return None
+        told = await app.connector.execute_query_one_async("SELECT CAST(database_id AS text) AS id FROM storage_info")
+    return UUID(told["id"])
 
 
 async def unfinished(app: App) -> int:

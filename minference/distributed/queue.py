@@ -106,7 +106,7 @@ class WorkQueue:
         Raises:
             InvalidRunName: No run can be called so; nothing was saved.
             RunBusy: A process that is no worker works on the run; nothing was saved.
-            ConfigurationError, ValueError: Something else cannot be used, or the storage is of another database; no thread was saved.
+            ConfigurationError, ValueError: Something else cannot be used, or the storage is of another database; nothing was saved.
             StorageError: A thread cannot be saved, or the work list or the queue cannot be written; nothing was queued.
         """
         from minference.distributed import engine
@@ -116,9 +116,9 @@ class WorkQueue:
         threads = list(threads)
         for thread in threads:
             check_thread(thread)
+        if await engine.database_id(app) != await _database_id(storage):
+            raise ConfigurationError(f"the queue is in another database than the storage {storage.url}: give both the same URL")
         async with Journal(storage.runs(), run_id, settings, Crew()) as journal:
-            if not await engine.knows(app, run_id):
-                raise ConfigurationError(f"the queue is in another database than the storage {storage.url}: give both the same URL")
             await save_threads(threads, storage, author=f"run {run_id}")
             await journal.enter([thread.lineage_id for thread in threads])
             waiting = await _waiting(storage, run_id, threads)
@@ -148,6 +148,13 @@ class WorkQueue:
             thread_deadline=options.get("thread_deadline"),
         )
         return settings_of(RunOptions(**own, about={**options.get("about", {}), **remembered(queue)}))
+
+
+async def _database_id(storage: EntityStorage) -> UUID:
+    """What tells the storage's database from every other."""
+    async with storage.sql() as session:
+        told = await (await session.connection()).exec_driver_sql("SELECT CAST(database_id AS text) FROM storage_info")
+        return UUID(told.scalar_one())
 
 
 async def _waiting(storage: EntityStorage, run_id: str, threads: Sequence[ChatThread]) -> list[UUID]:

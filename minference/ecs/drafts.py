@@ -97,7 +97,7 @@ class _Making:
         self.old = current if current is None or current.ledger is ledger else ledger.state_of(entity)
         """Its state in this storage."""
         self.identity = {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
-        self.json = _storable(entity, self)
+        self.json = _storable(self)
 
     def undo(self) -> None:
         """Put the object back on what it stood on."""
@@ -149,9 +149,10 @@ def _diverged(making: list[_Making], root: Entity) -> set[int]:
     return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
-def _storable(entity: Entity, making: _Making) -> Mapping[str, bytes]:
+def _storable(making: _Making) -> Mapping[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
-    cls, plan, data, old = type(entity), making.plan, entity.__dict__, making.old
+    entity, plan, old = making.entity, making.plan, making.old
+    cls, data = type(entity), entity.__dict__
     if cls.__opaque__ or (making.current is not None and making.current.cold):
         raise frozen(entity, "ecs_id")
     for field in plan.collections:

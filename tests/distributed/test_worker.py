@@ -291,11 +291,26 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
         WorkQueue(postgresql_storage_url)
 
 
-async def test_a_queue_in_another_database_than_the_storage_takes_nothing(storage: EntityStorage, postgresql_url: str) -> None:
-    async with WorkQueue(postgresql_url) as queue:
+async def test_a_queue_in_another_database_than_the_storage_takes_nothing(
+    chats: EntityStorage, queue: WorkQueue, postgresql_url: str, sqlite_url: str
+) -> None:
+    await queue.submit(chats, [thread("one")], run_id="night")
+    async with WorkQueue(postgresql_url) as empty:
         with pytest.raises(ConfigurationError, match="another database than the storage"):
-            await queue.submit(storage, [thread("one")], run_id="lost")
-    assert await storage.list_by_type(ChatThread) == []
+            await empty.submit(chats, [thread("two")], run_id="evening")
+    assert [run.name for run in await chats.runs().all()] == ["night"]
+    for url in (sqlite_url, postgresql_url):
+        async with open_storage(url) as other:
+            with pytest.raises(ConfigurationError, match="another database than the storage"):
+                await queue.submit(other, [thread("two")], run_id="night")
+            assert (await other.runs().all(), (await other.status()).kinds) == ([], {})
+
+
+async def test_a_queue_may_be_in_a_database_before_the_storage(postgresql_url: str) -> None:
+    async with WorkQueue(postgresql_url) as queue, open_storage(postgresql_url) as storage:
+        run = await queue.submit(storage, [thread("one")], run_id="night")
+        assert (run.name, await states(storage)) == ("night", [(EntryState.pending, "")])
+        assert await storage.check() == []
 
 
 async def test_the_tables_of_the_queue_are_made_once_and_are_no_trouble(postgresql_storage_url: str, postgresql_url: str) -> None:

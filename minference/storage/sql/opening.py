@@ -25,6 +25,8 @@ from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 Migrate = Literal["auto", "check", "off"]
 """What to do with tables of an older minference: bring them up to date, refuse, or trust them."""
 
+QUEUE_TABLES = "procrastinate_"
+"""How the names of the tables of a work queue begin, which may have been there first: see `minference.distributed`."""
 _WHAT_IT_IS = f"SELECT r.version_num, i.database_id FROM {VERSION_TABLE} r CROSS JOIN storage_info i"
 _ADVISORY_LOCK = 6_364_136_223_846_793
 """Held on PostgreSQL by whoever creates or upgrades tables."""
@@ -99,7 +101,7 @@ async def _recognise(engine: AsyncEngine, url: str) -> tuple[str | None, UUID | 
 
 def _examine(connection: Connection, url: str) -> tuple[str | None, UUID | None]:
     """The same without relying on any table."""
-    tables = inspect(connection).get_table_names()
+    tables = [name for name in inspect(connection).get_table_names() if not name.startswith(QUEUE_TABLES)]
     if not tables:
         return None, None
     if VERSION_TABLE not in tables or "storage_info" not in tables:
