@@ -67,8 +67,9 @@ def test_a_run_is_seen_from_another_process_and_resumed_after_its_own_was_killed
     running = start("run", write("run.toml", SERVED))
     while len(server.requests) < 3:
         assert running.poll() is None, running.communicate()
-    [seen] = cli("runs", "list", "--json", "-d", "runs.db").json
-    assert (seen["status"], seen["counts"]["done"]) == ("running", 2)
+    while _seen(cli)["counts"]["done"] < 2:  # the third is asked when the second is answered, which is not saved yet
+        assert running.poll() is None, running.communicate()
+    assert (_seen(cli)["status"], _seen(cli)["counts"]["done"]) == ("running", 2)
     busy = cli("resume", "capitals", "-d", "runs.db")
     assert (busy.code, busy.err.startswith("error: run 'capitals' is being worked on by ")) == (3, True)
     running.kill()
@@ -77,6 +78,11 @@ def test_a_run_is_seen_from_another_process_and_resumed_after_its_own_was_killed
     assert (resumed.code, [line["id"] for line in resumed.lines]) == (0, ["c2", "c3", "c4"])
     assert saved(tmp_path, 5) == {f"c{number}": ["user", "assistant"] for number in range(5)}
     assert len(server.requests) == 5 + 1
+
+
+def _seen(cli: Cli) -> dict[str, Any]:
+    [run] = cli("runs", "list", "--json", "-d", "runs.db").json
+    return dict(run)
 
 
 def test_after_an_interruption_what_is_on_its_way_is_saved_and_resume_does_the_rest(
@@ -98,8 +104,7 @@ def test_after_an_interruption_what_is_on_its_way_is_saved_and_resume_does_the_r
     gate.set()
     running.communicate()
     assert running.returncode == 130
-    [seen] = cli("runs", "list", "--json", "-d", "runs.db").json
-    assert seen["status"] == "interrupted"
+    assert _seen(cli)["status"] == "interrupted"
     resumed = cli("resume", "capitals", "--json", "-d", "runs.db")
     assert {line["id"]: line["already_done"] for line in resumed.lines}.items() >= {"c2": True, "c3": False, "c4": False}.items()
     assert {line["status"] for line in resumed.lines} == {"done"}
