@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from minference.storage.replies import CachedReply, CacheSize
 from minference.storage.sql.among import among_uuids, uuid_parameter
-from minference.storage.sql.archive import Ask
-from minference.storage.sql.driver import Driver, Fetch, Transaction
-from minference.storage.sql.reader import Reader
-from minference.storage.sql.retrying import Work, patiently, with_parameters
-from minference.storage.sql.types import DialectName, encode_time, escape_json, json_document, unescape_json
+from minference.storage.sql.beside import TableBeside
+from minference.storage.sql.driver import Fetch, Transaction
+from minference.storage.sql.retrying import Work, with_parameters
+from minference.storage.sql.types import DialectName, escape_json, json_document, unescape_json
 
 T = TypeVar("T")
 
@@ -33,24 +32,14 @@ _FOUND = TypeAdapter(list[tuple[str, str, datetime]])
 _SIZES = TypeAdapter(list[tuple[int, datetime | None, datetime | None]])
 
 
-class SqlReplies:
+class SqlReplies(TableBeside):
     """See `Replies`."""
-
-    def __init__(self, ask: Ask, driver: Driver) -> None:
-        self._ask = ask
-        self._driver = driver
-        self._dialect = driver.dialect
 
     async def find(self, key: str) -> CachedReply | None:
         """See `Replies.find`."""
 
-        async def answer(_reader: Reader) -> CachedReply | None:
-            async with self._driver.reading() as fetch:
-                rows = _FOUND.validate_python(await fetch(self._sql(_FIND), key))
-            return next((CachedReply(key, digest, json.loads(unescape_json(text)), at) for digest, text, at in rows), None)
-
-        found: CachedReply | None = await self._ask(answer)
-        return found
+        rows = _FOUND.validate_python(await self._fetch(_FIND, key))
+        return next((CachedReply(key, digest, json.loads(unescape_json(text)), at) for digest, text, at in rows), None)
 
     async def put(self, replies: Sequence[tuple[CachedReply, UUID]]) -> None:
         """See `Replies.put`."""
@@ -81,29 +70,18 @@ class SqlReplies:
     async def size(self) -> CacheSize:
         """See `Replies.size`."""
 
-        async def answer(_reader: Reader) -> CacheSize:
-            async with self._driver.reading() as fetch:
-                [(count, oldest, newest)] = _SIZES.validate_python(await fetch(_SIZE))
-            return CacheSize(count, oldest, newest)
-
-        found: CacheSize = await self._ask(answer)
-        return found
+        [(count, oldest, newest)] = _SIZES.validate_python(await self._fetch(_SIZE))
+        return CacheSize(count, oldest, newest)
 
     async def _write(self, work: Work[T]) -> T:
-        async def attempt() -> T:
-            async with self._driver.transaction() as transaction:
-                if self._dialect == "postgresql":
-                    # As whoever adds a version: so that an erasure that goes on is waited for, and seen.
-                    await transaction.execute("LOCK TABLE entity_version IN ROW EXCLUSIVE MODE")
-                return await work(transaction)
+        """As whoever adds a version does: so that an erasure that goes on is waited for, and seen."""
 
-        return await patiently(attempt)
+        async def after_erasures(transaction: Transaction) -> T:
+            if self._dialect == "postgresql":
+                await transaction.execute("LOCK TABLE entity_version IN ROW EXCLUSIVE MODE")
+            return await work(transaction)
 
-    def _sql(self, statement: str) -> str:
-        return with_parameters(statement, self._dialect)
-
-    def _time(self, moment: datetime) -> Any:
-        return encode_time(moment) if self._dialect == "sqlite" else moment
+        return await super()._write(after_erasures)
 
 
 async def forget(transaction: Transaction, dialect: DialectName, digests: Iterable[str]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter
@@ -14,13 +14,10 @@ from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
 from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
 from minference.storage.sql.among import text_parameter, uuid_parameter
-from minference.storage.sql.archive import Ask
-from minference.storage.sql.driver import Driver, Rows, Transaction
+from minference.storage.sql.beside import TableBeside
+from minference.storage.sql.driver import Rows, Transaction
 from minference.storage.sql.reader import Reader
-from minference.storage.sql.retrying import Work, patiently, with_parameters
-from minference.storage.sql.types import encode_time, escape_json, escape_text, json_document, unescape_json, unescape_text
-
-T = TypeVar("T")
+from minference.storage.sql.types import escape_json, escape_text, json_document, unescape_json, unescape_text
 
 _SET_UP = """
     INSERT INTO run (name, created_at, updated_at, settings) VALUES ({0:text}, {1:timestamptz}, {1:timestamptz}, {2:json})
@@ -63,13 +60,8 @@ _RUN_ROWS = TypeAdapter(list[tuple[str, datetime, datetime, str, str | None, dat
 _SUM_ROWS = TypeAdapter(list[tuple[str, EntryState, int, int, int, float, int]])
 
 
-class SqlRuns:
+class SqlRuns(TableBeside):
     """See `Runs`."""
-
-    def __init__(self, ask: Ask, driver: Driver) -> None:
-        self._ask = ask
-        self._driver = driver
-        self._dialect = driver.dialect
 
     async def take(
         self, name: str, holder: str, seconds: float, *, settings: Mapping[str, JsonValue] | None, instead_of: str | None = None
@@ -178,6 +170,9 @@ class SqlRuns:
         of_one, entries_of_one = (" WHERE name = {0:text}", " WHERE run_name = {0:text}") if given else ("", "")
         runs = _RUN_ROWS.validate_python(await fetch(self._sql(_RUNS + of_one), *given))
         sums = _SUM_ROWS.validate_python(await fetch(self._sql(f"{_SUMS}{entries_of_one} GROUP BY run_name, state"), *given))
+        of_run: dict[str, list[tuple[str, EntryState, int, int, int, float, int]]] = defaultdict(list)
+        for row in sums:
+            of_run[row[0]].append(row)
         return [
             RunInfo(
                 unescape_text(stored), created, updated, json.loads(unescape_json(settings)), holder, until,
@@ -185,7 +180,7 @@ class SqlRuns:
                 sum(row[5] for row in own), sum(row[6] for row in own),
             )
             for stored, created, updated, settings, holder, until in runs
-            for own in [[row for row in sums if row[0] == stored]]
+            for own in [of_run[stored]]
         ]  # fmt: skip
 
     async def _of_each(self, statement: str, name: str, lineages: Sequence[UUID]) -> None:
@@ -193,33 +188,6 @@ class SqlRuns:
         now = self._time(utc_now())
         if rows := [(escape_text(name), self._uuid(each), now) for each in lineages]:
             await self._write(lambda transaction: transaction.execute(self._sql(statement), rows))
-
-    async def _fetch(self, statement: str, *arguments: Any) -> Rows:
-        async def answer(_reader: Reader) -> Rows:
-            async with self._driver.reading() as fetch:
-                rows: Rows = await fetch(self._sql(statement), *arguments)
-            return rows
-
-        found: Rows = await self._ask(answer)
-        return found
-
-    async def _write(self, work: Work[T]) -> T:
-        """What `work` gives, once its transaction is durable."""
-
-        async def attempt() -> T:
-            async with self._driver.transaction() as transaction:
-                return await work(transaction)
-
-        return await patiently(attempt)
-
-    def _sql(self, statement: str) -> str:
-        return with_parameters(statement, self._dialect)
-
-    def _time(self, moment: datetime) -> Any:
-        return encode_time(moment) if self._dialect == "sqlite" else moment
-
-    def _uuid(self, value: UUID) -> Any:
-        return value.hex if self._dialect == "sqlite" else value
 
 
 def _entries(rows: Rows) -> list[RunEntry]:
