@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -48,6 +48,10 @@ class Outline:
     """Those of the versions, and those that were asked for."""
 
 
+Said = tuple[datetime, str | None, str | None]
+"""What a commit says of itself: when, by whom and why."""
+
+
 class Archive(Protocol):
     """A part of a backend."""
 
@@ -63,8 +67,8 @@ class Archive(Protocol):
         """Those of these versions that are stored, in any order."""
         ...
 
-    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
-        """The id of a commit of this moment, author and note."""
+    async def commits(self, said: Collection[Said]) -> dict[Said, int]:
+        """The id of a commit of each moment, author and note for which there is one."""
         ...
 
     async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:

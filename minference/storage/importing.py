@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from minference.ecs.fitting import dump_data
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
 from minference.errors import ConversionFailed, ErasedLineage, InvalidExport, UnstorableValue, VersionExists
+from minference.storage.archive import Said
 from minference.storage.base import Backend, Commit, Unit
 from minference.storage.erasing import Erasure
 from minference.storage.line_reader import ReadCommit, ReadVersion
@@ -28,7 +30,7 @@ from minference.storage.portable import Imported, KeptTag
 PENDING = 128
 """Commits that are on their way to the database while further lines are read."""
 PENDING_BYTES = 32 * 2**20
-"""Bytes of blobs that are on their way with them, unless a single commit has more."""
+"""How large their lines and blobs are together, unless a single commit has more."""
 VERSIONS_KEPT = 50_000
 LISTS_KEPT = 1_024
 
@@ -49,12 +51,16 @@ class Importer:
         """Lineages that are erased here, once that is known, and when."""
         self._write = write
         self._known: OrderedDict[UUID, Version] = OrderedDict()
+        self._absent: set[UUID] = set()
+        """Versions of the commits that are being added, which were looked up and are not stored."""
+        self._joined: dict[Said, int | None] = {}
+        """Whether what these commits say of themselves is said by one that is stored, and which."""
         self._lists: OrderedDict[UUID, Lists] = OrderedDict()
         self._pending: deque[tuple[ReadCommit, Unit]] = deque()
         self._left: dict[str, Blob] = {}
         """Bytes that came with versions which are here already, but not with these bytes: they may have been erased here."""
         self._bulk = 0
-        """Bytes that came with what is pending."""
+        """How large the lines and blobs of what is pending are."""
         self._tag_lines: list[TagLine] = []
         self._commits = self._versions = self._present = self._blobs = self._tags = self._emptied = self._buried = 0
         self._kept_tags: list[KeptTag] = []
@@ -79,16 +85,30 @@ class Importer:
         self._buried += len(await self._eraser.bury(erasures, spare=not self._erase))
         self._erased = None
 
-    async def add(self, commit: ReadCommit) -> None:
-        """Write those versions of a commit that are not stored."""
-        line, moment = commit.line, commit.line.at.astimezone(UTC)
+    async def add(self, commits: Sequence[ReadCommit]) -> None:
+        """Write those versions of these commits that are not stored. What they build on is looked up for all of them together."""
+        await self._find({each for commit in commits for each in self._mentioned(commit)})
+        new = [each for commit in commits for each in commit.versions if each.line.id not in self._known]
+        self._joined = dict.fromkeys(map(_said, commits)) if new else {}
+        self._joined |= await self._archive.commits(self._joined) if new else {}
+        stored = {
+            each.line.parent: self._known.get(each.line.parent) for each in new if each.line.parent is not None and each.builds_on_lists
+        }
+        await self._recall([each for each in stored.values() if each is not None and each.id is not None])
+        for commit in commits:
+            await self._add(commit)
+            await asyncio.sleep(0)  # others wait for no more than one commit
+
+    async def _add(self, commit: ReadCommit) -> None:
+        line, said = commit.line, _said(commit)
         while True:
             await self._find(self._mentioned(commit))
             new = [each for each in commit.versions if each.line.id not in self._known]
             for each in new:
                 if each.line.parent is not None and each.builds_on_lists:
-                    await self._recall(each.line.parent)
-            joins = await self._archive.commit(moment, line.author, line.note) if new else None
+                    await self._recall_one(each.line.parent)
+            if new and said not in self._joined:
+                self._joined[said] = (await self._archive.commits([said])).get(said)
             erased_here = await self._erased_here() if new else {}
             stored = await self._archive.stored_blobs(list(commit.blobs)) if commit.blobs else set()
             if not any(unit.done.done() and unit.done.exception() for _, unit in self._pending):
@@ -97,6 +117,7 @@ class Importer:
         self._present += len(commit.versions) - len(new)
         for each in new:
             self._known[each.line.id] = Version(each.line.id, each.line.lineage, each.line.at.astimezone(UTC))
+            self._absent.discard(each.line.id)
         # What is on its way may fail because another process was first, and others of the same bytes must not fail with it.
         on_their_way = {sha256: blob for sent, _ in self._pending for sha256, blob in sent.blobs.items()}
         drafts = [self._draft(each, self._left | on_their_way | commit.blobs, erased_here.get(each.line.lineage)) for each in new]
@@ -106,16 +127,17 @@ class Importer:
             return
         self._blobs += len(held & absent)
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
-        unit = Unit(drafts, line.author, line.note, moment, "branch", done, listeners=1, imported=True, joins=joins)
+        joins = self._joined[said]
+        unit = Unit(drafts, line.author, line.note, said[0], "branch", done, listeners=1, imported=True, joins=joins)
         self._write(unit)
         self._pending.append((commit, unit))
         self._bulk += commit.bulk
         await self._wait(PENDING)
         self._forget()
 
-    def add_tag(self, line: TagLine) -> None:
-        """Name a version when everything is durable, if no other one of its lineage is called so."""
-        self._tag_lines.append(line)
+    def add_tags(self, lines: Sequence[TagLine]) -> None:
+        """Name versions when everything is durable, each if no other one of its lineage is called so."""
+        self._tag_lines += lines
 
     async def finish(self) -> None:
         """Return when everything is durable.
@@ -147,7 +169,7 @@ class Importer:
         self._pending.clear()
 
     async def _wait(self, still: int) -> None:
-        """Wait for the oldest commits until no more than `still` are on their way, and no more than `PENDING_BYTES` of blobs."""
+        """Wait for the oldest commits until no more than `still` are on their way, and no more than `PENDING_BYTES`."""
         again: list[ReadCommit] = []
         while len(self._pending) > still or (self._pending and self._bulk > PENDING_BYTES):
             commit, unit = self._pending[0]
@@ -161,6 +183,8 @@ class Importer:
                     self._emptied += sum(draft.erased_at is not None for draft in unit.drafts)
                 case VersionExists() | ErasedLineage():  # another process imports the same, or erases: see what is to do now
                     self._erased = None
+                    self._absent.clear()
+                    self._joined.clear()
                     again.append(commit)
                     self._present -= len(commit.versions) - len(unit.drafts)
                     for draft in unit.drafts:
@@ -172,7 +196,7 @@ class Importer:
                 case error:
                     raise error
         for commit in again:
-            await self.add(commit)
+            await self._add(commit)
         if again:
             await self._wait(still)
 
@@ -191,31 +215,43 @@ class Importer:
         for each in ids:
             if each in self._known:
                 self._known.move_to_end(each)
-            else:
+            elif each not in self._absent:
                 unknown.append(each)
-        for found in await self._archive.known(ids=unknown) if unknown else ():
-            self._known[found.ecs_id] = found
+        if unknown:
+            found = await self._archive.known(ids=unknown)
+            self._known.update((each.ecs_id, each) for each in found)
+            self._absent.update(each for each in unknown if each not in self._known)
 
     async def _erased_here(self) -> dict[UUID, datetime]:
         if self._erased is None:
             self._erased = {each.lineage_id: each.erased_at for each in await self._eraser.erasures(None)}
         return self._erased
 
-    async def _recall(self, parent: UUID) -> None:
-        """Have the ordered fields of a version at hand that others are made from."""
+    async def _recall_one(self, parent: UUID) -> None:
+        """Have the ordered fields of a version at hand that others are made from, if it is on a line before."""
         if parent in self._lists:
             self._lists.move_to_end(parent)
-            return
-        if parent not in self._known:  # it is on the same line
-            return
-        await self._wait(0)
-        key = self._known[parent].id
-        assert key is not None, "it is durable now"
-        [record] = (await self._archive.records([key])).values()
-        members = {child for children in record.members.values() for child in children}
+        elif parent in self._known:
+            await self._wait(0)
+            await self._recall([self._known[parent]])
+
+    async def _recall(self, parents: Sequence[Version]) -> None:
+        """The same of versions that are durable."""
+        keys = []
+        for parent in parents:
+            if parent.ecs_id in self._lists:
+                self._lists.move_to_end(parent.ecs_id)
+            else:
+                assert parent.id is not None, "it is durable"
+                keys.append(parent.id)
+        records = (await self._archive.records(keys)).values() if keys else ()
+        members = {child for record in records for children in record.members.values() for child in children}
         found = {each.id: each for each in await self._archive.known(keys=sorted(members))} if members else {}
-        self._known[parent] = record.version
-        self._lists[parent] = {name: ([found[child] for child in children], len(children)) for name, children in record.members.items()}
+        for record in records:
+            self._known[record.version.ecs_id] = record.version
+            self._lists[record.version.ecs_id] = {
+                name: ([found[child] for child in children], len(children)) for name, children in record.members.items()
+            }
 
     def _draft(self, read: ReadVersion, arrived: dict[str, Blob], erased_at: datetime | None) -> Draft:
         line, cls = read.line, read.cls
@@ -260,17 +296,19 @@ class Importer:
 
     def _forget(self) -> None:
         """Keep the caches small. What is on its way is not forgotten: it cannot be looked up yet."""
-        if len(self._known) <= VERSIONS_KEPT and len(self._lists) <= LISTS_KEPT:
-            return
-        pending = {draft.version.ecs_id for _, unit in self._pending for draft in unit.drafts}
-        _shrink(self._known, VERSIONS_KEPT, pending)
-        _shrink(self._lists, LISTS_KEPT, pending)
+        caches: tuple[tuple[OrderedDict[UUID, Any], int], ...] = (self._known, VERSIONS_KEPT), (self._lists, LISTS_KEPT)
+        for cache, size in caches:
+            if len(cache) > size:
+                pending = {draft.version.ecs_id for _, unit in self._pending for draft in unit.drafts}
+                _shrink(cache, size - size // 4, pending)
 
 
 def _shrink(cache: OrderedDict[UUID, Any], size: int, pending: set[UUID]) -> None:
-    surplus: Sequence[UUID] = [each for each in list(cache)[: max(0, len(cache) - size)] if each not in pending]
+    """Forget what was not used for longest, more of it than need be: so that few commits have to look for it."""
+    surplus = list(islice(cache, len(cache) - size))
     for each in surplus:
-        del cache[each]
+        if each not in pending:
+            del cache[each]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +333,10 @@ def _content(read: ReadVersion, *, erase: bool) -> _Content:
     keys = {field.name: read.keys.get(field.name, ()) for field in plan.collections if field.shape is dict}
     json = {name: dump_json(cls, name, values[name]) for name in plan.mutable}
     return _Content(values, json, erased_keys(keys) if erase else keys, blobs_in(cls, values) if erase else read.blobs)
+
+
+def _said(commit: ReadCommit) -> Said:
+    return commit.line.at.astimezone(UTC), commit.line.author, commit.line.note
 
 
 def _nothing() -> None:

@@ -50,11 +50,8 @@ class ReadCommit:
     versions: list[ReadVersion]
     blobs: dict[str, Blob]
     """Those that came right before it, with their bytes, by SHA-256."""
-
-    @property
-    def bulk(self) -> int:
-        """Bytes that came with it."""
-        return sum(blob.size for blob in self.blobs.values())
+    bulk: int
+    """Characters of the line, and bytes of those blobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class LineReader:
                     raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")
                 return line
             case line:
-                return self._read_commit(line, number)
+                return self._read_commit(line, number, len(text))
 
     def end(self, number: int) -> None:
         """Make sure that nothing is missing after the last line.
@@ -116,7 +113,7 @@ class LineReader:
         self._sizes[blob.sha256] = blob.size
         self._arrived[blob.sha256] = blob
 
-    def _read_commit(self, line: CommitLine, number: int) -> ReadCommit:
+    def _read_commit(self, line: CommitLine, number: int, length: int) -> ReadCommit:
         for key, shape in line.shapes.items():
             self._shapes[key] = shape.shape()
         versions = [self._read(each, number) for each in line.versions]
@@ -129,7 +126,7 @@ class LineReader:
         if unheld := self._arrived.keys() - held:
             raise InvalidExport(number, f"no version of it holds blob {min(unheld)}, which comes right before it")
         arrived, self._arrived = self._arrived, {}
-        return ReadCommit(number, line, versions, arrived)
+        return ReadCommit(number, line, versions, arrived, length + sum(blob.size for blob in arrived.values()))
 
     def _read(self, line: VersionLine, number: int) -> ReadVersion:
         if line.id in self._seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import count
@@ -19,7 +19,7 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.state import Ledger, Version
 from minference.ecs.values import dump_json, load_json
 from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
-from minference.storage.archive import Archive, Outline, Outlined, Tagged
+from minference.storage.archive import Archive, Outline, Outlined, Said, Tagged
 from minference.storage.base import Branch, Commit, Record, Unit
 from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
@@ -384,9 +384,9 @@ class MemoryBackend:
         found = [*(self._rows[each] for each in ids if each in self._rows), *(self._by_key[key] for key in keys if key in self._by_key)]
         return [Known(self._version(row), row.info.kind) for row in found]
 
-    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
-        """See `Archive.commit`."""
-        return found.id if (found := self._commits.get((created_at, author, note))) is not None else None
+    async def commits(self, said: Collection[Said]) -> dict[Said, int]:
+        """See `Archive.commits`."""
+        return {each: self._commits[each].id for each in said if each in self._commits}
 
     async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
         """See `Archive.stored_blobs`."""

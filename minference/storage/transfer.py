@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minference.errors import InvalidExport
@@ -15,6 +16,11 @@ from minference.storage.line_reader import LineReader, ReadCommit
 from minference.storage.lines import TagLine, is_commit, read_header
 from minference.storage.portable import Imported
 from minference.storage.whole_files import whole_file
+
+COMMITS_AT_ONCE = 64
+"""Commits that are read from the lines before they are added together."""
+BULK_AT_ONCE = 2**20
+"""How large they are together, unless a single one is larger."""
 
 
 async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> int:
@@ -27,25 +33,42 @@ async def export_to(lines: AsyncIterator[str], path: str | os.PathLike[str]) -> 
     return commits
 
 
+@dataclass(slots=True)
+class _Portion:
+    """What is on a number of lines. Tombstones come first: what follows on the lines is written knowing of them."""
+
+    tombstones: list[Erasure] = field(default_factory=list)
+    commits: list[ReadCommit] = field(default_factory=list)
+    tags: list[TagLine] = field(default_factory=list)
+    bulk: int = 0
+
+    def has_room_for(self, found: ReadCommit | TagLine | Erasure) -> bool:
+        """Whether it takes that as well."""
+        if isinstance(found, Erasure):
+            return not self.commits
+        return len(self.commits) < COMMITS_AT_ONCE and self.bulk < BULK_AT_ONCE
+
+    def add(self, found: ReadCommit | TagLine | Erasure) -> None:
+        """Take it."""
+        match found:
+            case Erasure():
+                self.tombstones.append(found)
+            case ReadCommit():
+                self.commits.append(found)
+                self.bulk += found.bulk
+            case TagLine():
+                self.tags.append(found)
+
+
 async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: Iterable[str], *, erase: bool) -> Imported:
     """See `Portable.import_lines`."""
-    reader, importer = LineReader(), Importer(backend, write, erase=erase)
-    number = 1
-    tombstones: list[Erasure] = []
+    importer = Importer(backend, write, erase=erase)
     try:
-        for number, line in _body(lines):
-            found = reader.read(line, number)
-            if isinstance(found, Erasure):
-                tombstones.append(found)
-                continue
-            await _bury(importer, tombstones)
-            match found:
-                case ReadCommit() as commit:
-                    await importer.add(commit)
-                case TagLine() as tag:
-                    importer.add_tag(tag)
-        reader.end(number)
-        await _bury(importer, tombstones)
+        for portion in _portions(lines):
+            if portion.tombstones:
+                await importer.bury(portion.tombstones)
+            await importer.add(portion.commits)
+            importer.add_tags(portion.tags)
         await importer.finish()
     except BaseException:
         await importer.abandon()
@@ -53,11 +76,23 @@ async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: I
     return importer.result
 
 
-async def _bury(importer: Importer, tombstones: list[Erasure]) -> None:
-    """Put up those that were read one after another, together."""
-    if tombstones:
-        await importer.bury(tombstones)
-        tombstones.clear()
+def _portions(lines: Iterable[str]) -> Iterator[_Portion]:
+    """What is on the lines. If one is refused, what comes before it is given first."""
+    reader, portion, number = LineReader(), _Portion(), 1
+    try:
+        for number, line in _body(lines):
+            found = reader.read(line, number)
+            if found is None:
+                continue
+            if not portion.has_room_for(found):
+                yield portion
+                portion = _Portion()
+            portion.add(found)
+        reader.end(number)
+    except Exception:
+        yield portion
+        raise
+    yield portion
 
 
 async def import_from(add: Callable[[Iterable[str]], Awaitable[Imported]], path: str | os.PathLike[str]) -> Imported:

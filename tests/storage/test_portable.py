@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -413,6 +413,25 @@ async def test_a_file_is_read_back(storage: EntityStorage, other: EntityStorage,
     assert done.versions == (await storage.status()).versions
 
 
+async def test_threads_in_turn_are_carried_while_little_of_them_is_remembered(
+    storage: EntityStorage, other: EntityStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, kept in {"VERSIONS_KEPT": 12, "LISTS_KEPT": 4, "PENDING": 3}.items():
+        monkeypatch.setattr(f"minference.storage.importing.{name}", kept)
+    monkeypatch.setattr("minference.storage.transfer.COMMITS_AT_ONCE", 5)
+    config = LLMConfig(client="scripted", model="m")
+    threads = [ChatThread(name=f"thread {number}", llm_config=config) for number in range(9)]
+    for turn in range(4):
+        for thread in threads:
+            thread.history.insert(turn // 2, ChatMessage(role=MessageRole.user, content=f"{thread.name}, {turn}"))
+            await other.register(thread)
+    lines = await exported(other)
+    part = len(lines) // 2
+    assert (await storage.import_lines(lines[:part])).commits == part - 1
+    assert (await storage.import_lines(lines)).commits == len(lines) - part
+    assert await exported(storage) == lines
+
+
 async def test_two_imports_at_once_bring_everything_once(sqlite_url: str, other: EntityStorage) -> None:
     await a_history(other)
     lines = await exported(other)
@@ -427,10 +446,13 @@ async def test_an_import_that_is_cancelled_leaves_whole_commits_and_can_be_done_
         await a_history(other)
     lines = await exported(other)
     async with open_storage(sqlite_url) as storage:
-        importing = asyncio.create_task(storage.import_lines(lines))
-        while not (await storage.status()).versions:
-            await asyncio.sleep(0)
-        importing.cancel()
+
+        def until_cancelled() -> Iterator[str]:
+            yield from lines[:100]
+            importing.cancel()
+            yield from lines[100:]
+
+        importing = asyncio.create_task(storage.import_lines(until_cancelled()))
         with pytest.raises(asyncio.CancelledError):
             await importing
         await storage.flush()

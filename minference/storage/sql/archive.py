@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from minference.ecs.entity import kind_to_class
 from minference.ecs.lineage import CommitInfo
 from minference.ecs.state import Version
-from minference.storage.archive import Outline, Outlined, Tagged
+from minference.storage.archive import Outline, Outlined, Said, Tagged
 from minference.storage.base import Record
 from minference.storage.sequences import Run, Span
-from minference.storage.sql.among import among_ids, among_uuids, uuid_parameter
+from minference.storage.sql.among import among_ids, among_texts, among_uuids, text_parameter, uuid_parameter
 from minference.storage.sql.blobs import read_blobs, stored_blobs
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.level import VERSION_ROWS
@@ -140,14 +140,16 @@ class ArchiveReader(Reader):
             span.run.end = max(span.run.end, span.start + span.length)
         return [self.runs.slice(span) for span in spans]
 
-    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
-        """See `Archive.commit`."""
+    async def commits(self, said: Collection[Said]) -> dict[Said, int]:
+        """See `Archive.commits`."""
         sqlite = self._dialect == "sqlite"
-        one, two, three, same = ("?1", "?2", "?3", "IS") if sqlite else ("$1", "$2::text", "$3::text", "IS NOT DISTINCT FROM")
-        sql = f"SELECT id FROM entity_commit WHERE created_at = {one} AND author {same} {two} AND note {same} {three} ORDER BY id LIMIT 1"
+        among = among_texts("sqlite") if sqlite else "= ANY($1::text[]::timestamptz[])"
+        moments = text_parameter(self._dialect, {encode_time(moment) for moment, _, _ in said})
+        sql = f"SELECT id, created_at, author, note FROM entity_commit WHERE created_at {among} ORDER BY id DESC"
         async with self._driver.reading() as fetch:
-            rows = await fetch(sql, encode_time(created_at) if sqlite else created_at, author, note)
-        return rows[0][0] if rows else None
+            found = {(moment, author, note): key for key, moment, author, note in await fetch(sql, moments)}
+        stored = {each: (encode_time(each[0]) if sqlite else each[0], *each[1:]) for each in said}
+        return {each: found[key] for each, key in stored.items() if key in found}
 
     async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
         """See `Archive.stored_blobs`."""
@@ -188,9 +190,9 @@ class SqlArchive:
         """See `Archive.known`."""
         return [each.version for each in await self._read(lambda reader: reader.known(ids, keys))]
 
-    async def commit(self, created_at: datetime, author: str | None, note: str | None) -> int | None:
-        """See `Archive.commit`."""
-        return await self._read(lambda reader: reader.commit(created_at, author, note))
+    async def commits(self, said: Collection[Said]) -> dict[Said, int]:
+        """See `Archive.commits`."""
+        return await self._read(lambda reader: reader.commits(said))
 
     async def stored_blobs(self, hashes: Sequence[str]) -> set[str]:
         """See `Archive.stored_blobs`."""
