@@ -173,7 +173,7 @@ class _Exporter:
         for key, record in records.items():
             self._ids[key] = record.version.ecs_id
         missing = {child for record in records.values() for child in record.references.values() if child is not None}
-        missing.update(child for record in records.values() for members in record.members.values() for child in members)
+        missing.update(*(members for record in records.values() for members in record.members.values()))
         missing -= self._ids.keys()
         for each in await self._archive.known(keys=sorted(missing)) if missing else ():
             assert each.id is not None, "it is stored"
