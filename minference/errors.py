@@ -13,6 +13,7 @@ MinferenceError
 │   ├── UnknownPrice
 │   ├── UnwritableFile
 │   ├── UnknownChoice
+│   ├── UnknownOption
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
@@ -225,6 +226,18 @@ class UnknownChoice(ConfigurationError, ValueError):
     def __init__(self, argument: str, value: object, choices: Sequence[str]) -> None:
         self.argument, self.value, self.choices = argument, value, tuple(choices)
         super().__init__(f"{argument} cannot be {value!r:.100}: use {' or '.join(map(repr, choices))}")
+
+
+class UnknownOption(ConfigurationError, TypeError):
+    """A keyword argument has a name that nothing is called by; nothing was done."""
+
+    def __init__(self, option: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches
+
+        self.option, self.known = option, tuple(known)
+        close = get_close_matches(option, known, 1)
+        meant = f"did you mean {close[0]!r}? There are" if close else "there are"
+        super().__init__(f"there is no option {option!r}: {meant} {', '.join(known)}")
 
 
 class InvalidRunName(ConfigurationError, ValueError):

@@ -18,7 +18,7 @@ from minference.inference.entering import save_threads
 from minference.inference.holders import Crew
 from minference.inference.journal import Journal
 from minference.inference.limits import Limits
-from minference.inference.options import RunOptions, check_options, check_thread, settings_of
+from minference.inference.options import RunOptions, check_options, check_thread, refuse_unknown, settings_of
 from minference.storage.base import EntityStorage
 from minference.storage.lineages import is_tag_name
 from minference.storage.runs import EntryState, RunEntry, RunInfo
@@ -134,6 +134,7 @@ class WorkQueue:
         """What the run is to remember."""
         if not isinstance(run_id, str) or not is_tag_name(run_id):
             raise InvalidRunName(run_id)
+        refuse_unknown(options, QueueOptions, "run_id", "part")
         if part < 1:
             raise ValueError(f"part is {part}: a job has at least one thread")
         if (goal := options.get("until", "done")) not in ("done", "turn"):

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from minference.ecs.choices import a_choice
 from minference.ecs.diff_values import ABSENT, Absent
 from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.merge_apply import Merged, apply_merged
@@ -46,6 +47,16 @@ class MergeResult(Generic[E]):
     conflicts: tuple[Conflict, ...] = ()
 
 
+def check_strategy(strategy: Strategy | None) -> None:
+    """Return if conflicts can be settled so.
+
+    Raises:
+        UnknownChoice: There is no such strategy.
+    """
+    if strategy is not None:
+        a_choice("strategy", strategy, Strategy)
+
+
 def merge_entities(
     base: Entity, ours: E, theirs: E, strategy: Strategy | None = None, *, onto_theirs: bool = False, theirs_first: bool = False
 ) -> MergeResult[E]:
@@ -63,7 +74,9 @@ def merge_entities(
         DifferentClasses: They are of different classes.
         UnrelatedVersions: They are no versions of one lineage.
         FrozenSnapshot: `ours` or `theirs` is a cold snapshot.
+        UnknownChoice: There is no such strategy.
     """
+    check_strategy(strategy)
     for other in (base, theirs):
         if type(other) is not type(ours):
             raise DifferentClasses(type(ours).__name__, type(other).__name__)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from minference.errors import WrongArgument
 from minference.inference.garbage import collected_less_often
 
 T = TypeVar("T")
@@ -25,7 +26,10 @@ def check_concurrency(concurrency: int) -> None:
 
     Raises:
         ValueError: Nothing could.
+        WrongArgument: It is no number.
     """
+    if not isinstance(concurrency, int):
+        raise WrongArgument("concurrency", concurrency, "an int")
     if concurrency < 1:
         raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
 

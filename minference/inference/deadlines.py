@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from minference.errors import DeadlineExceeded
+from minference.errors import DeadlineExceeded, WrongArgument
 
 T = TypeVar("T")
 
@@ -28,7 +28,10 @@ class Deadline:
 
         Raises:
             ValueError: That is in the past.
+            WrongArgument: It is no number.
         """
+        if not isinstance(seconds, int | float):
+            raise WrongArgument("a deadline", seconds, "a number of seconds or None")
         if not seconds > 0:
             raise ValueError(f"a deadline after {seconds} s leaves no time: pass more than 0, or None")
         return cls(asyncio.get_running_loop().time() + seconds, seconds, of)

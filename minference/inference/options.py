@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from pydantic import JsonValue
 
-from minference.errors import UnknownChoice, WrongArgument
+from minference.errors import UnknownChoice, UnknownOption, WrongArgument
 from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
 from minference.inference.thread_run import Setup, Until
@@ -38,14 +38,16 @@ class RunOptions(TypedDict, total=False):
     """What else a named run is to remember, for people and programs that look at it."""
 
 
-def setup_with(setup: Setup, options: RunOptions) -> Setup:
-    """The setup as the options want it.
+def setup_with(setup: Setup, options: RunOptions, *others: str) -> Setup:
+    """The setup as the options want it. The method takes these other keyword arguments as well.
 
     Raises:
+        UnknownOption: One is misspelled.
+        WrongArgument: One is of a type that it does not take.
         ValueError: A number is not positive.
         UnknownChoice: `until` is none of its words, and no function.
     """
-    check_options(options)
+    check_options(options, *others)
     seconds, each = options.get("deadline"), options.get("thread_deadline")
     return replace(
         setup,
@@ -57,19 +59,38 @@ def setup_with(setup: Setup, options: RunOptions) -> Setup:
     )
 
 
-def check_options(options: RunOptions) -> None:
-    """Return if threads can be run so.
+def check_options(options: RunOptions, *others: str) -> None:
+    """Return if threads can be run so. The method takes these other keyword arguments as well.
 
     Raises:
+        UnknownOption: One is misspelled.
+        WrongArgument: One is of a type that it does not take.
         ValueError: A number is not positive.
         UnknownChoice: `until` is none of its words, and no function.
     """
+    refuse_unknown(options, RunOptions, *others)
+    if (budget := options.get("budget")) is not None and not isinstance(budget, Budget):
+        raise WrongArgument("budget", budget, "a Budget or None")
     if (goal := options.get("until", "done")) not in ("done", "turn") and not callable(goal):
         raise UnknownChoice("until", goal, ("done", "turn"))
-    if (max_turns := options.get("max_turns", 10)) < 1:
+    if not isinstance(max_turns := options.get("max_turns", 10), int):
+        raise WrongArgument("max_turns", max_turns, "an int")
+    if max_turns < 1:
         raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
     if (each := options.get("thread_deadline")) is not None:
         Deadline.after(each, "thread")  # refuses what no thread could keep
+
+
+def refuse_unknown(options: Mapping[str, object], of: type[Any], *others: str) -> None:
+    """Return if each of the options is one of a class of options, or of the other keyword arguments.
+
+    Raises:
+        UnknownOption: One is misspelled.
+    """
+    known = [*others, *of.__annotations__]
+    for name in options:
+        if name not in known:
+            raise UnknownOption(name, known)
 
 
 def settings_of(options: RunOptions) -> dict[str, JsonValue]:

@@ -21,7 +21,7 @@ from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
-from minference.inference.options import RunOptions, check_thread, setup_with, with_settings
+from minference.inference.options import RunOptions, check_options, check_thread, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -178,7 +178,7 @@ class InferenceOrchestrator:
             StorageError: The work list cannot be written; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        setup = setup_with(self._opened("run"), options)
+        setup = setup_with(self._opened("run"), options, "concurrency", "run_id")
         if concurrency is not None:
             check_concurrency(concurrency)
         threads = list(threads)  # a lazy sequence would make others when it is asked again
@@ -229,7 +229,7 @@ class InferenceOrchestrator:
             RunBusy: Another process works on the run of this name; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
-        setup = setup_with(self._opened("as_completed"), options)
+        setup = setup_with(self._opened("as_completed"), options, "concurrency", "run_id")
         total = len(threads) if isinstance(threads, Sized) else None
         known: list[ChatThread] = []
         if run_id is not None and isinstance(threads, Collection):
@@ -272,8 +272,8 @@ class InferenceOrchestrator:
             RunBusy: Another process works on it; nothing was sent. One of this machine that was killed does not count.
             OrchestratorClosed: Outside of `async with`.
         """
-        setup = self._opened("resume")
-        setup = setup if part is None else replace(setup, holder=Crew())
+        check_options(options, "retry_failed", "part", "concurrency")
+        setup = self._opened("resume") if part is None else replace(self._opened("resume"), holder=Crew())
         async with journal_of(setup, run_id, None) as journal:
             setup = replace(setup_with(setup, with_settings(journal.info.settings, options)), journal=journal)
             total, threads = to_resume(keeping_runs(setup), journal, part, retry_failed=retry_failed)

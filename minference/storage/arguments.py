@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar, get_args
+from typing import TypeVar
 from uuid import UUID
 
+from minference.ecs.choices import a_choice
 from minference.ecs.entity import Entity
 from minference.ecs.recording import OnConflict
-from minference.errors import UnknownChoice, UnusableText, WrongArgument
+from minference.errors import UnusableText, WrongArgument
 
 C = TypeVar("C", bound=type[Entity])
 
-_ON_CONFLICT: tuple[str, ...] = get_args(OnConflict)
 
-
-def check_save(entities: Iterable[object], author: object, note: object, on_conflict: object) -> None:
+def check_save(entities: Iterable[object], author: object, note: object, on_conflict: object = "branch") -> None:
     """Make sure that a save can be made as it is wished.
 
     Raises:
@@ -23,8 +22,7 @@ def check_save(entities: Iterable[object], author: object, note: object, on_conf
         UnusableText: Author or note holds a NUL or half of a surrogate pair.
         UnknownChoice: `on_conflict` is none of its values.
     """
-    if on_conflict not in _ON_CONFLICT:
-        raise UnknownChoice("on_conflict", on_conflict, _ON_CONFLICT)
+    a_choice("on_conflict", on_conflict, OnConflict)
     for name, text in (("author", author), ("note", note)):
         if text is not None:
             a_plain_text(name, text, "a str or None")

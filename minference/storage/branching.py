@@ -8,11 +8,11 @@ from uuid import UUID
 from minference.ecs.changes import has_changes
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.ecs.merge import MergeResult, merge_entities
+from minference.ecs.merge import MergeResult, check_strategy, merge_entities
 from minference.ecs.merge_lists import Strategy
 from minference.ecs.state import Ledger
 from minference.errors import UnrelatedVersions, UnsavedChanges
-from minference.storage.arguments import version_of
+from minference.storage.arguments import check_save, version_of
 
 if TYPE_CHECKING:
     from minference.storage.base import EntityStorage
@@ -22,6 +22,7 @@ E = TypeVar("E", bound=Entity)
 
 async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None, note: str | None) -> E:
     """See `EntityStorage.revert`."""
+    check_save((entity,), author, note)
     lineage_id = (await storage.info(to)).lineage_id
     if lineage_id != entity.lineage_id:
         raise UnrelatedVersions(entity.ecs_id, to)
@@ -32,6 +33,7 @@ async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None
 
 async def rebase(storage: EntityStorage, entity: E, onto: Entity | UUID | None, strategy: Strategy | None) -> MergeResult[E]:
     """See `EntityStorage.rebase`."""
+    check_strategy(strategy)
     while True:
         standing = entity.ecs_id
         target = version_of(onto) if onto is not None else await _next(storage, standing)
@@ -47,6 +49,8 @@ async def merge(
     storage: EntityStorage, ledger: Ledger, ours: E, theirs: E | UUID, strategy: Strategy | None, author: str | None, note: str | None
 ) -> MergeResult[E]:
     """See `EntityStorage.merge`."""
+    check_strategy(strategy)
+    check_save((ours,), author, note)
     while True:
         if isinstance(theirs, Entity) and has_changes(theirs, ledger):
             raise UnsavedChanges(type(theirs).__name__, theirs.ecs_id)

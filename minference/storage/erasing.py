@@ -92,6 +92,7 @@ class Erasing(Protocol):
         Raises:
             LineageNotFound: Nothing that is stored has this lineage id.
             ConfigurationError: The reason is empty.
+            UnknownChoice: `shared` is none of its values.
             NoEmptyValue: A class does not say what is left of a field.
             UnknownKind: The program has not defined the class of what is to be erased.
             WriteFailed: The database refused; nothing was erased.
@@ -103,6 +104,7 @@ class Erasing(Protocol):
 
         Raises:
             LineageNotFound: Nothing that is stored has this lineage id.
+            UnknownChoice: `shared` is none of its values.
         """
         ...
 

@@ -66,6 +66,7 @@ class Lineages(Protocol):
             VersionNotFound: The object or `onto` is not stored here.
             UnrelatedVersions: `onto` is a version of something else.
             FrozenSnapshot: The object is a cold snapshot.
+            UnknownChoice: There is no such strategy.
         """
         ...
 
@@ -87,6 +88,7 @@ class Lineages(Protocol):
             UnrelatedVersions: They are not of one lineage.
             UnsavedChanges: `theirs` is an object that holds unsaved changes.
             FrozenSnapshot: `ours` is a cold snapshot.
+            UnknownChoice: There is no such strategy.
             WriteFailed: The database refused; `ours` is merged and unsaved.
         """
         ...

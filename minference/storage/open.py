@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from minference.ecs.choices import a_choice
 from minference.errors import ConfigurationError
 from minference.storage.memory import MemoryBackend
 from minference.storage.versioned import VersionedStorage
 
 Durability = Literal["full", "fast"]
+Migrate = Literal["auto", "check", "off"]
 
 
-def open_storage(url: str, *, durability: Durability = "full", migrate: Literal["auto", "check", "off"] = "auto") -> VersionedStorage:
+def open_storage(url: str, *, durability: Durability = "full", migrate: Migrate = "auto") -> VersionedStorage:
     """A storage to enter: `async with open_storage("sqlite:///chats.db") as storage:`. Inside, it is the current storage.
 
     Args:
@@ -24,10 +26,13 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Literal[
 
     Raises:
         ConfigurationError: The URL names no storage, or asks for what is not done.
+        UnknownChoice: `durability` or `migrate` is none of its values.
         DatabaseUnreadable: On entering: the database cannot be used.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"the URL of a storage is a str such as 'sqlite:///chats.db', and got one of type {type(url).__name__}")
+    a_choice("durability", durability, Durability)
+    a_choice("migrate", migrate, Migrate)
     scheme, colon, _ = url.partition(":")
     if url == "memory:":
         return VersionedStorage(MemoryBackend())

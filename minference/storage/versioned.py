@@ -44,7 +44,7 @@ from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer, pending_versions
 from minference.storage.differences import differences
 from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
-from minference.storage.erasure import erase, to_the_end
+from minference.storage.erasure import erase, scope, to_the_end
 from minference.storage.exporting import export_lines
 from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
@@ -336,7 +336,7 @@ class VersionedStorage(Glancing, EntityStorage):
     async def erasure_scope(self, what: Entity | UUID, *, shared: Shared = "erase") -> ErasureScope:
         """See `Erasing.erasure_scope`."""
         await self._settle()
-        return await self._backend.eraser().scope(lineage_of(what), shared)
+        return await scope(self._backend.eraser(), lineage_of(what), shared)
 
     async def erasures(self, lineage_id: UUID | None = None) -> list[Erasure]:
         """See `Erasing.erasures`."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, JsonValue, PrivateAttr, ValidationError, 
 from pydantic_core import from_json, to_json
 
 from minference.ecs.callables import CallableRegistry
+from minference.ecs.choices import a_choice
 from minference.ecs.entity import Entity
 from minference.errors import InvalidSource, InvalidToolArguments, UnusableFunction, WrongArgument
 from minference.threads.nulls import without_spare_nulls
@@ -33,6 +34,7 @@ REFERENCES = (
     'e.g. "@01890a5d-ac96-774b-bcce-b302099a8057.history.0.content". The tool then receives the value.'
 )
 """What a model is told of a tool that resolves references."""
+Trust = Literal["process"]
 
 
 class CallableTool(Entity):
@@ -141,7 +143,7 @@ class CallableTool(Entity):
         idempotent: bool = True,
         strict_schema: bool = True,
         resolve_references: bool = False,
-        trust: Literal["process"] | None = None,
+        trust: Trust | None = None,
     ) -> Self:
         """A tool that is program text: it calls the function `name`, by default the only public one at the text's top.
 
@@ -152,7 +154,10 @@ class CallableTool(Entity):
 
         Raises:
             InvalidSource: It is no Python, or has no function that a model could call; says why.
+            UnknownChoice: There is no such trust.
         """
+        if trust is not None:
+            a_choice("trust", trust, Trust)
         source = read_source(text, name, with_schemas=input_schema is None)
         if source.signature is not None:
             input_schema = source.signature.input_schema
@@ -168,7 +173,7 @@ class CallableTool(Entity):
             resolve_references=resolve_references,
             source_text=text,
         )
-        return tool.trust() if trust == "process" else tool
+        return tool.trust() if trust is not None else tool
 
     def trust(self) -> Self:
         """Let this process run exactly this source text as plain Python, with all that Python may do; returns the tool.

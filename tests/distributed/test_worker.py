@@ -24,6 +24,7 @@ from minference.errors import (
     QueueNeedsPostgres,
     RunBusy,
     UnknownChoice,
+    UnknownOption,
 )
 from minference.inference.budgets import Budget
 from minference.inference.limits import RequestLimits
@@ -276,6 +277,7 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
         ({"run_id": " "}, InvalidRunName),
         ({"until": len}, UnknownChoice),
         ({"max_turns": 0}, ValueError),
+        ({"max_turn": 3}, UnknownOption),
         ({"part": 0}, ValueError),
     ):
         with pytest.raises(error):

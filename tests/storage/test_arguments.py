@@ -42,6 +42,38 @@ async def test_a_mistyped_wish_in_a_conflict_is_refused_before_anything_is_saved
     assert await versions(storage) == 2
 
 
+async def test_a_mistyped_strategy_is_refused_before_anything_is_merged(storage: EntityStorage) -> None:
+    ours = await storage.register(Memo(text="a"))
+    theirs = await storage.get(Memo, ours.ecs_id)
+    theirs.text = "b"
+    await storage.register(theirs)
+    wish: Any = "thiers"
+    for attempt in (storage.merge(ours, theirs, wish), storage.rebase(ours, strategy=wish)):
+        with pytest.raises(UnknownChoice, match="strategy cannot be 'thiers': use 'ours' or 'theirs' or 'append'"):
+            await attempt
+    who: Any = 5
+    with pytest.raises(WrongArgument):
+        await storage.merge(ours, theirs, author=who)
+    with pytest.raises(WrongArgument):
+        await storage.revert(ours, ours.ecs_id, note=who)
+    assert (ours.text, await versions(storage)) == ("a", 2)
+
+
+async def test_a_mistyped_share_erases_nothing(storage: EntityStorage) -> None:
+    memo = await storage.register(Memo(text="kept"))
+    wish: Any = "kep"
+    for attempt in (storage.erase(memo, reason="a test", shared=wish), storage.erasure_scope(memo, shared=wish)):
+        with pytest.raises(UnknownChoice, match="shared cannot be 'kep': use 'erase' or 'keep'"):
+            await attempt
+    assert (await storage.get(Memo, memo.ecs_id)).text == "kept"
+
+
+@pytest.mark.parametrize("wish", [{"durability": "ful"}, {"migrate": "yes"}, {"migrate": True}], ids=str)
+def test_a_mistyped_wish_for_a_storage_is_refused(tmp_path: Path, wish: dict[str, Any]) -> None:
+    with pytest.raises(UnknownChoice, match=f"{next(iter(wish))} cannot be .*: use '(full|auto)' or "):
+        open_storage(f"sqlite:///{tmp_path}/x.db", **wish)
+
+
 @pytest.mark.parametrize("thing", [None, {}, "memo", Memo], ids=["nothing", "dict", "text", "class"])
 async def test_only_entities_are_saved(storage: EntityStorage, thing: Any) -> None:
     memo = Memo()
