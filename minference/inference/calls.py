@@ -15,6 +15,7 @@ from uuid import UUID
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.embedding import embed
+from minference.clients.parsing import understanding
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
@@ -325,15 +326,15 @@ class ModelCall:
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
         prepared = sent.prepared
-        reply = prepared.client.from_response(response.payload, prepared.request)
-        cost: float | None = None
+        with understanding(prepared.client.name):
+            reply = prepared.client.from_response(response.payload, prepared.request)
+            cost = None if reply.usage is None else self._cost(prepared, reply, reply.usage, sent.start)
+            raw = self._raw(prepared, response, sent.start)
         if reply.usage is not None:
-            cost = self._cost(prepared, reply, reply.usage, sent.start)
             sent.settle(reply.usage, cost)
             self._line.renderer.learn(prepared, reply.usage.prompt)
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
-        raw = self._raw(prepared, response, sent.start)
         return Answer(prepared, reply, raw, interrupted, cost)
 
     def _again(self, prepared: Prepared, known: Known) -> Answer:
