@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from minference.clients.failures import describe, is_passing, read_error
 from minference.errors import InvalidReply, MinferenceError
@@ -65,6 +65,21 @@ def understanding(client: str) -> Iterator[None]:
     except Exception as error:
         told = describe(f"{type(error).__name__}: {error}")
         raise InvalidReply(client, f"answered with what cannot be understood ({told})", status=200) from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """What JSON says, also if it holds what strict JSON has not and servers send: NaN and infinities, a byte order mark.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return from_json(content)
+    except (ValueError, TypeError):
+        try:
+            return json.loads(content)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 def as_json(value: Any) -> str:
