@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 from pydantic_core import from_json
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Count, Part, as_json, read, understanding
+from minference.clients.parsing import Count, Name, Part, as_json, read, understanding
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -35,8 +35,8 @@ class _Thinking(Part):
 
 
 class _ToolUse(Part):
-    id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    id: Name
+    name: Name
     input: dict[str, JsonValue] | str
     """A string only from a stream that ended before the JSON did."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Count, Part, read
+from minference.clients.parsing import Count, Name, Part, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -23,12 +23,12 @@ _FINISH = {
 
 
 class _Function(Part):
-    name: str = Field(min_length=1)
+    name: Name
     arguments: str
 
 
 class _ToolCall(Part):
-    id: str = Field(min_length=1)
+    id: Name
     type: Literal["function"] = "function"
     function: _Function
 

@@ -19,6 +19,7 @@ from minference.errors import (
     ProviderError,
     ToolInterrupted,
     TurnsExhausted,
+    legible,
 )
 from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
@@ -213,7 +214,7 @@ class ThreadRun:
         advance_workflow(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
             thread.history.append(feedback(verdict, message))
-        note = f"reply of {answer.raw.client}/{answer.reply.model}"
+        note = legible(f"reply of {answer.raw.client}/{answer.reply.model}")
         await self._setup.storage.submit(thread, self._output, author=self._setup.author, note=note)
         if not isinstance(verdict, Invalid):
             await call.keep(answer, message.lineage_id)
@@ -269,7 +270,7 @@ class ThreadRun:
 
     async def _save_result(self, call: ToolCall, message: ChatMessage) -> Saved:
         self._thread.history.append(message)
-        await self._setup.storage.submit(self._thread, author=self._setup.author, note=f"result of {call.name}")
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note=legible(f"result of {call.name}"))
         return Saved(self._thread.ecs_id, message)
 
 
