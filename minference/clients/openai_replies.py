@@ -8,6 +8,7 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
+from minference.clients.halves import joined
 from minference.clients.parsing import Count, Name, Part, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
@@ -88,10 +89,11 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
     calls = tuple(
-        ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
+        ToolCall(id=call.id, name=call.function.name, arguments_json=joined(call.function.arguments or "{}"))
+        for call in message.tool_calls or ()
     )
     return Reply(
-        content=message.content or "",
+        content=joined(message.content or ""),
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,

@@ -83,3 +83,28 @@ async def test_the_error_of_a_provider_can_be_printed_and_kept_whatever_it_quote
     shown = f"{failed(outcome).error} {outcome!r} {' '.join(outcome.attempts)}"
     assert shown.encode().count(rb"bad input: x\ud800\x00") == 3
     assert (await storage.runs().get("odd")).counts == {"failed": 1}
+
+
+@BOTH
+async def test_half_a_letter_in_a_reply_is_kept_and_not_sent_back(storage: EntityStorage, name: str) -> None:
+    answers = [reply(name, "half a smile: \ud83d, and \U0001f600"), reply(name, "Better?")]
+    async with provider(storage, name, *answers) as (orchestrator, server):
+        [first] = await orchestrator.run([asking(name)])
+        stored = await storage.get(ChatThread, completed(first).thread.ecs_id)
+        assert stored.history[-1].content == "half a smile: \ud83d, and \U0001f600"
+        stored.new_message = "Again, please."
+        [second] = await orchestrator.run([stored])
+    assert completed(second).content == "Better?"
+    assert "half a smile: \ufffd, and \U0001f600" in json.dumps(server.asked[1][2], ensure_ascii=False)
+
+
+@BOTH
+async def test_half_a_letter_in_the_id_and_the_arguments_of_a_call_costs_no_turn(storage: EntityStorage, name: str) -> None:
+    answers = [reply(name, "", ("c\ud800", "add", {"a": 1, "b": "\ud800"})), reply(name, "I see.")]
+    async with provider(storage, name, *answers) as (orchestrator, server):
+        [outcome] = await orchestrator.run([asking(name)])
+    assert completed(outcome).content == "I see."
+    stored = await storage.get(ChatThread, outcome.thread.ecs_id)
+    assert (stored.history[1].tool_calls[0].id, stored.history[1].tool_calls[0].arguments) == ("c\ud800", {"a": 1, "b": "\ud800"})
+    assert stored.history[2].tool_error
+    assert "c_" in json.dumps(server.asked[1][2])
