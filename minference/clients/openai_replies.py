@@ -192,7 +192,8 @@ class CompletionStream:
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]
         function = part.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
+        if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
+            call["function"]["name"] += name
         call["function"]["arguments"] += function.get("arguments") or ""
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:

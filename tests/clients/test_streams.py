@@ -64,8 +64,9 @@ def part(id: str | None, name: str | None, arguments: str, **index: int) -> dict
         ],
         [part("a", "add", '{"x":'), part(None, None, "1}"), part("b", "now", "{}")],
         [part("a", "add", '{"x":1}', index=0), part("b", "now", "{}", index=0)],
+        [part("a", "add", '{"x":', index=0), part("a", "add", "1}", index=0), part("b", "no", "{", index=1), part("b", "w", "}", index=1)],
     ],
-    ids=["by index", "by id alone", "new id under an old index"],
+    ids=["by index", "by id alone", "new id under an old index", "with the name in each part, or in pieces"],
 )
 def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> None:
     stream = CompletionStream("openai")
