@@ -588,7 +588,9 @@ class StaleVersion(StorageError):
     def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
-        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, call rebase(), or save with on_conflict='branch'")
+        super().__init__(
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+        )
 
 
 class VersionExists(StorageError):
