@@ -105,6 +105,8 @@ def test_assignments_are_validated() -> None:
     for name, value in (("name", 3), ("leaves", ["no leaf"]), ("nothing", 1), ("ecs_id", uuid7())):
         with pytest.raises(ValidationError):
             setattr(twig, name, value)
+    with pytest.raises(ValidationError):
+        twig.nme = "b"  # type: ignore[attr-defined]  # and the type checker sees it
     assert (twig.name, twig.leaves) == ("a", [])
 
 
