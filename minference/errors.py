@@ -1032,10 +1032,13 @@ class RunError(MinferenceError):
 
 
 class OrchestratorClosed(RunError):
-    """The orchestrator is not open."""
+    """The orchestrator is not open, or was closed in the middle of a call."""
 
-    def __init__(self) -> None:
-        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+    def __init__(self, *, midway: bool = False) -> None:
+        self.midway = midway
+        closed = "the orchestrator was closed meanwhile; what was answered is saved: run the thread again to go on"
+        unopened = "the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`"
+        super().__init__(closed if midway else unopened)
 
 
 class ThreadBusy(RunError):
