@@ -18,6 +18,7 @@ MinferenceError
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
 │   ├── UnusableText
+│   ├── AlreadyOpen
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -273,6 +274,17 @@ class UnusableText(ConfigurationError, ValueError):
     def __init__(self, argument: str, text: str, what: str) -> None:
         self.argument, self.text, self.what = argument, text, what
         super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
+
+
+class AlreadyOpen(ConfigurationError, RuntimeError):
+    """What is open is entered again; it stays open for whoever entered it first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is open already, and whoever left it first would close it for all: enter it once, around everything that uses it, "
+            "and hand it on; or make another object"
+        )
 
 
 class MissingExtra(ConfigurationError):

@@ -21,6 +21,7 @@ from minference.inference.limits import Limits
 from minference.inference.options import RunOptions, check_options, check_thread, refuse_unknown, settings_of
 from minference.storage.base import EntityStorage
 from minference.storage.lineages import is_tag_name
+from minference.storage.openness import Openness
 from minference.storage.runs import EntryState, RunEntry, RunInfo
 from minference.threads.thread import ChatThread
 from minference.threads.turns import Done, next_step
@@ -69,6 +70,7 @@ class WorkQueue:
 
         self._conninfo = conninfo_of(url)
         self._app: App | None = None
+        self._openness = Openness("the queue")
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,16 +78,19 @@ class WorkQueue:
 
         Raises:
             QueueFailed: The database cannot be reached or refuses, or the tables are of another procrastinate.
+            AlreadyOpen: It is open; it stays so.
         """
         from minference.distributed import engine
 
-        await engine.ensure_tables(self._conninfo)
-        self._app = await self._stack.enter_async_context(engine.opened(self._conninfo, connections=2))
+        with self._openness.beginning():
+            await engine.ensure_tables(self._conninfo)
+            self._app = await self._stack.enter_async_context(engine.opened(self._conninfo, connections=2))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._app = None
-        await self._stack.aclose()
+        with self._openness.ending():
+            await self._stack.aclose()
 
     async def submit(
         self, storage: EntityStorage, threads: Sequence[ChatThread], *, run_id: str, part: int = PART, **options: Unpack[QueueOptions]

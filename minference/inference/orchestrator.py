@@ -12,7 +12,7 @@ from uuid import UUID
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.errors import AlreadyOpen, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
 from minference.inference.crowd import check_concurrency, in_parallel
@@ -37,7 +37,7 @@ from minference.inference.progress import (
 from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import to_resume
 from minference.inference.retries import Retrier, RetryPolicy
-from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.sandbox import SourceTools, sandbox_of
 from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
@@ -98,7 +98,6 @@ class InferenceOrchestrator:
         """
         if structured_attempts < 1:
             raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
-        sandbox_of(source_tools)  # refuses what could not be opened later
         self._storage = storage
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
         self._clients = dict(clients or {})
@@ -107,7 +106,7 @@ class InferenceOrchestrator:
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
         self._source_tools = source_tools
-        self._sandbox: SandboxWorkers | None = None
+        self._sandbox = sandbox_of(source_tools)  # refuses what could not be opened later
         self._drain_seconds = drain_seconds
         self._cache_settings = cache
         self._cache: OpenCache | None = None
@@ -119,6 +118,8 @@ class InferenceOrchestrator:
         self._busy: set[int] = set()
 
     async def __aenter__(self) -> Self:
+        if self._setup is not None:
+            raise AlreadyOpen("the orchestrator")
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._cache = opened(self._cache_settings, storage)
@@ -313,9 +314,8 @@ class InferenceOrchestrator:
         async def work(place: int) -> tuple[int, Outcome]:
             return place, await self._outcome(threads[place], setup)
 
-        at_once = concurrency if concurrency is not None else max(len(threads), 1)
         with self._shown(len(threads), setup):
-            async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
+            async with aclosing(in_parallel(range(len(threads)), work, concurrency or max(len(threads), 1))) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
 

@@ -16,6 +16,7 @@ from minference.distributed import Part, PartDone, Worker, WorkQueue, engine
 from minference.distributed.claims import claimed
 from minference.ecs.callables import CallableRegistry
 from minference.errors import (
+    AlreadyOpen,
     ClaimsLost,
     ConfigurationError,
     InvalidRunName,
@@ -70,6 +71,12 @@ async def work(url: str, storage: EntityStorage, client: ScriptedClient | None =
 async def states(storage: EntityStorage, run: str = "night") -> list[tuple[EntryState, str]]:
     """The state of each thread, and the name of its error."""
     return [(entry.state, (entry.error or "").partition(":")[0]) for entry in await storage.runs().entries(run)]
+
+
+async def test_an_open_queue_is_not_entered_again_and_stays_open(chats: EntityStorage, queue: WorkQueue) -> None:
+    with pytest.raises(AlreadyOpen, match="the queue is open already"):
+        await queue.__aenter__()
+    assert (await queue.submit(chats, [thread()], run_id="night")).counts == {pending: 1}
 
 
 async def test_a_run_is_shared_out_and_each_thread_answered_once(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from minference.clients.base import Reply, Request, Response
 from minference.clients.scripted import ScriptedClient
 from minference.errors import (
+    AlreadyOpen,
     ConfigurationError,
     MissingKey,
     NothingToAnswer,
@@ -303,6 +304,17 @@ async def test_an_orchestrator_works_only_while_it_is_open(memory: EntityStorage
         assert await orchestrator.run([]) == []
     with pytest.raises(OrchestratorClosed):
         await orchestrator.run_parallel_ai_completion([thread()])
+
+
+async def test_an_open_orchestrator_is_not_entered_again_and_stays_open(memory: EntityStorage) -> None:
+    orchestrator = InferenceOrchestrator(memory)
+    for _ in range(2):
+        async with orchestrator:
+            with pytest.raises(AlreadyOpen, match="the orchestrator is open already"):
+                async with orchestrator:
+                    pytest.fail("it was entered twice")
+            [outcome] = await orchestrator.run([thread()])
+            assert outcome.ok
 
 
 async def test_clients_that_were_given_stay_open_and_the_current_storage_is_the_default(memory: EntityStorage) -> None:
