@@ -17,6 +17,7 @@ MinferenceError
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
+│   ├── UnusableValue
 │   ├── UnusableText
 │   ├── AlreadyOpen
 │   └── MissingExtra
@@ -268,6 +269,14 @@ class WrongArgument(ConfigurationError, TypeError):
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
+class UnusableValue(ConfigurationError, ValueError):
+    """An argument has a value with which nothing could be done, such as a number that is too small; nothing was done."""
+
+    def __init__(self, argument: str, value: object, why: str) -> None:
+        self.argument, self.value, self.why = argument, value, why
+        super().__init__(f"{argument} is {value!r:.100}: {why}")
+
+
 class UnusableText(ConfigurationError, ValueError):
     """A text that is kept beside versions holds what not every database can; nothing was done."""
 
@@ -287,7 +296,7 @@ class AlreadyOpen(ConfigurationError, RuntimeError):
         )
 
 
-class MissingExtra(ConfigurationError):
+class MissingExtra(ConfigurationError, ImportError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, package: str, remedy: str) -> None:

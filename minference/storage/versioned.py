@@ -31,11 +31,10 @@ from minference.errors import (
     StorageClosed,
     TagNotFound,
     TagTaken,
-    TimeWithoutZone,
     VersionNotFound,
     WrongEventLoop,
 )
-from minference.storage.arguments import a_class, a_count, a_text, an_id, check_save, ids, lineage_of, version_of
+from minference.storage.arguments import a_class, a_count, a_text, a_time, an_id, check_save, ids, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert
@@ -211,8 +210,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def at(self, cls: type[E], lineage_id: UUID, when: datetime) -> E:
         """See `Lineages.at`."""
-        if when.utcoffset() is None:
-            raise TimeWithoutZone(when)
+        a_time("when", when)
         versions = await self.lineage(lineage_id)
         if not versions:
             raise VersionNotFound(lineage_id, "it is the id of no lineage")
@@ -379,7 +377,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
         """See `Search.search`."""
-        if field not in cls.model_fields:
+        if field not in a_class(cls).model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
         return await self._backend.search(with_subclasses(cls), field, a_text("text", text), a_count("limit", limit))

@@ -26,6 +26,8 @@ from minference.errors import (
     RunBusy,
     UnknownChoice,
     UnknownOption,
+    UnusableValue,
+    WrongArgument,
 )
 from minference.inference.budgets import Budget
 from minference.inference.limits import RequestLimits
@@ -286,6 +288,11 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
         ({"max_turns": 0}, ValueError),
         ({"max_turn": 3}, UnknownOption),
         ({"part": 0}, ValueError),
+        ({"part": "3"}, WrongArgument),
+        ({"budget": 5.0}, WrongArgument),
+        ({"cache": "yes"}, WrongArgument),
+        ({"limits": {"s": 60}}, WrongArgument),
+        ({"about": ["x"]}, WrongArgument),
     ):
         with pytest.raises(error):
             await queue.submit(chats, [thread()], **{"run_id": "night", **options})  # type: ignore[arg-type]
@@ -295,6 +302,12 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
     for url in ("sqlite:///chats.db", "memory:"):
         with pytest.raises(QueueNeedsPostgres, match="need PostgreSQL, and"):
             Worker(url, chats)
+    for wrong in ({"concurrency": "4"}, {"stall_seconds": None}, {"clients": [ScriptedClient()]}):
+        with pytest.raises(WrongArgument, match=next(iter(wrong))):
+            Worker(postgresql_storage_url, chats, **wrong)
+    for small in ({"concurrency": 0}, {"stall_seconds": 0.5}):
+        with pytest.raises(UnusableValue, match=next(iter(small))):
+            Worker(postgresql_storage_url, chats, **small)
     monkeypatch.setattr("minference.distributed.extra.find_spec", lambda name: None if name == "procrastinate" else name)
     with pytest.raises(MissingExtra, match=r'pip install "minference\[distributed\]"'):
         WorkQueue(postgresql_storage_url)
