@@ -17,7 +17,9 @@ MinferenceError
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
+│   ├── UnusableValue
 │   ├── UnusableText
+│   ├── AlreadyOpen
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -267,6 +269,14 @@ class WrongArgument(ConfigurationError, TypeError):
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
+class UnusableValue(ConfigurationError, ValueError):
+    """An argument has a value with which nothing could be done, such as a number that is too small; nothing was done."""
+
+    def __init__(self, argument: str, value: object, why: str) -> None:
+        self.argument, self.value, self.why = argument, value, why
+        super().__init__(f"{argument} is {value!r:.100}: {why}")
+
+
 class UnusableText(ConfigurationError, ValueError):
     """A text that is kept beside versions holds what not every database can; nothing was done."""
 
@@ -275,7 +285,18 @@ class UnusableText(ConfigurationError, ValueError):
         super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
-class MissingExtra(ConfigurationError):
+class AlreadyOpen(ConfigurationError, RuntimeError):
+    """What is open is entered again; it stays open for whoever entered it first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is open already, and whoever left it first would close it for all: enter it once, around everything that uses it, "
+            "and hand it on; or make another object"
+        )
+
+
+class MissingExtra(ConfigurationError, ImportError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, package: str, remedy: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from minference.errors import WrongArgument
+from minference.inference.arguments import a_count
 from minference.inference.garbage import collected_less_often
 
 T = TypeVar("T")
@@ -25,31 +25,31 @@ def check_concurrency(concurrency: int) -> None:
     """Return if something could be worked on.
 
     Raises:
-        ValueError: Nothing could.
+        UnusableValue: Nothing could.
         WrongArgument: It is no number.
     """
-    if not isinstance(concurrency, int):
-        raise WrongArgument("concurrency", concurrency, "an int")
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+    a_count("concurrency", concurrency, "at least one must be worked on at once")
 
 
 async def in_parallel(
-    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Coroutine[Any, Any, R]], concurrency: int
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    concurrency: int,
+    check: Callable[[T], None] = lambda _: None,
 ) -> AsyncGenerator[R, None]:
     """What `work` returns for each item, in the order in which it is done.
 
     An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
-    items are held, and one result more. What `work` or the iterable raises ends everything. Close it early with
+    items are held, and one result more. What `work`, `check` (of each item) or the iterable raises ends everything. Close it early with
     `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed.
 
     Raises:
-        ValueError: Nothing could be worked on.
+        UnusableValue: Nothing could be worked on.
     """
     check_concurrency(concurrency)
     workers = min(concurrency, max(len(items), 1)) if isinstance(items, Sized) else concurrency
     results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
-    crew = asyncio.create_task(_all(_each(items), work, workers, results))
+    crew = asyncio.create_task(_all(_each(items, check), work, workers, results))
     try:
         with collected_less_often():
             while not isinstance(result := await results.get(), _End):
@@ -85,10 +85,12 @@ async def _all(
     await results.put(_END)
 
 
-async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+async def _each(items: Iterable[T] | AsyncIterable[T], check: Callable[[T], None]) -> AsyncGenerator[T, None]:
     if isinstance(items, AsyncIterable):
         async for item in items:
+            check(item)
             yield item
     else:
         for item in items:
+            check(item)
             yield item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Self, Unpack
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.errors import AlreadyOpen, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
 from minference.inference.claims import Claims
@@ -23,7 +23,7 @@ from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
-from minference.inference.options import RunOptions, check_options, check_thread, setup_with, with_settings
+from minference.inference.options import RunOptions, check_options, check_thread, how_many, listed, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -39,7 +39,8 @@ from minference.inference.progress import (
 from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import to_resume
 from minference.inference.retries import Retrier, RetryPolicy
-from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.sandbox import SourceTools, sandbox_of
+from minference.inference.settings import check_settings, clients_of, retrier_of
 from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
@@ -99,18 +100,16 @@ class InferenceOrchestrator:
             author: Who the commits say it was; `None` for the name of the method.
             telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
-        if structured_attempts < 1:
-            raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
-        sandbox_of(source_tools)  # refuses what could not be opened later
+        check_settings(storage, structured_attempts, tool_concurrency, drain_seconds, cache, progress, author, telemetry)
         self._storage = storage
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
-        self._clients = dict(clients or {})
-        self._retrier = retry if isinstance(retry, Retrier) else Retrier(retry or RetryPolicy())
+        self._clients = clients_of(clients)
+        self._retrier = retrier_of(retry)
         self._prices = PriceList(prices)
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
         self._source_tools = source_tools
-        self._sandbox: SandboxWorkers | None = None
+        self._sandbox = sandbox_of(source_tools)  # refuses what could not be opened later
         self._drain_seconds = drain_seconds
         self._cache_settings = cache
         self._cache: OpenCache | None = None
@@ -123,6 +122,8 @@ class InferenceOrchestrator:
         self._under_way = UnderWay()
 
     async def __aenter__(self) -> Self:
+        if self._setup is not None:
+            raise AlreadyOpen("the orchestrator")
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._cache = opened(self._cache_settings, storage)
@@ -187,7 +188,7 @@ class InferenceOrchestrator:
         setup = setup_with(self._opened("run"), options, "concurrency", "run_id")
         if concurrency is not None:
             check_concurrency(concurrency)
-        threads = list(threads)  # a lazy sequence would make others when it is asked again
+        threads = listed(threads)
         with self._claims.on(threads), self._under_way.call():
             async with entered(run_id, setup, options, threads) as named:
                 return await self._run_claimed(threads, named, concurrency)
@@ -201,9 +202,9 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = self._opened("run_workflow")
-        if thread.llm_config.response_format is not ResponseFormat.workflow:
-            wanted = "set llm_config.response_format to 'workflow'"
-            raise NotAWorkflow(thread.ecs_id, f"its response format is {thread.llm_config.response_format.value!r}: {wanted}")
+        check_thread(thread)
+        if (found := thread.llm_config.response_format) is not ResponseFormat.workflow:
+            raise NotAWorkflow(thread.ecs_id, f"its response format is {found.value!r}: set llm_config.response_format to 'workflow'")
         if not thread.tools:
             raise NotAWorkflow(thread.ecs_id, "it has no tools: put the tool of each step into `tools`, in order")
         options.setdefault("max_turns", max(2 * len(thread.tools), 10))
@@ -236,12 +237,10 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = setup_with(self._opened("as_completed"), options, "concurrency", "run_id")
-        total = len(threads) if isinstance(threads, Sized) else None
+        total = how_many(threads)
         known: list[ChatThread] = []
         if run_id is not None and isinstance(threads, Collection):
-            threads = known = list(threads)
-        for thread in known:
-            check_thread(thread)
+            threads = known = listed(threads)
         check_concurrency(concurrency)
         idle = [each for each in known if each not in self._claims]
         async with (
@@ -309,23 +308,23 @@ class InferenceOrchestrator:
         under_way, at_once = self._under_way, concurrency if total is None else min(concurrency, max(total, 1))
         taken = under_way.taken(threads)
         with self._shown(total, setup):
-            async with aclosing(in_parallel(taken, lambda thread: self._claimed_outcome(thread, setup), at_once)) as outcomes:
+            working = in_parallel(taken, lambda thread: self._claimed_outcome(thread, setup), at_once, check_thread)
+            async with aclosing(working) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
         if under_way.closed:
             raise OrchestratorClosed(midway=True)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
-        with self._claims.on(threads), self._under_way.call():
+        with self._claims.on(threads := listed(threads)), self._under_way.call():
             return await self._run_claimed(threads, setup, None)
 
     async def _run_claimed(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
         async def work(place: int) -> tuple[int, Outcome]:
             return place, await self._outcome(threads[place], setup)
 
-        at_once = concurrency if concurrency is not None else max(len(threads), 1)
         with self._shown(len(threads), setup):
-            async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
+            async with aclosing(in_parallel(range(len(threads)), work, concurrency or max(len(threads), 1))) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
 

@@ -32,6 +32,7 @@ class Lineages(Protocol):
 
         Raises:
             TimeWithoutZone: `when` is naive.
+            WrongArgument: It is no time.
             NothingYet: The first version was created after `when`.
             VersionNotFound: There is no such lineage.
             WrongEntityType: It is of another class.
