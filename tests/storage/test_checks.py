@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from minference.ecs.entity import Entity
-from minference.errors import ConfigurationError
+from minference.errors import ConfigurationError, ReadFailed, WriteFailed
 from minference.storage.base import EntityStorage
 from minference.storage.checks import Finding
 from minference.storage.open import open_storage
@@ -103,6 +103,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ("ordered fields", "a span begins at 1, where 0 comes next", "DELETE FROM sequence_span WHERE position = 0 AND length = 1"),
     ("ordered fields", "closed, and only the last one is open", "UPDATE sequence_span SET length = 3 WHERE length > 1000"),
     ("ordered fields", "open, and only the last one is open", "UPDATE sequence_span SET length = 2147483647"),
+    ("ordered fields", r"the span at 0 begins with cell -1 of run \d+", "UPDATE sequence_span SET run_position = -1 WHERE position = 0"),
     ("ordered fields", "needs 40 cells", f"UPDATE chat_thread SET tools_len = 40 WHERE id = {LAST}"),
     (
         "tags in their lineage",
@@ -110,6 +111,7 @@ FAULTS: list[tuple[str, str, str]] = [
         f"""INSERT INTO tag SELECT v.lineage_id, 'main', {LAST}, v.created_at FROM entity_version v WHERE id = {USAGE}""",
     ),
     ("one description", "has 2 rows", "INSERT INTO storage_info SELECT 2, database_id, next_id, created_at FROM storage_info"),
+    ("one description", "has id 2 instead of 1", "UPDATE storage_info SET id = 2"),
     ("fresh keys", "keys would be given out twice", "UPDATE storage_info SET next_id = 2"),
     ("known kinds", "are of kind nobody", "UPDATE entity_kind SET name = 'nobody' WHERE name = 'usage'"),
     ("loading", "cannot be loaded: .*role", f"UPDATE chat_message SET role = 'nobody' WHERE usage_id = {USAGE}"),
@@ -148,6 +150,36 @@ async def test_many_findings_of_one_rule_are_summed_up(broken: Broken) -> None:
     await broken.damage("""UPDATE entity_any SET data = '{"unheard": 1}'""")
     texts = await broken.texts("loading")
     assert (len(texts), texts[-1]) == (51, "and 11 more of the kind")
+
+
+async def exported(storage: EntityStorage) -> list[str]:
+    """Every line of an export."""
+    return [line async for line in storage.export_lines()]
+
+
+LOSSES = {
+    "a span that begins too early": "UPDATE sequence_span SET run_position = -1 WHERE position = 0",
+    "spans": "DELETE FROM sequence_span",
+    "cells": "DELETE FROM run_item WHERE position = 1",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_list_that_lost_members_is_never_read_as_a_shorter_one(broken: Broken, loss: str) -> None:
+    await broken.damage(LOSSES[loss])
+    async with open_storage(broken.url) as storage:
+        for question in (storage.get(ChatThread, broken.thread.ecs_id), exported(storage)):
+            with pytest.raises(ReadFailed) as caught:
+                await question
+            assert caught.value.damaged
+
+
+async def test_a_save_without_free_keys_says_why(broken: Broken) -> None:
+    await broken.damage("UPDATE storage_info SET id = 2")
+    async with open_storage(broken.url) as storage:
+        with pytest.raises(WriteFailed, match="storage_info has no row with id 1") as caught:
+            await storage.register(Box())
+        assert caught.value.damaged
 
 
 async def test_checking_changes_nothing_and_saving_goes_on(broken: Broken) -> None:

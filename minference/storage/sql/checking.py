@@ -272,6 +272,8 @@ def _problem(spans: Sequence[tuple[int, int, int, int]], length: int, ends: dict
             return f"the span at {position} is {'open' if size == OPEN else 'closed'}, and only the last one is open"
         if size <= 0:
             return f"the span at {position} has length {size}"
+        if start < 0:
+            return f"the span at {position} begins with cell {start} of run {run}, where the first is 0"
         used = min(size, length - position)
         if used > 0 and start + used > ends.get(run, 0):
             return f"the span at {position} needs {start + used} cells of run {run}, which has {ends.get(run, 0)}"
