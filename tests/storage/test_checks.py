@@ -113,6 +113,8 @@ FAULTS: list[tuple[str, str, str]] = [
     ("one description", "has 2 rows", "INSERT INTO storage_info SELECT 2, database_id, next_id, created_at FROM storage_info"),
     ("one description", "has id 2 instead of 1", "UPDATE storage_info SET id = 2"),
     ("fresh keys", "keys would be given out twice", "UPDATE storage_info SET next_id = 2"),
+    ("shapes", r"row \d+ of entity_kind \(usage\) describes no shape", "UPDATE entity_kind SET fields = '1' WHERE name = 'usage'"),
+    ("shapes", r"row \d+ of entity_kind \(usage\) describes no shape", "UPDATE entity_kind SET layout = '1' WHERE name = 'usage'"),
     ("known kinds", "are of kind nobody", "UPDATE entity_kind SET name = 'nobody' WHERE name = 'usage'"),
     ("loading", "cannot be loaded: .*role", f"UPDATE chat_message SET role = 'nobody' WHERE usage_id = {USAGE}"),
     ("loading", "cannot be loaded: .*unheard", """UPDATE entity_any SET data = '{"unheard": 1}'"""),
@@ -172,6 +174,17 @@ async def test_a_list_that_lost_members_is_never_read_as_a_shorter_one(broken: B
             with pytest.raises(ReadFailed) as caught:
                 await question
             assert caught.value.damaged
+
+
+@pytest.mark.parametrize("column", ["fields", "layout"])
+async def test_versions_of_a_kind_without_a_shape_are_damaged_and_others_are_not(broken: Broken, column: str) -> None:
+    await broken.damage(f"UPDATE entity_kind SET {column} = '1' WHERE name = 'chat_thread'")
+    async with open_storage(broken.url) as storage:
+        with pytest.raises(ReadFailed, match=r"row \d+ of entity_kind \(chat_thread\) describes no shape") as caught:
+            await storage.get(ChatThread, broken.thread.ecs_id)
+        assert caught.value.damaged
+        message = broken.thread.history[0]
+        assert (await storage.get(ChatMessage, message.ecs_id)).content == message.content
 
 
 async def test_a_save_without_free_keys_says_why(broken: Broken) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from sqlite3 import OperationalError
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,13 @@ from minference.storage.partial import place_of
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
-from minference.storage.sql.dialects import is_damage, reason_of
+from minference.storage.sql.checking_cells import wrong_cells
+from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
 from minference.storage.sql.holdings import TABLES
+from minference.storage.sql.keys import KeyBlock
+from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import Mapping, quoted
@@ -69,11 +73,16 @@ class CheckReader(ArchiveReader):
         for table in Base.metadata.tables.values():
             for column in table.columns:
                 yield await self._references(fetch, table, column)
+        if self._dialect == "sqlite":
+            yield _limited("cells", [Finding("cells", text) for text in await wrong_cells(fetch, tables)])
+        damaged = await self._kinds.damaged()
+        yield _limited("shapes", [Finding("shapes", text) for text in damaged.values()])
         for rule in RULES:
             rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
             yield _told(rule.name, rule.text, rows)
         yield _limited("blobs whole", await wrong_contents(fetch, self._dialect))
-        classes, unknown = await self._classes(fetch)
+        known, unknown = await self._classes(fetch)
+        classes = {kind: cls for kind, cls in known.items() if kind not in damaged}
         yield unknown
         rowless: set[int] = set()
         for mapping, kinds in _by_mapping(classes).items():
@@ -229,11 +238,13 @@ class CheckReader(ArchiveReader):
         rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
         try:
             records = await self._level(fetch, VERSION_ROWS.validate_python(rows))
-        except (StorageError, ValueError, LookupError, TypeError) as error:
+        except (StorageError, ValueError, LookupError, TypeError, OperationalError) as error:
+            if isinstance(error, OperationalError) and not is_no_key(error):
+                raise
             if len(keys) > 1:
                 middle = len(keys) // 2
                 return await self._load(fetch, keys[:middle]) + await self._load(fetch, keys[middle:])
-            return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
+            return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {reason_of(error) if is_no_key(error) else error}")]
         findings = wrong_holds(records, await self._select(fetch, HOLDS, keys))
         for record in records.values():
             if record.erased_at is not None and not _is_empty(record):
@@ -316,8 +327,8 @@ class SqlChecks:
 
 
 def _with_cache(reader: Reader) -> CheckReader:
-    driver, ledger, kinds, _ = reader.parts
-    # Nothing that is known of live objects may hide what the rows say.
-    checking = CheckReader(driver, Ledger(ledger.database_id), kinds)
+    driver, ledger, _, _ = reader.parts
+    # Nothing that is known of live objects and shapes may hide what the rows say.
+    checking = CheckReader(driver, Ledger(ledger.database_id), Kinds(driver, KeyBlock(driver)))
     checking.runs = RunCache()
     return checking
