@@ -98,6 +98,17 @@ FAULTS: list[tuple[str, str, str]] = [
         "commit 0 made no version",
         "INSERT INTO entity_commit SELECT 0, created_at, author, note FROM entity_commit LIMIT 1",
     ),
+    (
+        "commits in order",
+        r"^cell 0 of run \d+, which version \S+ wrote, names version \S+, whose commit \d+ builds on that of the first, .* in a circle$",
+        """UPDATE run_item SET child_id = (SELECT MAX(child_id) FROM run_item AS r WHERE r.run_id = run_item.run_id)
+           WHERE position = 0""",
+    ),
+    (
+        "commits in order",
+        r"^version \S+ refers to version \S+ in chat_message.usage_id, whose commit \d+ builds on",
+        "UPDATE chat_message SET usage_id = (SELECT MAX(id) FROM usage) WHERE content = '0'",
+    ),
     ("runs without gaps", "cells of run", "DELETE FROM run_item WHERE position = 1"),
     ("ordered fields", "has no spans", "DELETE FROM sequence_span"),
     ("ordered fields", "a span begins at 1, where 0 comes next", "DELETE FROM sequence_span WHERE position = 0 AND length = 1"),
@@ -144,6 +155,13 @@ async def test_a_finding_names_the_version(broken: Broken) -> None:
     message = broken.thread.history[0].ecs_id
     await broken.damage("DELETE FROM chat_message WHERE content = '0'")
     assert Finding("rows of versions", f"version {message} has no row in chat_message") in await broken.storage.check()
+
+
+async def test_a_clock_that_was_wrong_is_no_circle(broken: Broken) -> None:
+    await broken.damage(
+        "UPDATE entity_commit SET created_at = '2099-01-01T00:00:00.000000+00:00' WHERE id = (SELECT MIN(id) FROM entity_commit)"
+    )
+    assert await broken.storage.check() == []
 
 
 async def test_many_findings_of_one_rule_are_summed_up(broken: Broken) -> None:

@@ -21,6 +21,7 @@ from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.checking_cells import wrong_cells
+from minference.storage.sql.checking_order import circles
 from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
@@ -80,6 +81,7 @@ class CheckReader(ArchiveReader):
         for rule in RULES:
             rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
             yield _told(rule.name, rule.text, rows)
+        yield _limited("commits in order", [Finding("commits in order", text) for text in await circles(fetch)])
         yield _limited("blobs whole", await wrong_contents(fetch, self._dialect))
         known, unknown = await self._classes(fetch)
         classes = {kind: cls for kind, cls in known.items() if kind not in damaged}
