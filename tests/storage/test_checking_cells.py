@@ -1,4 +1,4 @@
-"""SQLite puts anything into any column: `storage.check()` finds what reading would stumble over, and names the row."""
+"""SQLite puts anything into any column: `storage.check()` finds what reading and searching would stumble over, and names it."""
 
 from __future__ import annotations
 
@@ -109,6 +109,25 @@ async def test_a_database_whose_id_is_none_is_not_opened(url: str) -> None:
     await damage(url, "UPDATE storage_info SET database_id = 'garbage'")
     with pytest.raises(DatabaseUnreadable, match="table 'storage_info' holds 'garbage' where the id of the database belongs"):
         await open_storage(url).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("DELETE FROM chat_message_content_words_data", "cannot be read, so that searching fails: "),
+        ("DELETE FROM chat_message_content_words_config", "cannot be read, so that searching fails: "),
+        ("UPDATE chat_message_content_words_data SET block = X'00' WHERE id > 10", "cannot be read, so that searching fails: "),
+        ("DELETE FROM chat_message_content_words_idx", "does not find all the words that it holds"),
+    ],
+)
+async def test_an_index_that_does_not_find_its_words_is_told(url: str, statement: str, text: str) -> None:
+    async with open_storage(url) as storage:
+        await storage.register(ChatMessage(role=MessageRole.user, content=" ".join(f"word{number}" for number in range(3_000))))
+        assert await storage.search(ChatMessage, "words")
+        assert await storage.check() == []
+    await damage(url, statement)
+    [said] = await found(url, "words are found")
+    assert said.startswith(f"index chat_message_content_words {text}")
 
 
 async def _lines(storage: EntityStorage) -> list[str]:

@@ -22,6 +22,7 @@ from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.checking_cells import wrong_cells
 from minference.storage.sql.checking_order import circles
+from minference.storage.sql.checking_words import damaged_words
 from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
@@ -217,12 +218,14 @@ class CheckReader(ArchiveReader):
         return lengths
 
     async def _indexes(self, fetch: Fetch, classes: Iterable[type[Entity]], tables: set[str]) -> list[Finding]:
-        """Words of what is erased."""
+        """Words of what is erased, and words that are not found."""
         found = [names for mapping in map(mapping_for, classes) for names in indexes_of(mapping, self._dialect, tables).values()]
         findings: list[Finding] = []
         for index, indexed in sorted({(names["index"], names["indexed"]) for names in found}):
             sql = f"SELECT v.ecs_id FROM {indexed} d JOIN entity_version v ON v.id = d.id WHERE v.erased_at IS NOT NULL"
             findings += _told("erased versions are not indexed", f"version {{0}} is erased and in the index {index}", await fetch(sql))
+            if self._dialect == "sqlite" and (problem := await damaged_words(fetch, index)) is not None:
+                findings.append(Finding("words are found", problem))
         return findings
 
     async def _loading(self, fetch: Fetch, classes: dict[int, type[Entity]], rowless: set[int]) -> list[Finding]:
