@@ -115,6 +115,12 @@ FAULTS: list[tuple[str, str, str]] = [
     ("ordered fields", "closed, and only the last one is open", "UPDATE sequence_span SET length = 3 WHERE length > 1000"),
     ("ordered fields", "open, and only the last one is open", "UPDATE sequence_span SET length = 2147483647"),
     ("ordered fields", r"the span at 0 begins with cell -1 of run \d+", "UPDATE sequence_span SET run_position = -1 WHERE position = 0"),
+    ("ordered fields", r"^version \S+ put 2 cells into run \d+, and has no ordered field that holds them$", "DELETE FROM entity_sequence"),
+    (
+        "ordered fields",
+        r"^version \S+ put 1 cells into run \d+, and has no ordered field that holds them$",
+        "UPDATE chat_thread SET history_len = 0 WHERE id = (SELECT id FROM (SELECT MIN(id) AS id FROM chat_thread) AS first)",
+    ),
     ("ordered fields", "needs 40 cells", f"UPDATE chat_thread SET tools_len = 40 WHERE id = {LAST}"),
     (
         "tags in their lineage",

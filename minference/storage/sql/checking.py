@@ -21,6 +21,7 @@ from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
 from minference.storage.sql.checking_cells import wrong_cells
+from minference.storage.sql.checking_lists import unheld_cells
 from minference.storage.sql.checking_order import circles
 from minference.storage.sql.checking_words import damaged_words
 from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
@@ -93,6 +94,8 @@ class CheckReader(ArchiveReader):
             rowless |= lost
             yield found
         yield await self._sequences(fetch, classes.values())
+        unheld = await unheld_cells(fetch, self._dialect, self._kinds, classes)
+        yield _told("ordered fields", "version {0} put {2} cells into run {1}, and has no ordered field that holds them", unheld)
         yield await self._indexes(fetch, classes.values(), tables)
         yield await self._loading(fetch, classes, rowless)
 
