@@ -26,11 +26,12 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -65,6 +66,15 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _followed(at: datetime) -> datetime:
+    if not MINYEAR < at.year < MAXYEAR:
+        raise ValueError("must leave room for other times before and after it, in every time zone")
+    return at
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_followed)]
+
+
 class ListEdit(_Line):
     """How an ordered field came from that of the parent."""
 
@@ -79,7 +89,7 @@ class VersionLine(_Line):
     id: UUID
     lineage: UUID
     parent: UUID | None
-    at: AwareDatetime
+    at: _Moment
     kind: str
     shape: int | None = None
     """The number of a shape on this line or one before."""
@@ -114,7 +124,7 @@ class ShapeLine(_Line):
 class CommitLine(_Line):
     """Everything that was saved at one moment by one author with one note."""
 
-    at: AwareDatetime
+    at: _Moment
     author: Any
     note: Any
     shapes: dict[int, ShapeLine] = Field(default_factory=dict)
@@ -142,7 +152,7 @@ class Tombstone(_Line):
     """An erasure."""
 
     lineage: UUID
-    at: AwareDatetime
+    at: _Moment
     reason: Any
     author: Any
     because_of: UUID
@@ -171,7 +181,7 @@ class TagLine(_Line):
 
     tag: str
     version: UUID
-    at: AwareDatetime
+    at: _Moment
 
     @field_validator("tag")
     @classmethod

@@ -299,6 +299,8 @@ BREAKS: dict[str, Any] = {
     "a member that is not there": lambda line: _changed(line, lambda each: each.update(references={"usage": str(uuid4())})),
     "a list that it has not": lambda line: _changed(line, lambda each: each.update(lists={"history": {}})),
     "a time without a zone": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00")),
+    "the last time that there is": lambda line: _changed(line, lambda each: each.update(at="9999-12-31T23:59:59.999999Z")),
+    "a time before all times": lambda line: json.dumps({**json.loads(line), "at": "0001-01-01T00:00:00+05:00"}),
     "a note that not every database keeps": lambda line: json.dumps({**json.loads(line), "note": "a\0b"}),
     "a time before that of its parent": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00Z"), "chat_thread"),
     "a number that no column holds": lambda line: _changed(line, lambda each: each["values"].update(workflow_step=2**70), "chat_thread"),
