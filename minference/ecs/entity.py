@@ -13,6 +13,7 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
@@ -91,9 +92,16 @@ class Entity(BaseModel):
             holder = _KINDS.get(name)
             if holder is not None and holder.__module__ != cls.__module__:
                 raise DuplicateKind(name, _full_name(holder), _full_name(cls))
+        own_defaults(cls)  # also if it is completed later: until then, other classes may have taken over its fields
         if cls.__pydantic_complete__:
             plan_of(cls)
         _KINDS.update(dict.fromkeys((cls.__kind__, *aliases), cls))
+
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        super().__pydantic_on_complete__()
+        if own_defaults(cls):
+            cls.model_rebuild(force=True)
 
     if not TYPE_CHECKING:  # signatures as those of BaseModel: who sees `__setattr__` takes every misspelt name for one that exists
 
