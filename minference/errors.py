@@ -83,6 +83,7 @@ MinferenceError
 │   ├── ProviderUnreachable
 │   ├── ProviderTimeout
 │   ├── ProviderRefused         an HTTP status of 4xx or 5xx
+│   ├── ProviderPaused          it wants to be left alone for too long
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
@@ -125,6 +126,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
+
+
+def a_while(seconds: float) -> str:
+    """A time for a message: long ones in whole seconds."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class MinferenceError(Exception):
@@ -876,6 +882,20 @@ class ProviderTimeout(ProviderError):
 
 class ProviderRefused(ProviderError):
     """The provider answered with an error status."""
+
+
+class ProviderPaused(ProviderError):
+    """The provider wants to be left alone for longer than a call may wait; nothing was sent."""
+
+    def __init__(self, client: str, model: str, seconds: float, patience: float) -> None:
+        self.model, self.seconds, self.patience = model, seconds, patience
+        super().__init__(
+            client,
+            f"wants no calls of {model!r} for {a_while(seconds)}, and a call may wait {a_while(patience)} for that: run the thread again "
+            "later, name a fallback, or raise RetryPolicy.max_seconds",
+            status=429,
+            retry_after=seconds,
+        )
 
 
 class InvalidReply(ProviderError):
