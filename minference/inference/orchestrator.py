@@ -284,8 +284,8 @@ class InferenceOrchestrator:
     async def stream(self, thread: ChatThread, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Like `run` for one thread, telling every step and the text as it comes; the last event is `Finished`.
 
-        If a stream breaks off in the middle of a text, or is closed there, what was received is saved as an assistant
-        message without a finish reason; the outcome is then `Failed`. Close it early with `contextlib.aclosing`.
+        If a stream breaks off in the middle of a text, or is closed there (do so with `contextlib.aclosing`), what was received is
+        saved with the finish reason `broken_off`, and the outcome is `Failed`. Running the thread again asks for the whole reply.
 
         Raises:
             ThreadBusy: The object is being run already; nothing was sent.

@@ -32,7 +32,7 @@ from minference.inference.structured import Invalid, NotStructured, Valid, Verdi
 from minference.inference.tool_runs import run_tool_calls
 from minference.inference.tracebacks import forget_locals
 from minference.inference.workshop import Workshop
-from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.outputs import ProcessedOutput
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
@@ -146,8 +146,9 @@ class ThreadRun:
         if not callable(self._setup.until):
             return self._setup.until == "turn" and self._turns == 1
         thread = self._thread
-        answered = thread.new_message is None and thread.last_message is not None and thread.last_message.role is not MessageRole.user
-        return answered and any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
+        if (last := thread.last_message) is None or last.role is MessageRole.user or last.is_partial or thread.new_message is not None:
+            return False
+        return any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
 
     def _asks_again(self, reply: ChatMessage) -> bool:
         """Whether an earlier run gave up on a structured output that is worth another try: then the model is told why."""
@@ -202,6 +203,7 @@ class ThreadRun:
     async def _save_reply(self, call: ModelCall, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
+        _drop_partial(thread)
         message = message_of(answer, thread)
         verdict = judge(thread, message)
         self._output = output_of(answer, message, verdict, thread)
@@ -220,7 +222,7 @@ class ThreadRun:
         return message, verdict
 
     async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
-        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message without a finish reason."""
+        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message that says so."""
         if not self._setup.streaming:
             yield await call.answer()
             return
@@ -234,9 +236,11 @@ class ThreadRun:
             raise
 
     async def _save_partial(self, text: str) -> None:
+        _drop_partial(self._thread)
         last = self._thread.last_message
         parent = last.lineage_id if last else None
-        self._thread.history.append(ChatMessage(role=MessageRole.assistant, content=text, parent_message_uuid=parent))
+        broken = FinishReason.broken_off
+        self._thread.history.append(ChatMessage(role=MessageRole.assistant, content=text, finish_reason=broken, parent_message_uuid=parent))
         await self._setup.storage.submit(self._thread, author=self._setup.author, note="part of a reply that broke off")
 
     async def _run_tools(self, reply: ChatMessage, calls: tuple[ToolCall, ...], *, may_have_started: bool) -> AsyncGenerator[Event, None]:
@@ -281,6 +285,12 @@ def _interrupted(tool: CallableTool, call: ToolCall, reply: ChatMessage) -> Chat
         tool_error=True,
         parent_message_uuid=reply.lineage_id,
     )
+
+
+def _drop_partial(thread: ChatThread) -> None:
+    """Make room at the end for what takes the place of a reply that broke off; that one stays in the versions before."""
+    if thread.history and thread.history[-1].is_partial:
+        thread.history.pop()
 
 
 def _last_reply(thread: ChatThread) -> ChatMessage:
