@@ -85,7 +85,7 @@ class InferenceOrchestrator:
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
             prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
-            structured_attempts: Replies that one structured output may take, until one fits its schema.
+            structured_attempts: Replies that one structured output, or one step of a workflow, may take until one is as it should be.
             tool_concurrency: Tool calls of one reply that may run at once.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
@@ -187,7 +187,7 @@ class InferenceOrchestrator:
                 return await self._run_claimed(threads, named, concurrency)
 
     async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
-        """A thread through the steps of its workflow that are left: its tools in order, each forced once.
+        """A thread through the steps of its workflow that are left: its tools in order, each forced until it has given a result.
 
         Raises:
             NotAWorkflow: Its response format is another, or it has no tools; nothing was sent.
