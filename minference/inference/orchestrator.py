@@ -301,8 +301,8 @@ class InferenceOrchestrator:
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
         with self._shown(total, setup):
-            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
-                async for outcome in outcomes:
+            async with aclosing(in_parallel(threads, lambda one: self._claimed_outcome(one, setup), concurrency, setup.deadline)) as found:
+                async for outcome in found:
                     yield outcome
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
