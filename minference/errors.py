@@ -87,6 +87,7 @@ MinferenceError
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
+│   ├── NotThisStep
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
@@ -109,6 +110,7 @@ MinferenceError
     ├── ThreadBusy
     ├── NothingToAnswer
     ├── NoStructuredOutput
+    ├── StepNotCalled
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── RequestNotRebuilt
@@ -914,6 +916,14 @@ class UnknownTool(ToolError):
         super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
 
 
+class NotThisStep(ToolError):
+    """The model called another tool than that of the step which a workflow is at; it was not run."""
+
+    def __init__(self, name: str, wanted: str) -> None:
+        self.name, self.wanted = name, wanted
+        super().__init__(f"this call of tool {name!r} was not run, because it is not its turn: call {wanted!r} now, and nothing else")
+
+
 class UnregisteredTool(ToolError, LookupError):
     """The tool is known, and this process has no function for it."""
 
@@ -1107,6 +1117,17 @@ class NoStructuredOutput(RunError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the reply is no valid {name!r}: {reason}")
+
+
+class StepNotCalled(RunError):
+    """The model did not call the tool of the step which a workflow is at, however often it was asked. Its replies are saved."""
+
+    def __init__(self, name: str, step: int, steps: int, reason: str, *, final: bool = False) -> None:
+        self.name, self.step, self.steps, self.reason = name, step, steps, reason
+        self.final = final
+        """Whether running the thread again asks nobody: the model has refused."""
+        remedy = "" if final else ". Run the thread again to ask once more"
+        super().__init__(f"step {step} of {steps}, tool {name!r}, was not called: {reason}{remedy}")
 
 
 class RequestNotRebuilt(RunError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -31,8 +31,7 @@ class UnderWay:
         self._calls = 0
         self._ended: asyncio.Future[None] | None = None
 
-    @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the orchestrator was closed."""
         return self._closing.is_set()
 
@@ -55,7 +54,7 @@ class UnderWay:
         """
         task = asyncio.current_task()
         assert task is not None, "work is done in tasks"
-        if self._closing.is_set():
+        if self.is_closed():
             raise OrchestratorClosed(midway=True)
         outer = _INSIDE.get()
         if self in outer:  # as the thread that a tool runs: it is cancelled with the tool, and once only, so that it can end well
@@ -66,7 +65,7 @@ class UnderWay:
         try:
             yield
         except asyncio.CancelledError:
-            if self._closing.is_set() and task.uncancel() <= asked:
+            if self.is_closed() and task.uncancel() <= asked:
                 raise OrchestratorClosed(midway=True) from None
             raise
         finally:
@@ -86,19 +85,6 @@ class UnderWay:
             if isinstance(item, _End):
                 return
             yield item
-
-    async def taken(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
-        """The items, until the orchestrator is closed."""
-        if isinstance(items, AsyncIterable):
-            async for item in items:
-                if self.closed:
-                    return
-                yield item
-        else:
-            for each in items:
-                if self.closed:
-                    return
-                yield each
 
     async def close(self) -> None:
         """End what is under way, and return when it has ended; no further block begins."""

@@ -89,7 +89,7 @@ class InferenceOrchestrator:
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
             prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
-            structured_attempts: Replies that one structured output may take, until one fits its schema.
+            structured_attempts: Replies that one structured output, or one step of a workflow, may take until one is as it should be.
             tool_concurrency: Tool calls of one reply that may run at once.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
@@ -188,13 +188,12 @@ class InferenceOrchestrator:
         setup = setup_with(self._opened("run"), options, "concurrency", "run_id")
         if concurrency is not None:
             check_concurrency(concurrency)
-        threads = listed(threads)
-        with self._claims.on(threads), self._under_way.call():
+        with self._claims.on(threads := listed(threads)), self._under_way.call():
             async with entered(run_id, setup, options, threads) as named:
                 return await self._run_claimed(threads, named, concurrency)
 
     async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
-        """A thread through the steps of its workflow that are left: its tools in order, each forced once.
+        """A thread through the steps of its workflow that are left: its tools in order, each forced until it has given a result.
 
         Raises:
             NotAWorkflow: Its response format is another, or it has no tools; nothing was sent.
@@ -289,8 +288,8 @@ class InferenceOrchestrator:
     async def stream(self, thread: ChatThread, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Like `run` for one thread, telling every step and the text as it comes; the last event is `Finished`.
 
-        If a stream breaks off in the middle of a text, or is closed there, what was received is saved as an assistant
-        message without a finish reason; the outcome is then `Failed`. Close it early with `contextlib.aclosing`.
+        If a stream breaks off in the middle of a text, or is closed there (do so with `contextlib.aclosing`), what was received is
+        saved with the finish reason `broken_off`, and the outcome is `Failed`. Running the thread again asks for the whole reply.
 
         Raises:
             ThreadBusy: The object is being run already; nothing was sent.
@@ -305,14 +304,15 @@ class InferenceOrchestrator:
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
-        under_way, at_once = self._under_way, concurrency if total is None else min(concurrency, max(total, 1))
-        taken = under_way.taken(threads)
+        under_way = self._under_way
         with self._shown(total, setup):
-            working = in_parallel(taken, lambda thread: self._claimed_outcome(thread, setup), at_once, check_thread)
+            working = in_parallel(
+                threads, lambda one: self._claimed_outcome(one, setup), concurrency, check_thread, setup.deadline, under_way.is_closed
+            )
             async with aclosing(working) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
-        if under_way.closed:
+        if under_way.is_closed():
             raise OrchestratorClosed(midway=True)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
