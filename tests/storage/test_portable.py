@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.errors import InvalidExport, VersionNotFound, WriteFailed, WrongArgument
+from minference.errors import InvalidExport, ReadFailed, VersionNotFound, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
 from minference.storage.line_reader import LineReader
 from minference.storage.lines import HEADER
@@ -31,6 +31,7 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 from tests.storage.edits import THING_EDITS, Thing, edit_thing, numbers, pick
 from tests.storage.graphs import contents_of
+from tests.storage.tables import damage
 from tests.support.examples import examples
 from tests.support.sqlite import with_tables
 
@@ -140,6 +141,32 @@ async def test_parts_of_one_commit_come_together_again(storage: EntityStorage, o
     commits = {(await storage.info(each.ecs_id)).commit for each in (one, two)}
     assert len(commits) == 1
     assert len(await exported(storage)) == 2
+
+
+async def test_the_same_content_gives_the_same_lines_whatever_came_first(storage: EntityStorage, other: EntityStorage) -> None:
+    shared, config = Piece(name="shared"), LLMConfig(client="scripted", model="m")
+    pieces = [Piece(name=str(number), next=shared, items=[Piece(name=f"of {number}"), shared]) for number in range(4)]
+    threads = [ChatThread(name=str(number), llm_config=config) for number in range(3)]
+    await other.register(*pieces, *threads, author="me")
+    branches = [await other.get(Piece, pieces[2].ecs_id) for _ in range(3)]
+    for number, piece in enumerate(branches):
+        piece.name = f"branch {number}"
+    await other.register(*reversed(branches), author="me")
+    lines = await exported(other)
+    for part in (pieces[3], threads[1], pieces[2]):
+        await storage.import_lines(await exported(other, part.lineage_id))
+    await storage.import_lines(lines)
+    assert await exported(storage) == lines
+
+
+async def test_versions_that_were_made_from_each_other_are_refused(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        piece = Piece()
+        await storage.register(piece)
+    await damage(sql_url, "UPDATE entity_version SET parent_id = id")
+    async with open_storage(sql_url) as storage:
+        with pytest.raises(ReadFailed, match="versions build on each other in a circle"):
+            await exported(storage)
 
 
 async def test_an_export_of_one_thread_holds_what_it_reaches_and_no_other_thread(storage: EntityStorage) -> None:
