@@ -404,6 +404,21 @@ async def test_a_kind_that_the_program_does_not_know_is_kept_as_it_is(storage: E
     assert {finding.rule for finding in await other.check()} == {"known kinds"}
 
 
+async def test_a_reference_that_no_table_of_its_class_can_hold_names_its_line(sql_url: str, other: EntityStorage) -> None:
+    prompt = SystemPrompt(content="brief")
+    await other.register(prompt, note="first")
+    await other.register(ChatThread(llm_config=LLMConfig(client="scripted", model="m"), system_prompt=prompt))
+    lines = await exported(other)
+    config = next(each["id"] for each in json.loads(lines[2])["versions"] if each["kind"] == "llm_config")
+    lines[2] = _changed(lines[2], lambda each: each["references"].update(system_prompt=config), "chat_thread")
+    async with open_storage(sql_url) as storage:
+        with pytest.raises(
+            InvalidExport, match=r"^line 3 .* holds a llm_config in 'system_prompt', where none belongs, and the database ref"
+        ):
+            await storage.import_lines(lines)
+        assert (await storage.status()).versions == 1
+
+
 def test_a_list_cannot_keep_more_than_there_was() -> None:
     version: dict[str, Any] = {
         "lineage": str(uuid4()),
