@@ -49,9 +49,6 @@ class Entity(BaseModel):
     __opaque__: ClassVar[bool] = False
     """Whether objects of the class stand for entities whose own class is not known."""
 
-    if TYPE_CHECKING:
-        __ecs_state__: State | None
-
     ecs_id: UUID = Field(default_factory=uuid7, frozen=True)
     """Names one version and never another. Time-ordered (UUIDv7)."""
     lineage_id: UUID = Field(default_factory=uuid7, frozen=True)
@@ -106,7 +103,7 @@ class Entity(BaseModel):
         if own_defaults(cls):
             cls.model_rebuild(force=True)
 
-    if not TYPE_CHECKING:  # signatures as those of BaseModel, so that type checkers need not see them
+    if not TYPE_CHECKING:  # signatures as those of BaseModel: who sees `__setattr__` takes every misspelt name for one that exists
 
         def __init__(self, /, **data: Any) -> None:
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
@@ -130,27 +127,27 @@ class Entity(BaseModel):
         def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
             return _noted(super().model_construct(_fields_set, **values), None)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = self.__dict__
-        if (state := state_of(self)) is not None:
-            if state.cold:
-                raise frozen(self, name)
-            state.touch(before)
-        if not self.model_config.get("validate_assignment"):
-            # Pydantic would assign in place; the version before needs its values kept.
-            object.__setattr__(self, "__dict__", dict(before))
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            object.__setattr__(self, "__dict__", before)
-            if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+        def __setattr__(self, name: str, value: Any) -> None:
+            before = self.__dict__
+            if (state := state_of(self)) is not None:
+                if state.cold:
+                    raise frozen(self, name)
+                state.touch(before)
+            if not self.model_config.get("validate_assignment"):
+                # Pydantic would assign in place; the version before needs its values kept.
+                object.__setattr__(self, "__dict__", dict(before))
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                object.__setattr__(self, "__dict__", before)
+                if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+                    raise
+                # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
+                object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
+            except BaseException:
+                # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
+                object.__setattr__(self, "__dict__", before)
                 raise
-            # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
-            object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
-        except BaseException:
-            # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
-            object.__setattr__(self, "__dict__", before)
-            raise
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"fields of {type(self).__name__} cannot be deleted: assign another value to {name!r}")
