@@ -28,6 +28,7 @@ MinferenceError
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
+│   ├── RedefinedClass
 │   ├── InvalidEvolution
 │   ├── FrozenSnapshot
 │   ├── OpaqueVersion
@@ -365,6 +366,21 @@ class DuplicateKind(EntityError, TypeError):
     def __init__(self, kind: str, first: str, second: str) -> None:
         self.kind, self.first, self.second = kind, first, second
         super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
+
+
+class RedefinedClass(EntityError, TypeError):
+    """An object that is to be saved is of a class that is no longer the one of its kind, and that has other fields; nothing was changed."""
+
+    def __init__(self, kind: str, name: str, fields: Sequence[str]) -> None:
+        self.kind, self.name = kind, name
+        self.fields = fields
+        """Those that only one of both classes has, or that are otherwise in one than in the other. None, if only `version=` differs."""
+        what = ", ".join(map(repr, fields)) or "its version"
+        super().__init__(
+            f"this object is of a class {name} that was defined again since, and differs in {what}: make it anew with the new class, "
+            f"or load it again, which gives one of that. If both are needed, give one another kind than {kind!r}: "
+            f"class {name}(Entity, kind=...)"
+        )
 
 
 class InvalidEvolution(EntityError, TypeError):
