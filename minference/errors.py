@@ -918,9 +918,9 @@ class UnregisteredTool(ToolError, LookupError):
 
 
 class ToolNameTaken(ToolError):
-    """Another function is registered under this tool name."""
+    """Another function is registered under this tool name, which stands for one function in the whole process."""
 
-    def __init__(self, name: str, holder: str, remedy: str = "choose another name, or register with replace=True") -> None:
+    def __init__(self, name: str, holder: str, remedy: str) -> None:
         self.name, self.holder = name, holder
         super().__init__(f"tool name {name!r} belongs to {holder}: {remedy}")
 
