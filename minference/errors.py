@@ -84,9 +84,11 @@ MinferenceError
 │   ├── ProviderUnreachable
 │   ├── ProviderTimeout
 │   ├── ProviderRefused         an HTTP status of 4xx or 5xx
+│   ├── ProviderPaused          it wants to be left alone for too long
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
+│   ├── NotThisStep
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
@@ -109,6 +111,7 @@ MinferenceError
     ├── ThreadBusy
     ├── NothingToAnswer
     ├── NoStructuredOutput
+    ├── StepNotCalled
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── RequestNotRebuilt
@@ -126,6 +129,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
+
+
+def a_while(seconds: float) -> str:
+    """A time for a message: long ones in whole seconds."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class MinferenceError(Exception):
@@ -623,7 +631,9 @@ class StaleVersion(StorageError):
     def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
-        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, call rebase(), or save with on_conflict='branch'")
+        super().__init__(
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+        )
 
 
 class VersionExists(StorageError):
@@ -890,6 +900,20 @@ class ProviderRefused(ProviderError):
     """The provider answered with an error status."""
 
 
+class ProviderPaused(ProviderError):
+    """The provider wants to be left alone for longer than a call may wait; nothing was sent."""
+
+    def __init__(self, client: str, model: str, seconds: float, patience: float) -> None:
+        self.model, self.seconds, self.patience = model, seconds, patience
+        super().__init__(
+            client,
+            f"wants no calls of {model!r} for {a_while(seconds)}, and a call may wait {a_while(patience)} for that: run the thread again "
+            "later, name a fallback, or raise RetryPolicy.max_seconds",
+            status=429,
+            retry_after=seconds,
+        )
+
+
 class InvalidReply(ProviderError):
     """The provider answered with success and something that is no valid reply."""
 
@@ -904,6 +928,14 @@ class UnknownTool(ToolError):
     def __init__(self, name: str, offered: Sequence[str]) -> None:
         self.name, self.offered = name, tuple(offered)
         super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
+
+
+class NotThisStep(ToolError):
+    """The model called another tool than that of the step which a workflow is at; it was not run."""
+
+    def __init__(self, name: str, wanted: str) -> None:
+        self.name, self.wanted = name, wanted
+        super().__init__(f"this call of tool {name!r} was not run, because it is not its turn: call {wanted!r} now, and nothing else")
 
 
 class UnregisteredTool(ToolError, LookupError):
@@ -1065,10 +1097,13 @@ class RunError(MinferenceError):
 
 
 class OrchestratorClosed(RunError):
-    """The orchestrator is not open."""
+    """The orchestrator is not open, or was closed in the middle of a call."""
 
-    def __init__(self) -> None:
-        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+    def __init__(self, *, midway: bool = False) -> None:
+        self.midway = midway
+        closed = "the orchestrator was closed meanwhile; what was answered is saved: run the thread again to go on"
+        unopened = "the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`"
+        super().__init__(closed if midway else unopened)
 
 
 class ThreadBusy(RunError):
@@ -1096,6 +1131,17 @@ class NoStructuredOutput(RunError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the reply is no valid {name!r}: {reason}")
+
+
+class StepNotCalled(RunError):
+    """The model did not call the tool of the step which a workflow is at, however often it was asked. Its replies are saved."""
+
+    def __init__(self, name: str, step: int, steps: int, reason: str, *, final: bool = False) -> None:
+        self.name, self.step, self.steps, self.reason = name, step, steps, reason
+        self.final = final
+        """Whether running the thread again asks nobody: the model has refused."""
+        remedy = "" if final else ". Run the thread again to ask once more"
+        super().__init__(f"step {step} of {steps}, tool {name!r}, was not called: {reason}{remedy}")
 
 
 class RequestNotRebuilt(RunError):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
-from minference.clients.parsing import Part, read
+from minference.clients.parsing import Count, Part, read
 from minference.clients.transcript import forced_output, merge_extra, messages_to_send, offer_of, system_text
 from minference.ecs.recording import nothing_recorded
 from minference.errors import ConfigurationError, WrongArgument
@@ -32,14 +32,14 @@ _SHOWN_OF_ATTACHMENTS = {"name", "media_type", "content", "url", "detail"}
 
 
 class _Usage(Part):
-    prompt: int = Field(ge=0)
-    completion: int = Field(ge=0)
-    cached: int | None = None
-    cache_written: int | None = None
-    reasoning: int | None = None
-    audio: int | None = None
-    accepted_prediction: int | None = None
-    rejected_prediction: int | None = None
+    prompt: Count
+    completion: Count
+    cached: Count | None = None
+    cache_written: Count | None = None
+    reasoning: Count | None = None
+    audio: Count | None = None
+    accepted_prediction: Count | None = None
+    rejected_prediction: Count | None = None
 
 
 class _Payload(Part):

@@ -28,7 +28,7 @@ class RunOptions(TypedDict, total=False):
     """Replies per thread, re-asks for a valid structured output not counted. By default 10."""
     deadline: float | None
     """Seconds for the whole call. Threads that are not done by then are `Failed(DeadlineExceeded)`; a reply that is on its way
-    still has the orchestrator's `drain_seconds`, and is saved."""
+    still has the orchestrator's `drain_seconds`, and is saved. From an iterable without a length no more is taken then."""
     thread_deadline: float | None
     """The same for each thread, from its beginning: for all of its calls, retries, pauses and tools."""
 

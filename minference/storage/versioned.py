@@ -225,7 +225,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def rebase(self, entity: E, onto: Entity | UUID | None = None, *, strategy: Strategy | None = None) -> MergeResult[E]:
         """See `Lineages.rebase`."""
-        return await rebase(self, entity, onto, strategy)
+        return await rebase(self, self._open()[0], entity, onto, strategy)
 
     async def merge(
         self, ours: E, theirs: E | UUID, strategy: Strategy | None = None, *, author: str | None = None, note: str | None = None

@@ -60,7 +60,7 @@ def test_a_misspelled_field_is_not_assigned_to() -> None:
     with pytest.raises(
         ValidationError, match=r"Kettle has no field 'litre': did you mean 'litres'\? Its fields are litres, colour, maker"
     ) as caught:
-        kettle.litre = 2.0
+        kettle.litre = 2.0  # type: ignore[attr-defined]
     assert [(each["type"], each["loc"]) for each in caught.value.errors()] == [("no_such_attribute", ("litre",))]
     assert kettle.__dict__ == before
 

@@ -58,7 +58,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "match"), WRONG, ids=[str(settings)[:50] for settings, _ in WRONG])
+@pytest.mark.parametrize(
+    ("settings", "match"), WRONG, ids=[f"{next(iter(settings))} {number}" for number, (settings, _) in enumerate(WRONG)]
+)
 def test_settings_of_other_types_are_refused_when_they_are_passed(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(WrongArgument, match=match):
         InferenceOrchestrator(**settings)

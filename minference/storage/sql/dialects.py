@@ -223,6 +223,12 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(cause, Permanent) and cause.damaged
 
 
+def is_no_key(error: BaseException) -> bool:
+    """Whether SQLite was asked for rows by something from another row that is no number."""
+    # Keys are all that is put into JSON without being written as JSON.
+    return isinstance(error, sqlite3.OperationalError) and str(error) == "malformed JSON"
+
+
 def reason_of(error: BaseException) -> str:
     """What to tell of an exception that a driver raised."""
     cause = diagnose(error)
@@ -246,6 +252,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
         return Transient("the database is locked by another process")
+    if is_no_key(error):
+        return Permanent("a row holds something else than a number where the key of another one belongs", damaged=True)
     if primary in _DAMAGED or message.startswith(_DAMAGED_SAYINGS):
         return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
     if primary == sqlite3.SQLITE_READONLY:
