@@ -35,6 +35,7 @@ MinferenceError
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
 │   ├── NoPlainField
+│   ├── ValueWithoutName
 │   ├── UnfitValue
 │   ├── NotLoaded
 │   ├── UnrelatedVersions
@@ -459,6 +460,19 @@ class NoPlainField(EntityError, LookupError):
     def __init__(self, kind: str, field: str, fields: Sequence[str]) -> None:
         self.kind, self.field, self.fields = kind, field, tuple(fields)
         super().__init__(f"{kind} has no field {field!r} with a plain value: it has {', '.join(map(repr, fields)) or 'none'}")
+
+
+class ValueWithoutName(EntityError, TypeError):
+    """An entity was to be made of values that do not say which fields they are for."""
+
+    def __init__(self, kind: str, values: int, fields: Sequence[str]) -> None:
+        self.kind, self.values, self.fields = kind, values, tuple(fields)
+        passed = ", ".join(f"{name}=..." for name in fields[:values])
+        count = "one was passed" if values == 1 else f"{values} were passed"
+        super().__init__(
+            f"{kind} takes values by the names of its fields, and {count} without: write {kind}({passed}). "
+            f"Its fields are {', '.join(fields) or 'none'}"
+        )
 
 
 class UnfitValue(EntityError, ValueError):
@@ -952,9 +966,9 @@ class UnregisteredTool(ToolError, LookupError):
 
 
 class ToolNameTaken(ToolError):
-    """Another function is registered under this tool name."""
+    """Another function is registered under this tool name, which stands for one function in the whole process."""
 
-    def __init__(self, name: str, holder: str, remedy: str = "choose another name, or register with replace=True") -> None:
+    def __init__(self, name: str, holder: str, remedy: str) -> None:
         self.name, self.holder = name, holder
         super().__init__(f"tool name {name!r} belongs to {holder}: {remedy}")
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy, deepcopy
 from functools import cache
+from inspect import signature
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import UUID
@@ -19,6 +20,7 @@ from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
 from minference.ecs.sameness import own_equality, strictness
+from minference.ecs.spelling import explained, without_name
 from minference.errors import DuplicateKind, EntityError, FrozenSnapshot, OpaqueVersion
 
 if TYPE_CHECKING:
@@ -105,13 +107,21 @@ class Entity(BaseModel):
 
     if not TYPE_CHECKING:  # signatures as those of BaseModel: who sees `__setattr__` takes every misspelt name for one that exists
 
-        def __init__(self, /, **data: Any) -> None:
+        def __init__(self, /, *values: Any, **data: Any) -> None:
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
+            if values:
+                raise without_name(type(self), values)
             _WRITE_STATE(self, None)
-            if self.__pydantic_validator__.validate_python(data, self_instance=self) is not self:
+            try:
+                made = self.__pydantic_validator__.validate_python(data, self_instance=self)
+            except ValidationError as error:
+                raise explained(error, type(self)) from None
+            if made is not self:
                 warn(f"a validator of {type(self).__name__} returns another value than self, which is ignored", stacklevel=2)
             note_constructed(self)
 
+        # What pydantic makes the signatures of classes of: nothing is to be passed without a name.
+        __init__.__signature__ = signature(BaseModel.__init__)
         # Pydantic need not call it for members of what it validates: those are found in what holds them.
         __init__.__pydantic_base_init__ = True
 
@@ -141,7 +151,7 @@ class Entity(BaseModel):
             except ValidationError as error:
                 object.__setattr__(self, "__dict__", before)
                 if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
-                    raise
+                    raise explained(error, type(self)) from None
                 # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
                 object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
             except BaseException:
