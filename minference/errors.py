@@ -17,7 +17,9 @@ MinferenceError
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
+│   ├── UnusableValue
 │   ├── UnusableText
+│   ├── AlreadyOpen
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -26,12 +28,14 @@ MinferenceError
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
+│   ├── RedefinedClass
 │   ├── InvalidEvolution
 │   ├── FrozenSnapshot
 │   ├── OpaqueVersion
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
 │   ├── NoPlainField
+│   ├── ValueWithoutName
 │   ├── UnfitValue
 │   ├── NotLoaded
 │   ├── UnrelatedVersions
@@ -85,6 +89,7 @@ MinferenceError
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
+│   ├── NotThisStep
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
@@ -107,6 +112,7 @@ MinferenceError
     ├── ThreadBusy
     ├── NothingToAnswer
     ├── NoStructuredOutput
+    ├── StepNotCalled
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── RequestNotRebuilt
@@ -281,6 +287,14 @@ class WrongArgument(ConfigurationError, TypeError):
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
+class UnusableValue(ConfigurationError, ValueError):
+    """An argument has a value with which nothing could be done, such as a number that is too small; nothing was done."""
+
+    def __init__(self, argument: str, value: object, why: str) -> None:
+        self.argument, self.value, self.why = argument, value, why
+        super().__init__(f"{argument} is {value!r:.100}: {why}")
+
+
 class UnusableText(ConfigurationError, ValueError):
     """A text that is kept beside versions holds what not every database can; nothing was done."""
 
@@ -289,7 +303,18 @@ class UnusableText(ConfigurationError, ValueError):
         super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
-class MissingExtra(ConfigurationError):
+class AlreadyOpen(ConfigurationError, RuntimeError):
+    """What is open is entered again; it stays open for whoever entered it first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is open already, and whoever left it first would close it for all: enter it once, around everything that uses it, "
+            "and hand it on; or make another object"
+        )
+
+
+class MissingExtra(ConfigurationError, ImportError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, package: str, remedy: str) -> None:
@@ -350,6 +375,21 @@ class DuplicateKind(EntityError, TypeError):
     def __init__(self, kind: str, first: str, second: str) -> None:
         self.kind, self.first, self.second = kind, first, second
         super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
+
+
+class RedefinedClass(EntityError, TypeError):
+    """An object that is to be saved is of a class that is no longer the one of its kind, and that has other fields; nothing was changed."""
+
+    def __init__(self, kind: str, name: str, fields: Sequence[str]) -> None:
+        self.kind, self.name = kind, name
+        self.fields = fields
+        """Those that only one of both classes has, or that are otherwise in one than in the other. None, if only `version=` differs."""
+        what = ", ".join(map(repr, fields)) or "its version"
+        super().__init__(
+            f"this object is of a class {name} that was defined again since, and differs in {what}: make it anew with the new class, "
+            f"or load it again, which gives one of that. If both are needed, give one another kind than {kind!r}: "
+            f"class {name}(Entity, kind=...)"
+        )
 
 
 class InvalidEvolution(EntityError, TypeError):
@@ -428,6 +468,19 @@ class NoPlainField(EntityError, LookupError):
     def __init__(self, kind: str, field: str, fields: Sequence[str]) -> None:
         self.kind, self.field, self.fields = kind, field, tuple(fields)
         super().__init__(f"{kind} has no field {field!r} with a plain value: it has {', '.join(map(repr, fields)) or 'none'}")
+
+
+class ValueWithoutName(EntityError, TypeError):
+    """An entity was to be made of values that do not say which fields they are for."""
+
+    def __init__(self, kind: str, values: int, fields: Sequence[str]) -> None:
+        self.kind, self.values, self.fields = kind, values, tuple(fields)
+        passed = ", ".join(f"{name}=..." for name in fields[:values])
+        count = "one was passed" if values == 1 else f"{values} were passed"
+        super().__init__(
+            f"{kind} takes values by the names of its fields, and {count} without: write {kind}({passed}). "
+            f"Its fields are {', '.join(fields) or 'none'}"
+        )
 
 
 class UnfitValue(EntityError, ValueError):
@@ -602,7 +655,9 @@ class StaleVersion(StorageError):
     def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
-        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, call rebase(), or save with on_conflict='branch'")
+        super().__init__(
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+        )
 
 
 class VersionExists(StorageError):
@@ -899,6 +954,14 @@ class UnknownTool(ToolError):
         super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
 
 
+class NotThisStep(ToolError):
+    """The model called another tool than that of the step which a workflow is at; it was not run."""
+
+    def __init__(self, name: str, wanted: str) -> None:
+        self.name, self.wanted = name, wanted
+        super().__init__(f"this call of tool {name!r} was not run, because it is not its turn: call {wanted!r} now, and nothing else")
+
+
 class UnregisteredTool(ToolError, LookupError):
     """The tool is known, and this process has no function for it."""
 
@@ -911,9 +974,9 @@ class UnregisteredTool(ToolError, LookupError):
 
 
 class ToolNameTaken(ToolError):
-    """Another function is registered under this tool name."""
+    """Another function is registered under this tool name, which stands for one function in the whole process."""
 
-    def __init__(self, name: str, holder: str, remedy: str = "choose another name, or register with replace=True") -> None:
+    def __init__(self, name: str, holder: str, remedy: str) -> None:
         self.name, self.holder = name, holder
         super().__init__(f"tool name {name!r} belongs to {holder}: {remedy}")
 
@@ -1058,10 +1121,13 @@ class RunError(MinferenceError):
 
 
 class OrchestratorClosed(RunError):
-    """The orchestrator is not open."""
+    """The orchestrator is not open, or was closed in the middle of a call."""
 
-    def __init__(self) -> None:
-        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+    def __init__(self, *, midway: bool = False) -> None:
+        self.midway = midway
+        closed = "the orchestrator was closed meanwhile; what was answered is saved: run the thread again to go on"
+        unopened = "the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`"
+        super().__init__(closed if midway else unopened)
 
 
 class ThreadBusy(RunError):
@@ -1089,6 +1155,17 @@ class NoStructuredOutput(RunError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the reply is no valid {name!r}: {reason}")
+
+
+class StepNotCalled(RunError):
+    """The model did not call the tool of the step which a workflow is at, however often it was asked. Its replies are saved."""
+
+    def __init__(self, name: str, step: int, steps: int, reason: str, *, final: bool = False) -> None:
+        self.name, self.step, self.steps, self.reason = name, step, steps, reason
+        self.final = final
+        """Whether running the thread again asks nobody: the model has refused."""
+        remedy = "" if final else ". Run the thread again to ask once more"
+        super().__init__(f"step {step} of {steps}, tool {name!r}, was not called: {reason}{remedy}")
 
 
 class RequestNotRebuilt(RunError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from minference.cli.database import file_of, url_of, writing
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.draining import run_draining
+from minference.cli.interrupts import ANSWERED
 from minference.cli.options import DEFAULT_DATABASE
 from minference.cli.output import one_line, print_json, stderr, stdout
 from minference.cli.run_file import RunFile, read_run_file
@@ -39,8 +39,7 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
     database = database or database_of(file, checked)
     if output is not None:
         _check_output(output, file_of(url_of(database)))
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_run(plan, database, output, as_json))
+    return run_draining(_run(plan, database, output, as_json), ANSWERED)
 
 
 def _check_output(output: Path, database: Path | None) -> None:

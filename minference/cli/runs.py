@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from minference.cli.database import existing
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.draining import run_draining
+from minference.cli.interrupts import ANSWERED
 from minference.cli.output import one_line, print_json, stdout, when
 from minference.cli.own_modules import import_own
 from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
@@ -94,8 +95,7 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
     """
     for module in modules:
         import_own(module)
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_resume(name, database, retry_failed, as_json))
+    return run_draining(_resume(name, database, retry_failed, as_json), ANSWERED)
 
 
 async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -> int:

@@ -128,13 +128,15 @@ def system_text(thread: ChatThread, means: Means = Means.native) -> str:
 def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
     """The messages for the next reply: the history or its end, `new_message`, and a result for every call.
 
+    What came of a reply that broke off is left out at the end, where the whole reply is asked for.
+
     Providers refuse a call without a result, so one is made up where a conversation went on without it. They also refuse
     messages that say nothing, so an erased one says that it was erased.
 
     Raises:
         ConfigurationError: There is no message at all.
     """
-    sent = [_shown(message) for message in thread.history]
+    sent = [_shown(message) for message in _said(thread)]
     if thread.new_message is not None:
         sent.append(ChatMessage(role=MessageRole.user, content=thread.new_message))
     if not thread.use_history:
@@ -144,6 +146,11 @@ def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
         raise ConfigurationError("the thread has nothing to answer: set new_message, or call add_user_message()")
     sent = _with_all_results(thread, sent)
     return _with_postfill(thread, sent) if thread.llm_config.response_format in ASKS_FOR_JSON else sent
+
+
+def _said(thread: ChatThread) -> list[ChatMessage]:
+    asked_again = thread.new_message is None and bool(thread.history) and thread.history[-1].is_partial
+    return thread.history[:-1] if asked_again else thread.history
 
 
 def _shown(message: ChatMessage) -> ChatMessage:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from minference.clients.allowances import Allowance, Measured
 from minference.errors import ProviderPaused
+from minference.inference.arguments import a_map
 from minference.inference.buckets import MINUTE as MINUTE
 from minference.inference.buckets import Bucket, Clock, LocalBucket, Meter, Room, Sleep
 from minference.inference.concurrency import Concurrency
@@ -112,7 +113,7 @@ class RateLimiter:
     def __init__(
         self, limits: Limits = None, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep, shared: Buckets | None = None
     ) -> None:
-        self._limits = limits
+        self._limits = checked_limits(limits)
         self._clock = clock
         self._sleep = sleep
         self._shared = shared
@@ -174,6 +175,17 @@ class RateLimiter:
             made = self._shared.bucket(quota, limits) if self._shared is not None else None
             bucket = self._buckets[quota] = made or LocalBucket(meters_of(limits), concurrency_of(limits), self._clock, self._sleep)
         return bucket
+
+
+def checked_limits(limits: Limits) -> Limits:
+    """The limits that were passed.
+
+    Raises:
+        WrongArgument: They are none.
+    """
+    if limits is None or isinstance(limits, RequestLimits):
+        return limits
+    return a_map("limits", limits, RequestLimits, "{'openai': RequestLimits(requests_per_minute=60)}")
 
 
 def limits_for(limits: Limits, client: str, model: str) -> RequestLimits:

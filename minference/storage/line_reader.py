@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,19 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape, ShapeField, shape_of
 from minference.errors import InvalidExport, UnknownStoredField, UnreadableVersion
 from minference.storage.erasing import Erasure
-from minference.storage.lines import BlobLine, CommitLine, ListEdit, TagLine, VersionLine, read_blob, read_line
+from minference.storage.lines import (
+    VERSION,
+    WITHOUT_END,
+    BlobLine,
+    CommitLine,
+    Counts,
+    EndLine,
+    ListEdit,
+    TagLine,
+    VersionLine,
+    read_blob,
+    read_line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,8 @@ class ReadCommit:
     """Those that came right before it, with their bytes, by SHA-256."""
     bulk: int
     """Characters of the line, and bytes of those blobs."""
+    strange: list[str]
+    """What fields hold from before they took another class. It loads like all else, but a table of the class may refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,12 @@ class _Seen:
 class LineReader:
     """Reads the lines of an export in order, and refuses what does not follow from the lines before. Needs no database."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = VERSION) -> None:
+        """`version` is that of the format."""
+        self._is_open = version != WITHOUT_END
+        """Whether a last line has yet to come."""
+        self._is_over = False
+        self._counts = dict.fromkeys(Counts.model_fields, 0)
         self._seen: dict[UUID, _Seen] = {}
         self._shapes: dict[int, Shape] = {}
         self._fits: dict[tuple[type[Entity], Shape], Fit] = {}
@@ -78,34 +97,57 @@ class LineReader:
         """Blobs that the next commit holds."""
 
     def read(self, text: str, number: int) -> ReadCommit | TagLine | Erasure | None:
-        """One line after the header; `None` of a blob, which comes with its commit.
+        """One line after the header; `None` of a blob, which comes with its commit, and of the last one.
 
         Raises:
             InvalidExport: It is nothing that an export holds, builds on what no line before holds, or does not fit the classes
                 of this program.
             NewerSchema: A version was written by newer code.
         """
+        if self._is_over:
+            raise InvalidExport(number, "it comes after the line that ends the export: two exports are two files")
         match read_line(text, number):
+            case EndLine(end=counts):
+                self._close(counts, number)
+                return None
             case BlobLine() as line:
+                self._counts["blobs"] += 1
                 self._take(read_blob(line, number), number)
                 return None
             case Erasure() as erasure:
+                self._counts["erased"] += 1
                 return erasure
             case TagLine() as line:
                 if line.version not in self._seen:
                     raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")
+                self._counts["tags"] += 1
                 return line
             case line:
+                self._counts["commits"] += 1
                 return self._read_commit(line, number, len(text))
 
     def end(self, number: int) -> None:
         """Make sure that nothing is missing after the last line.
 
         Raises:
-            InvalidExport: The commit that holds the last blob is.
+            InvalidExport: Something is: the commit that holds the last blob, or the line that ends the export.
         """
+        self._refuse_unheld(number)
+        if self._is_open:
+            reason = "it is the last one, but not the one that ends an export: what followed was cut off. Get a whole copy, or export again"
+            raise InvalidExport(number, reason)
+
+    def _refuse_unheld(self, number: int) -> None:
         if self._arrived:
             raise InvalidExport(number, f"the export ends before the commit that holds blob {next(iter(self._arrived))}")
+
+    def _close(self, counts: Counts, number: int) -> None:
+        self._refuse_unheld(number)
+        found = Counts(**self._counts)
+        if counts != found:
+            reason = f"it ends an export of {_counted(counts)}, and before it are {_counted(found)}: some were cut out. Get a whole copy"
+            raise InvalidExport(number, reason)
+        self._is_open, self._is_over = False, True
 
     def _take(self, blob: Blob, number: int) -> None:
         if blob.sha256 in self._sizes:
@@ -117,8 +159,9 @@ class LineReader:
         for key, shape in line.shapes.items():
             self._shapes[key] = shape.shape()
         versions = [self._read(each, number) for each in line.versions]
+        strange: list[str] = []
         for version in versions:
-            self._check_members(version, number)
+            strange += self._check_members(version, number)
             for blob in version.blobs:
                 if self._sizes.get(blob.sha256) != blob.size:
                     raise InvalidExport(number, f"version {version.line.id} holds {blob!r}, which is on no line before")
@@ -126,7 +169,7 @@ class LineReader:
         if unheld := self._arrived.keys() - held:
             raise InvalidExport(number, f"no version of it holds blob {min(unheld)}, which comes right before it")
         arrived, self._arrived = self._arrived, {}
-        return ReadCommit(number, line, versions, arrived, length + sum(blob.size for blob in arrived.values()))
+        return ReadCommit(number, line, versions, arrived, length + sum(blob.size for blob in arrived.values()), strange)
 
     def _read(self, line: VersionLine, number: int) -> ReadVersion:
         if line.id in self._seen:
@@ -199,7 +242,8 @@ class LineReader:
         blobs = [blob for blob in blobs_in_data(data) if self._sizes.get(blob.sha256) == blob.size]
         return ReadVersion(line, OpaqueEntity, data, references, lists, line.keys, collections, blobs, builds_on, shape)
 
-    def _check_members(self, version: ReadVersion, number: int) -> None:
+    def _check_members(self, version: ReadVersion, number: int) -> Iterator[str]:
+        """Make sure that all that a version holds is there, and tell what its class has no place for today."""
         line, types = version.line, plan_of(version.cls).types if version.opaque is None else {}
         children = [*version.references.items(), *((name, child) for name, edit in version.lists.items() for child in edit.add)]
         for name, child in children:
@@ -209,7 +253,11 @@ class LineReader:
             if held is None:
                 raise InvalidExport(number, f"version {line.id} holds {child} in {name!r}, which is on no line before")
             if not issubclass(held.cls, types.get(name, Entity)) and not held.cls.__opaque__:
-                raise InvalidExport(number, f"version {line.id} holds a {held.shape.kind} in {name!r}, where none belongs")
+                yield f"version {line.id} holds a {held.shape.kind} in {name!r}, where none belongs"
+
+
+def _counted(counts: Counts) -> str:
+    return f"{counts.commits} commits, {counts.blobs} blobs, {counts.tags} tags and {counts.erased} erasures"
 
 
 def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
@@ -160,9 +161,9 @@ async def test_wrong_numbers_are_refused_before_anything_is_sent(memory: EntityS
             await orchestrator.run([thread()], concurrency=0)
         with pytest.raises(ValueError, match="max_turns is 0"):
             await orchestrator.run([thread()], max_turns=0)
-        with pytest.raises(ValueError, match="deadline after -1"):
+        with pytest.raises(ValueError, match="deadline is -1"):
             await orchestrator.run([thread()], deadline=-1)
-        with pytest.raises(ValueError, match="deadline after 0"):
+        with pytest.raises(ValueError, match="deadline is 0"):
             await orchestrator.run([thread()], thread_deadline=0)
     assert client.requests == []
     with pytest.raises(OrchestratorClosed):
@@ -257,6 +258,75 @@ def test_a_reply_that_does_not_come_within_the_grace_is_given_up_at_the_deadline
     messages, error, ended = run_late(10.0, drain=2.0, each=15.0, run=100.0)
     assert (messages, ended) == ([("user", "Count."), ("assistant", ""), ("tool", "1")], 17.0)
     assert (error.of, error.seconds) == ("thread", 15.0)
+
+
+@pytest.mark.parametrize("ready", [1, 3], ids=["nobody is asked", "one is being asked"])
+def test_at_the_deadline_no_more_is_taken_from_an_iterable_and_it_is_closed(ready: int) -> None:
+    async def main() -> tuple[list[float], list[str], float, list[float]]:
+        taken, closed = list[float](), list[float]()
+
+        async def endless() -> AsyncIterator[ChatThread]:
+            try:
+                for number in range(1000):
+                    if number == ready:
+                        await asyncio.sleep(100)
+                    taken.append(virtual_now())
+                    yield thread(str(number))
+            finally:
+                closed.append(virtual_now())
+
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients={"scripted": ScriptedClient(slowly)}) as orchestrator,
+        ):
+            outcomes = orchestrator.as_completed(endless(), concurrency=2, deadline=15)
+            found = [type(outcome).__name__ async for outcome in outcomes]
+            return taken, found, virtual_now(), closed
+
+    async def slowly(asked: ChatThread) -> str:
+        await asyncio.sleep(10)
+        return "Yes."
+
+    if ready == 1:
+        assert run_virtually(main()) == ([0.0], ["Completed"], 15.0, [15.0])
+    else:  # the third is begun at 10, and answers within its grace
+        assert run_virtually(main()) == ([0.0, 0.0, 10.0], ["Completed", "Completed", "Failed"], 20.0, [15.0])
+
+
+def test_a_generator_that_always_has_more_ends_at_the_deadline() -> None:
+    async def main() -> tuple[int, list[str], float]:
+        def endless() -> Iterator[ChatThread]:
+            try:
+                for number in itertools.count():
+                    yield thread(str(number))
+            finally:
+                closed.append("closed")
+
+        closed: list[str] = []
+        async with open_storage("memory:") as storage, scripted(storage, Slow(10.0)) as orchestrator:
+            outcomes = orchestrator.as_completed(endless(), concurrency=4, deadline=15, until="turn")
+            return sum([1 async for _ in outcomes]), closed, virtual_now()
+
+    assert run_virtually(main()) == (8, ["closed"], 20.0)
+
+
+def test_each_thread_of_a_list_has_an_outcome_after_the_deadline_too() -> None:
+    async def main() -> list[str]:
+        async with open_storage("memory:") as storage, scripted(storage, Slow(10.0)) as orchestrator:
+            given = [thread(str(number)) for number in range(3)]
+            return [type(outcome).__name__ async for outcome in orchestrator.as_completed(given, concurrency=1, deadline=15, until="turn")]
+
+    assert run_virtually(main()) == ["Completed", "Failed", "Failed"]
+
+
+async def test_a_timeout_of_the_iterable_is_told_and_not_taken_for_the_deadline(memory: EntityStorage) -> None:
+    async def slow() -> AsyncIterator[ChatThread]:
+        yield thread()
+        raise TimeoutError("the source is slow")
+
+    async with scripted(memory) as orchestrator:
+        with pytest.raises(TimeoutError, match="the source is slow"):
+            [outcome async for outcome in orchestrator.as_completed(slow(), deadline=100)]
 
 
 def workflow(*names: str) -> ChatThread:

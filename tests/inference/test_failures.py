@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from minference.clients.base import Reply, Request, Response, TokenUsage
 from minference.clients.scripted import ScriptedClient
 from minference.errors import (
+    AlreadyOpen,
     ConfigurationError,
     InvalidReply,
     MissingKey,
@@ -337,6 +338,17 @@ async def test_an_orchestrator_works_only_while_it_is_open(memory: EntityStorage
         await orchestrator.run_parallel_ai_completion([thread()])
 
 
+async def test_an_open_orchestrator_is_not_entered_again_and_stays_open(memory: EntityStorage) -> None:
+    orchestrator = InferenceOrchestrator(memory)
+    for _ in range(2):
+        async with orchestrator:
+            with pytest.raises(AlreadyOpen, match="the orchestrator is open already"):
+                async with orchestrator:
+                    pytest.fail("it was entered twice")
+            [outcome] = await orchestrator.run([thread()])
+            assert outcome.ok
+
+
 async def test_clients_that_were_given_stay_open_and_the_current_storage_is_the_default(memory: EntityStorage) -> None:
     client = ScriptedClient()
     async with InferenceOrchestrator(clients={"scripted": client}) as orchestrator:
@@ -375,11 +387,11 @@ async def test_a_call_that_a_client_cancels_by_itself_is_tried_again(memory: Ent
 async def test_what_is_no_thread_is_named_before_anything_is_sent(memory: EntityStorage, wrong: Any) -> None:
     client = ScriptedClient()
     async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             await orchestrator.run(wrong)
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             await orchestrator.run_parallel_ai_completion([thread(), *wrong])
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             async for _ in orchestrator.as_completed(list(wrong), run_id="nightly"):
                 pass
     assert client.requests == []

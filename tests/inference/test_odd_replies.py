@@ -115,7 +115,7 @@ async def test_half_a_letter_in_the_id_and_the_arguments_of_a_call_costs_no_turn
 
 @BOTH
 async def test_an_odd_reply_can_be_given_again_from_the_cache(storage: EntityStorage, name: str) -> None:
-    odd = reply(name, "half: \ud83d, none: \x00", score=float("nan"), **{"k\x00\ud800": "\x00\ud800"})
+    odd = reply(name, "half: \ud83d, none: \x00", None, **{"score": float("nan"), "k\x00\ud800": "\x00\ud800"})
     async with provider(storage, name, odd, cache=True) as (orchestrator, server):
         first, second = [(await orchestrator.run([asking(name)]))[0] for _ in range(2)]
         assert len(server.asked) == 1
