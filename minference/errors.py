@@ -137,8 +137,16 @@ def a_while(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
+def legible(text: str) -> str:
+    """The text, which may quote anybody, so that it can be printed and stored anywhere: NUL and halves of surrogate pairs as escapes."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+
+
 class MinferenceError(Exception):
-    """Base of everything that minference raises on purpose."""
+    """Base of everything that minference raises on purpose. Its message can be printed, whatever it quotes."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(legible(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigurationError(MinferenceError):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import tenacity
 
-from minference.errors import ProviderError
+from minference.errors import ProviderError, legible
 from minference.inference.arguments import a_count, an_amount
 from minference.inference.buckets import Clock, Sleep
 from minference.inference.tracebacks import forget_locals
@@ -144,4 +144,4 @@ def describe(error: ProviderError, seconds: float) -> str:
 
 def _facts(error: ProviderError, seconds: float) -> str:
     facts = [f"status {error.status}" if error.status else "", error.code or "", f"after {seconds:.2f} s"]
-    return f"{type(error).__name__} ({', '.join(filter(None, facts))})"
+    return legible(f"{type(error).__name__} ({', '.join(filter(None, facts))})")
