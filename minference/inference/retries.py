@@ -63,7 +63,7 @@ class Retrier:
         """What `send` returns, called with what `admit` returned for this very attempt.
 
         Each attempt is admitted anew, and the time that `admit` takes uses up nothing. One line per failed attempt is
-        added to `failures`.
+        added to `failures`, also of one that the caller's cancellation ends.
 
         Raises:
             ProviderError: That of the last attempt.
@@ -84,6 +84,9 @@ class Retrier:
                     cause = _facts(error, took)
                     failures.append(describe(error, took))
                     forget_locals(error)
+                    raise
+                except asyncio.CancelledError as error:  # it was sent, and may cost what a reply does
+                    failures.append(describe(error, self.clock() - began))
                     raise
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -135,8 +138,10 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, ProviderError) and error.retryable
 
 
-def describe(error: ProviderError, seconds: float) -> str:
-    """One line for the record of failed attempts."""
+def describe(error: BaseException, seconds: float) -> str:
+    """One line for the record of failed attempts. What is no provider's error has ended an attempt that was under way."""
+    if not isinstance(error, ProviderError):
+        return f"Abandoned (after {seconds:.2f} s): its time was over before the whole reply came; the provider may count it"
     return f"{_facts(error, seconds)}: {error}"
 
 
