@@ -78,15 +78,10 @@ class Retrier:
                 began = self.clock()
                 try:
                     return await send(admitted)
-                except ProviderError as error:
+                except (ProviderError, asyncio.CancelledError) as error:
                     took = self.clock() - began
                     spent += took
-                    cause = _facts(error, took)
-                    failures.append(describe(error, took))
-                    forget_locals(error)
-                    raise
-                except asyncio.CancelledError as error:  # it was sent, and may cost what a reply does
-                    failures.append(describe(error, self.clock() - began))
+                    cause = _note(error, took, failures)
                     raise
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -136,6 +131,15 @@ async def _again(retrying: tenacity.AsyncRetrying, first: list[ProviderError], a
 def is_retryable(error: BaseException) -> bool:
     """Whether the same request can succeed later; only a provider's error can say so."""
     return isinstance(error, ProviderError) and error.retryable
+
+
+def _note(error: ProviderError | asyncio.CancelledError, seconds: float, failures: list[str]) -> str:
+    """Add the line of a failed attempt; what can be told everybody of it. One that was cut short may cost what a reply does."""
+    failures.append(describe(error, seconds))
+    if isinstance(error, asyncio.CancelledError):
+        return ""
+    forget_locals(error)
+    return _facts(error, seconds)
 
 
 def describe(error: BaseException, seconds: float) -> str:
