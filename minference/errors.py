@@ -17,7 +17,9 @@ MinferenceError
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
+│   ├── UnusableValue
 │   ├── UnusableText
+│   ├── AlreadyOpen
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -82,6 +84,7 @@ MinferenceError
 │   ├── ProviderUnreachable
 │   ├── ProviderTimeout
 │   ├── ProviderRefused         an HTTP status of 4xx or 5xx
+│   ├── ProviderPaused          it wants to be left alone for too long
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
@@ -126,6 +129,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
+
+
+def a_while(seconds: float) -> str:
+    """A time for a message: long ones in whole seconds."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 class MinferenceError(Exception):
@@ -270,6 +278,14 @@ class WrongArgument(ConfigurationError, TypeError):
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
+class UnusableValue(ConfigurationError, ValueError):
+    """An argument has a value with which nothing could be done, such as a number that is too small; nothing was done."""
+
+    def __init__(self, argument: str, value: object, why: str) -> None:
+        self.argument, self.value, self.why = argument, value, why
+        super().__init__(f"{argument} is {value!r:.100}: {why}")
+
+
 class UnusableText(ConfigurationError, ValueError):
     """A text that is kept beside versions holds what not every database can; nothing was done."""
 
@@ -278,7 +294,18 @@ class UnusableText(ConfigurationError, ValueError):
         super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
-class MissingExtra(ConfigurationError):
+class AlreadyOpen(ConfigurationError, RuntimeError):
+    """What is open is entered again; it stays open for whoever entered it first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is open already, and whoever left it first would close it for all: enter it once, around everything that uses it, "
+            "and hand it on; or make another object"
+        )
+
+
+class MissingExtra(ConfigurationError, ImportError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, package: str, remedy: str) -> None:
@@ -591,7 +618,9 @@ class StaleVersion(StorageError):
     def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
-        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, call rebase(), or save with on_conflict='branch'")
+        super().__init__(
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+        )
 
 
 class VersionExists(StorageError):
@@ -869,6 +898,20 @@ class ProviderRefused(ProviderError):
     """The provider answered with an error status."""
 
 
+class ProviderPaused(ProviderError):
+    """The provider wants to be left alone for longer than a call may wait; nothing was sent."""
+
+    def __init__(self, client: str, model: str, seconds: float, patience: float) -> None:
+        self.model, self.seconds, self.patience = model, seconds, patience
+        super().__init__(
+            client,
+            f"wants no calls of {model!r} for {a_while(seconds)}, and a call may wait {a_while(patience)} for that: run the thread again "
+            "later, name a fallback, or raise RetryPolicy.max_seconds",
+            status=429,
+            retry_after=seconds,
+        )
+
+
 class InvalidReply(ProviderError):
     """The provider answered with success and something that is no valid reply."""
 
@@ -1052,10 +1095,13 @@ class RunError(MinferenceError):
 
 
 class OrchestratorClosed(RunError):
-    """The orchestrator is not open."""
+    """The orchestrator is not open, or was closed in the middle of a call."""
 
-    def __init__(self) -> None:
-        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+    def __init__(self, *, midway: bool = False) -> None:
+        self.midway = midway
+        closed = "the orchestrator was closed meanwhile; what was answered is saved: run the thread again to go on"
+        unopened = "the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`"
+        super().__init__(closed if midway else unopened)
 
 
 class ThreadBusy(RunError):

@@ -22,6 +22,7 @@ from minference.ecs.changes import (
     members_of,
 )
 from minference.ecs.entity import Entity, frozen, plan_of, state_of
+from minference.ecs.exactness import has_odd_offset
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
 from minference.ecs.shapes import Shape
@@ -149,6 +150,9 @@ def _diverged(making: list[_Making], root: Entity) -> set[int]:
     return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
+_NOTHING_TO_LOSE = (None, ())
+
+
 def _storable(making: _Making) -> Mapping[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     entity, plan, old = making.entity, making.plan, making.old
@@ -161,9 +165,12 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
             if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     verify_plain(cls, data)
-    for name in plan.ambiguous:
-        if old is None or old.data[name] is not data[name]:
-            verify_json(cls, name, data[name], dump_json(cls, name, data[name]))
+    for name in plan.inexact:
+        if (value := data[name]) not in _NOTHING_TO_LOSE and (old is None or old.data[name] is not value):
+            verify_json(cls, name, value, dump_json(cls, name, value))
+    for name in plan.times:
+        if has_odd_offset(value := data[name]):
+            verify_json(cls, name, value, dump_json(cls, name, value))
     if not plan.mutable:
         return NOTHING
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}

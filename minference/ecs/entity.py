@@ -13,6 +13,7 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
@@ -47,9 +48,6 @@ class Entity(BaseModel):
     __evolution__: ClassVar[Evolution] = Evolution()
     __opaque__: ClassVar[bool] = False
     """Whether objects of the class stand for entities whose own class is not known."""
-
-    if TYPE_CHECKING:
-        __ecs_state__: State | None
 
     ecs_id: UUID = Field(default_factory=uuid7, frozen=True)
     """Names one version and never another. Time-ordered (UUIDv7)."""
@@ -94,11 +92,18 @@ class Entity(BaseModel):
             holder = _KINDS.get(name)
             if holder is not None and holder.__module__ != cls.__module__:
                 raise DuplicateKind(name, _full_name(holder), _full_name(cls))
+        own_defaults(cls)  # also if it is completed later: until then, other classes may have taken over its fields
         if cls.__pydantic_complete__:
             plan_of(cls)
         _KINDS.update(dict.fromkeys((cls.__kind__, *aliases), cls))
 
-    if not TYPE_CHECKING:  # signatures as those of BaseModel, so that type checkers need not see them
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        super().__pydantic_on_complete__()
+        if own_defaults(cls):
+            cls.model_rebuild(force=True)
+
+    if not TYPE_CHECKING:  # signatures as those of BaseModel: who sees `__setattr__` takes every misspelt name for one that exists
 
         def __init__(self, /, **data: Any) -> None:
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
@@ -122,27 +127,27 @@ class Entity(BaseModel):
         def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
             return _noted(super().model_construct(_fields_set, **values), None)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = self.__dict__
-        if (state := state_of(self)) is not None:
-            if state.cold:
-                raise frozen(self, name)
-            state.touch(before)
-        if not self.model_config.get("validate_assignment"):
-            # Pydantic would assign in place; the version before needs its values kept.
-            object.__setattr__(self, "__dict__", dict(before))
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            object.__setattr__(self, "__dict__", before)
-            if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+        def __setattr__(self, name: str, value: Any) -> None:
+            before = self.__dict__
+            if (state := state_of(self)) is not None:
+                if state.cold:
+                    raise frozen(self, name)
+                state.touch(before)
+            if not self.model_config.get("validate_assignment"):
+                # Pydantic would assign in place; the version before needs its values kept.
+                object.__setattr__(self, "__dict__", dict(before))
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                object.__setattr__(self, "__dict__", before)
+                if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+                    raise
+                # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
+                object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
+            except BaseException:
+                # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
+                object.__setattr__(self, "__dict__", before)
                 raise
-            # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
-            object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
-        except BaseException:
-            # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
-            object.__setattr__(self, "__dict__", before)
-            raise
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"fields of {type(self).__name__} cannot be deleted: assign another value to {name!r}")

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from minference.errors import WrongArgument
+from minference.inference.arguments import a_count
 from minference.inference.deadlines import Deadline
 from minference.inference.garbage import collected_less_often
 
@@ -26,36 +26,38 @@ def check_concurrency(concurrency: int) -> None:
     """Return if something could be worked on.
 
     Raises:
-        ValueError: Nothing could.
+        UnusableValue: Nothing could.
         WrongArgument: It is no number.
     """
-    if not isinstance(concurrency, int):
-        raise WrongArgument("concurrency", concurrency, "an int")
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+    a_count("concurrency", concurrency, "at least one must be worked on at once")
 
 
 async def in_parallel(
-    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Coroutine[Any, Any, R]], concurrency: int, deadline: Deadline | None = None
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    concurrency: int,
+    check: Callable[[T], None] = lambda _: None,
+    deadline: Deadline | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[R, None]:
     """What `work` returns for each item, in the order in which it is done.
 
     An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
-    items are held, and one result more. What `work` or the iterable raises ends everything. Close it early with
+    items are held, and one result more. What `work`, `check` (of each item) or the iterable raises ends everything. Close it early with
     `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed.
 
-    At the deadline, an iterable without a length has come to its end, also if it is being waited for. In every case a generator
-    is closed when no more is taken from it.
+    When it is `over`, no more is taken. At the deadline, an iterable without a length has come to its end, also if it is being
+    waited for. In every case a generator is closed when no more is taken from it.
 
     Raises:
-        ValueError: Nothing could be worked on.
+        UnusableValue: Nothing could be worked on.
     """
     check_concurrency(concurrency)
     workers = concurrency
     if isinstance(items, Sized):
         workers, deadline = min(concurrency, max(len(items), 1)), None
     results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
-    crew = asyncio.create_task(_all(_each(items), work, workers, results, deadline))
+    crew = asyncio.create_task(_all(_each(items, check), work, workers, results, deadline, over))
     try:
         with collected_less_often():
             while not isinstance(result := await results.get(), _End):
@@ -72,13 +74,14 @@ async def _all(
     workers: int,
     results: asyncio.Queue[Any],
     deadline: Deadline | None,
+    over: Callable[[], bool],
 ) -> None:
     turn = asyncio.Lock()
 
     async def worker() -> None:
         while True:
             async with turn:
-                item = await _next(items, deadline)
+                item = await _next(items, deadline, over)
             if isinstance(item, _End):
                 return
             await results.put(await work(item))
@@ -95,8 +98,10 @@ async def _all(
     await results.put(_END)
 
 
-async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None) -> T | _End:
-    """The next item; the end if there is none until the deadline."""
+async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | _End:
+    """The next item; the end if it is over, or there is none until the deadline."""
+    if over():
+        return _END
     if deadline is None:
         return await anext(items, _END)
     if asyncio.get_running_loop().time() >= deadline.moment:
@@ -110,13 +115,15 @@ async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None) -> T 
         return _END
 
 
-async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+async def _each(items: Iterable[T] | AsyncIterable[T], check: Callable[[T], None]) -> AsyncGenerator[T, None]:
     try:
         if isinstance(items, AsyncIterable):
             async for item in items:
+                check(item)
                 yield item
         else:
             for item in items:
+                check(item)
                 yield item
     finally:
         if isinstance(items, AsyncGenerator):

@@ -11,8 +11,8 @@ from minference.threads.thread import ChatThread
 
 
 def message_of(answer: Answer, thread: ChatThread) -> ChatMessage:
-    """The assistant message that a reply becomes at the end of the thread."""
-    answered, reply = thread.last_message, answer.reply
+    """The assistant message that a reply becomes at the end of the thread, where it takes the place of one that broke off."""
+    answered, reply = next((each for each in reversed(thread.history) if not each.is_partial), None), answer.reply
     return ChatMessage(
         role=MessageRole.assistant,
         content=reply.content,

@@ -13,6 +13,7 @@ from typing import TypeVar
 import tenacity
 
 from minference.errors import ProviderError
+from minference.inference.arguments import a_count, an_amount
 from minference.inference.buckets import Clock, Sleep
 from minference.inference.tracebacks import forget_locals
 from minference.logs import context
@@ -37,8 +38,9 @@ class RetryPolicy:
     """Seconds beyond which pauses do not grow by themselves; a provider may ask for more."""
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts is {self.max_attempts}: at least one attempt is needed to make a call")
+        a_count("max_attempts", self.max_attempts, "at least one attempt is needed to make a call")
+        for name in ("max_seconds", "first_pause", "longest_pause"):
+            an_amount(name, getattr(self, name), "a number of seconds", "pass 0 or more")
 
     def pause(self, attempt: int, retry_after: float | None, chance: float) -> float:
         """Seconds between the failure of attempt number `attempt` and the next.

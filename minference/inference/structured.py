@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from minference.errors import InvalidToolArguments, NoStructuredOutput, RunError
+from minference.errors import ConfigurationError, InvalidToolArguments, NoStructuredOutput, RunError
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.outputs import GeneratedJsonObject
@@ -46,6 +46,26 @@ class Invalid:
 
 
 Verdict = NotStructured | Valid | Invalid
+
+
+def check_forced_output(thread: ChatThread) -> None:
+    """Return unless the thread has a schema for its first reply that nothing would be told of.
+
+    Later it may be kept from a turn before, for a turn to come, or for what its calls in the history mean.
+
+    Raises:
+        ConfigurationError: It has; says what to set.
+    """
+    output = thread.forced_output
+    if output is None or thread.llm_config.response_format is not ResponseFormat.text or thread.use_schema_instruction:
+        return
+    if any(message.role is MessageRole.assistant for message in thread.history) or any(tool.name == output.name for tool in thread.tools):
+        return
+    raise ConfigurationError(
+        f"thread.forced_output is {output.name!r}, and response_format 'text' takes no notice of it: set response_format="
+        "'structured_output' in the LLMConfig ('tool' for a call of it), use_schema_instruction=True to ask for it in words, "
+        "or forced_output only when it is wanted"
+    )
 
 
 def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:

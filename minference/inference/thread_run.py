@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
+from minference.clients.parsing import understanding
 from minference.ecs.registry import CurrentStorage
 from minference.errors import (
     BlobNotFound,
@@ -208,8 +209,9 @@ class ThreadRun:
     async def _save_reply(self, call: ModelCall, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
+        with understanding(answer.raw.client):
+            message = message_of(answer, thread)
         _drop_partial(thread)
-        message = message_of(answer, thread)
         verdict = judge_reply(thread, message)
         self._output = output_of(answer, message, verdict, thread)
         self._structured += not isinstance(verdict, NotStructured)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minference.clients.anthropic_replies import AnswerStream
+from minference.clients.anthropic_replies import AnswerStream, read_answer
 from minference.clients.base import Client, Response, TextDelta
 from minference.clients.catalog import create_client
 from minference.clients.openai_replies import CompletionStream, read_completion
@@ -95,10 +95,45 @@ def test_openai_a_chunk_of_another_shape_is_refused(bad: object) -> None:
         stream.add(bad)
 
 
-@pytest.mark.parametrize("bad", [[], "x", {}, {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        "x",
+        {},
+        {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "message_start", "message": {"model": "m", "usage": "[]"}},
+        {"type": "message_delta", "delta": "end"},
+        {"type": "content_block_start", "index": 0, "content_block": "text"},
+    ],
+)
 def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
     with pytest.raises(InvalidReply, match="no event of a message"):
         AnswerStream("anthropic").add(bad)
+
+
+def test_anthropic_blocks_that_are_in_no_order_are_refused() -> None:
+    stream = AnswerStream("anthropic")
+    for index in (0, "1"):
+        stream.add({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
+    with pytest.raises(InvalidReply, match="cannot be understood") as caught:
+        stream.payload()
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_anthropic_half_of_a_surrogate_pair_is_kept_with_thoughts_and_arguments() -> None:
+    stream = AnswerStream("anthropic")
+    for event in (
+        {"type": "message_start", "message": {"model": "m", "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "x\ud800y", "signature": "s"}},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "1", "name": "add", "input": {}}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a": "\ud800"}'}},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+    ):
+        stream.add(event)
+    reply = read_answer("anthropic", stream.payload())
+    assert (reply.reasoning, reply.tool_calls[0].arguments) == ("x\ud800y", {"a": "\ud800"})
+    assert "x\\ud800y" in (reply.reasoning_json or "")
 
 
 def test_anthropic_arguments_that_were_cut_off_stay_text() -> None:

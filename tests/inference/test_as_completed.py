@@ -158,9 +158,9 @@ async def test_wrong_numbers_are_refused_before_anything_is_sent(memory: EntityS
             await orchestrator.run([thread()], concurrency=0)
         with pytest.raises(ValueError, match="max_turns is 0"):
             await orchestrator.run([thread()], max_turns=0)
-        with pytest.raises(ValueError, match="deadline after -1"):
+        with pytest.raises(ValueError, match="deadline is -1"):
             await orchestrator.run([thread()], deadline=-1)
-        with pytest.raises(ValueError, match="deadline after 0"):
+        with pytest.raises(ValueError, match="deadline is 0"):
             await orchestrator.run([thread()], thread_deadline=0)
     assert client.requests == []
     with pytest.raises(OrchestratorClosed):

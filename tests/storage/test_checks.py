@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from minference.ecs.entity import Entity
-from minference.errors import ConfigurationError
+from minference.errors import ConfigurationError, ReadFailed, WriteFailed
 from minference.storage.base import EntityStorage
 from minference.storage.checks import Finding
 from minference.storage.open import open_storage
@@ -98,11 +98,29 @@ FAULTS: list[tuple[str, str, str]] = [
         "commit 0 made no version",
         "INSERT INTO entity_commit SELECT 0, created_at, author, note FROM entity_commit LIMIT 1",
     ),
+    (
+        "commits in order",
+        r"^cell 0 of run \d+, which version \S+ wrote, names version \S+, whose commit \d+ builds on that of the first, .* in a circle$",
+        """UPDATE run_item SET child_id = (SELECT MAX(child_id) FROM run_item AS r WHERE r.run_id = run_item.run_id)
+           WHERE position = 0""",
+    ),
+    (
+        "commits in order",
+        r"^version \S+ refers to version \S+ in chat_message.usage_id, whose commit \d+ builds on",
+        "UPDATE chat_message SET usage_id = (SELECT MAX(id) FROM usage) WHERE content = '0'",
+    ),
     ("runs without gaps", "cells of run", "DELETE FROM run_item WHERE position = 1"),
     ("ordered fields", "has no spans", "DELETE FROM sequence_span"),
     ("ordered fields", "a span begins at 1, where 0 comes next", "DELETE FROM sequence_span WHERE position = 0 AND length = 1"),
     ("ordered fields", "closed, and only the last one is open", "UPDATE sequence_span SET length = 3 WHERE length > 1000"),
     ("ordered fields", "open, and only the last one is open", "UPDATE sequence_span SET length = 2147483647"),
+    ("ordered fields", r"the span at 0 begins with cell -1 of run \d+", "UPDATE sequence_span SET run_position = -1 WHERE position = 0"),
+    ("ordered fields", r"^version \S+ put 2 cells into run \d+, and has no ordered field that holds them$", "DELETE FROM entity_sequence"),
+    (
+        "ordered fields",
+        r"^version \S+ put 1 cells into run \d+, and has no ordered field that holds them$",
+        "UPDATE chat_thread SET history_len = 0 WHERE id = (SELECT id FROM (SELECT MIN(id) AS id FROM chat_thread) AS first)",
+    ),
     ("ordered fields", "needs 40 cells", f"UPDATE chat_thread SET tools_len = 40 WHERE id = {LAST}"),
     (
         "tags in their lineage",
@@ -110,7 +128,10 @@ FAULTS: list[tuple[str, str, str]] = [
         f"""INSERT INTO tag SELECT v.lineage_id, 'main', {LAST}, v.created_at FROM entity_version v WHERE id = {USAGE}""",
     ),
     ("one description", "has 2 rows", "INSERT INTO storage_info SELECT 2, database_id, next_id, created_at FROM storage_info"),
+    ("one description", "has id 2 instead of 1", "UPDATE storage_info SET id = 2"),
     ("fresh keys", "keys would be given out twice", "UPDATE storage_info SET next_id = 2"),
+    ("shapes", r"row \d+ of entity_kind \(usage\) describes no shape", "UPDATE entity_kind SET fields = '1' WHERE name = 'usage'"),
+    ("shapes", r"row \d+ of entity_kind \(usage\) describes no shape", "UPDATE entity_kind SET layout = '1' WHERE name = 'usage'"),
     ("known kinds", "are of kind nobody", "UPDATE entity_kind SET name = 'nobody' WHERE name = 'usage'"),
     ("loading", "cannot be loaded: .*role", f"UPDATE chat_message SET role = 'nobody' WHERE usage_id = {USAGE}"),
     ("loading", "cannot be loaded: .*unheard", """UPDATE entity_any SET data = '{"unheard": 1}'"""),
@@ -142,12 +163,60 @@ async def test_a_finding_names_the_version(broken: Broken) -> None:
     assert Finding("rows of versions", f"version {message} has no row in chat_message") in await broken.storage.check()
 
 
+async def test_a_clock_that_was_wrong_is_no_circle(broken: Broken) -> None:
+    await broken.damage(
+        "UPDATE entity_commit SET created_at = '2099-01-01T00:00:00.000000+00:00' WHERE id = (SELECT MIN(id) FROM entity_commit)"
+    )
+    assert await broken.storage.check() == []
+
+
 async def test_many_findings_of_one_rule_are_summed_up(broken: Broken) -> None:
     for number in range(60):
         await broken.storage.register(Box(data={"n": number}))
     await broken.damage("""UPDATE entity_any SET data = '{"unheard": 1}'""")
     texts = await broken.texts("loading")
     assert (len(texts), texts[-1]) == (51, "and 11 more of the kind")
+
+
+async def exported(storage: EntityStorage) -> list[str]:
+    """Every line of an export."""
+    return [line async for line in storage.export_lines()]
+
+
+LOSSES = {
+    "a span that begins too early": "UPDATE sequence_span SET run_position = -1 WHERE position = 0",
+    "spans": "DELETE FROM sequence_span",
+    "cells": "DELETE FROM run_item WHERE position = 1",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_list_that_lost_members_is_never_read_as_a_shorter_one(broken: Broken, loss: str) -> None:
+    await broken.damage(LOSSES[loss])
+    async with open_storage(broken.url) as storage:
+        for question in (storage.get(ChatThread, broken.thread.ecs_id), exported(storage)):
+            with pytest.raises(ReadFailed) as caught:
+                await question
+            assert caught.value.damaged
+
+
+@pytest.mark.parametrize("column", ["fields", "layout"])
+async def test_versions_of_a_kind_without_a_shape_are_damaged_and_others_are_not(broken: Broken, column: str) -> None:
+    await broken.damage(f"UPDATE entity_kind SET {column} = '1' WHERE name = 'chat_thread'")
+    async with open_storage(broken.url) as storage:
+        with pytest.raises(ReadFailed, match=r"row \d+ of entity_kind \(chat_thread\) describes no shape") as caught:
+            await storage.get(ChatThread, broken.thread.ecs_id)
+        assert caught.value.damaged
+        message = broken.thread.history[0]
+        assert (await storage.get(ChatMessage, message.ecs_id)).content == message.content
+
+
+async def test_a_save_without_free_keys_says_why(broken: Broken) -> None:
+    await broken.damage("UPDATE storage_info SET id = 2")
+    async with open_storage(broken.url) as storage:
+        with pytest.raises(WriteFailed, match="storage_info has no row with id 1") as caught:
+            await storage.register(Box())
+        assert caught.value.damaged
 
 
 async def test_checking_changes_nothing_and_saving_goes_on(broken: Broken) -> None:

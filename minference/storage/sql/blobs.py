@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from minference.errors import BlobNotFound
 from minference.storage.sql.among import among_texts, text_parameter
 from minference.storage.sql.driver import Fetch
-from minference.storage.sql.types import DialectName
+from minference.storage.sql.types import DamagedCell, DialectName
 
 
 async def stored_blobs(fetch: Fetch, dialect: DialectName, hashes: Sequence[str]) -> set[str]:
@@ -20,10 +20,13 @@ async def read_blobs(fetch: Fetch, dialect: DialectName, hashes: Sequence[str]) 
 
     Raises:
         BlobNotFound: One is not stored.
+        DamagedCell: One is stored as something else than bytes.
     """
     rows = await fetch(f"SELECT sha256, data FROM blob WHERE sha256 {among_texts(dialect)}", text_parameter(dialect, hashes))
     found: dict[str, bytes] = dict(rows)
     for each in hashes:
         if each not in found:
             raise BlobNotFound(each)
+        if not isinstance(found[each], bytes):
+            raise DamagedCell(found[each])
     return found

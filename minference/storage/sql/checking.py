@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from sqlite3 import OperationalError
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,16 @@ from minference.storage.partial import place_of
 from minference.storage.sequences import OPEN
 from minference.storage.sql.archive import ArchiveReader, Ask, RunCache
 from minference.storage.sql.checking_blobs import HOLDS, wrong_contents, wrong_holds
-from minference.storage.sql.dialects import is_damage, reason_of
+from minference.storage.sql.checking_cells import wrong_cells
+from minference.storage.sql.checking_lists import unheld_cells
+from minference.storage.sql.checking_order import circles
+from minference.storage.sql.checking_words import damaged_words
+from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.guards import EXISTING, guard_names
 from minference.storage.sql.holdings import TABLES
+from minference.storage.sql.keys import KeyBlock
+from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.layout import GENERIC
 from minference.storage.sql.level import VERSION_ROWS
 from minference.storage.sql.mapping import Mapping, quoted
@@ -69,11 +76,17 @@ class CheckReader(ArchiveReader):
         for table in Base.metadata.tables.values():
             for column in table.columns:
                 yield await self._references(fetch, table, column)
+        if self._dialect == "sqlite":
+            yield _limited("cells", [Finding("cells", text) for text in await wrong_cells(fetch, tables)])
+        damaged = await self._kinds.damaged()
+        yield _limited("shapes", [Finding("shapes", text) for text in damaged.values()])
         for rule in RULES:
             rows = [row for row in await fetch(rule.sql) if rule.excused is None or not rule.excused(*row)]
             yield _told(rule.name, rule.text, rows)
+        yield _limited("commits in order", [Finding("commits in order", text) for text in await circles(fetch)])
         yield _limited("blobs whole", await wrong_contents(fetch, self._dialect))
-        classes, unknown = await self._classes(fetch)
+        known, unknown = await self._classes(fetch)
+        classes = {kind: cls for kind, cls in known.items() if kind not in damaged}
         yield unknown
         rowless: set[int] = set()
         for mapping, kinds in _by_mapping(classes).items():
@@ -81,6 +94,8 @@ class CheckReader(ArchiveReader):
             rowless |= lost
             yield found
         yield await self._sequences(fetch, classes.values())
+        unheld = await unheld_cells(fetch, self._dialect, self._kinds, classes)
+        yield _told("ordered fields", "version {0} put {2} cells into run {1}, and has no ordered field that holds them", unheld)
         yield await self._indexes(fetch, classes.values(), tables)
         yield await self._loading(fetch, classes, rowless)
 
@@ -206,12 +221,14 @@ class CheckReader(ArchiveReader):
         return lengths
 
     async def _indexes(self, fetch: Fetch, classes: Iterable[type[Entity]], tables: set[str]) -> list[Finding]:
-        """Words of what is erased."""
+        """Words of what is erased, and words that are not found."""
         found = [names for mapping in map(mapping_for, classes) for names in indexes_of(mapping, self._dialect, tables).values()]
         findings: list[Finding] = []
         for index, indexed in sorted({(names["index"], names["indexed"]) for names in found}):
             sql = f"SELECT v.ecs_id FROM {indexed} d JOIN entity_version v ON v.id = d.id WHERE v.erased_at IS NOT NULL"
             findings += _told("erased versions are not indexed", f"version {{0}} is erased and in the index {index}", await fetch(sql))
+            if self._dialect == "sqlite" and (problem := await damaged_words(fetch, index)) is not None:
+                findings.append(Finding("words are found", problem))
         return findings
 
     async def _loading(self, fetch: Fetch, classes: dict[int, type[Entity]], rowless: set[int]) -> list[Finding]:
@@ -229,11 +246,13 @@ class CheckReader(ArchiveReader):
         rows = await self._select(fetch, f"{VERSIONS} WHERE v.id {{among}}", keys)
         try:
             records = await self._level(fetch, VERSION_ROWS.validate_python(rows))
-        except (StorageError, ValueError, LookupError, TypeError) as error:
+        except (StorageError, ValueError, LookupError, TypeError, OperationalError) as error:
+            if isinstance(error, OperationalError) and not is_no_key(error):
+                raise
             if len(keys) > 1:
                 middle = len(keys) // 2
                 return await self._load(fetch, keys[:middle]) + await self._load(fetch, keys[middle:])
-            return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {error}")]
+            return [Finding("loading", f"version {_shown(rows[0][1])} cannot be loaded: {reason_of(error) if is_no_key(error) else error}")]
         findings = wrong_holds(records, await self._select(fetch, HOLDS, keys))
         for record in records.values():
             if record.erased_at is not None and not _is_empty(record):
@@ -272,6 +291,8 @@ def _problem(spans: Sequence[tuple[int, int, int, int]], length: int, ends: dict
             return f"the span at {position} is {'open' if size == OPEN else 'closed'}, and only the last one is open"
         if size <= 0:
             return f"the span at {position} has length {size}"
+        if start < 0:
+            return f"the span at {position} begins with cell {start} of run {run}, where the first is 0"
         used = min(size, length - position)
         if used > 0 and start + used > ends.get(run, 0):
             return f"the span at {position} needs {start + used} cells of run {run}, which has {ends.get(run, 0)}"
@@ -314,8 +335,8 @@ class SqlChecks:
 
 
 def _with_cache(reader: Reader) -> CheckReader:
-    driver, ledger, kinds, _ = reader.parts
-    # Nothing that is known of live objects may hide what the rows say.
-    checking = CheckReader(driver, Ledger(ledger.database_id), kinds)
+    driver, ledger, _, _ = reader.parts
+    # Nothing that is known of live objects and shapes may hide what the rows say.
+    checking = CheckReader(driver, Ledger(ledger.database_id), Kinds(driver, KeyBlock(driver)))
     checking.runs = RunCache()
     return checking

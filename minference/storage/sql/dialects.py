@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ READ_ONLY = "it cannot be written; check the permissions of the file and its dir
 ERASED_LINEAGE = "ck_entity_version_erased_lineage"
 """What the trigger says that refuses new versions of erased lineages."""
 
+_LAST_PORT = 65_535
+_PASSWORD = re.compile(r"(//[^:/@]*):.*@")
 _DRIVERS: dict[str, str] = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -43,8 +46,14 @@ def async_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError(f"{url!r} is no database URL: use sqlite:///file.db or postgresql://user@host/database") from error
+        if parsed.port is not None and parsed.port > _LAST_PORT:
+            raise ValueError(parsed.port)
+    except (ArgumentError, ValueError) as error:
+        reason = "" if isinstance(error, ArgumentError) else f" (a port is a number up to {_LAST_PORT})"
+        shown = _PASSWORD.sub(r"\1:***@", url)
+        raise ConfigurationError(
+            f"{shown!r} is no database URL{reason}: use sqlite:///file.db or postgresql://user@host/database"
+        ) from None  # its text could quote the password
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise ConfigurationError(f"database driver {parsed.drivername!r} is not supported: use sqlite:///file.db or postgresql://")
@@ -219,6 +228,12 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(cause, Permanent) and cause.damaged
 
 
+def is_no_key(error: BaseException) -> bool:
+    """Whether SQLite was asked for rows by something from another row that is no number."""
+    # Keys are all that is put into JSON without being written as JSON.
+    return isinstance(error, sqlite3.OperationalError) and str(error) == "malformed JSON"
+
+
 def reason_of(error: BaseException) -> str:
     """What to tell of an exception that a driver raised."""
     cause = diagnose(error)
@@ -242,6 +257,8 @@ def _of_sqlite(error: sqlite3.Error) -> Diagnosis:
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
         return Transient("the database is locked by another process")
+    if is_no_key(error):
+        return Permanent("a row holds something else than a number where the key of another one belongs", damaged=True)
     if primary in _DAMAGED or message.startswith(_DAMAGED_SAYINGS):
         return Permanent(f"{message:.200}", damaged=True)  # it may quote a whole message of somebody's
     if primary == sqlite3.SQLITE_READONLY:

@@ -176,7 +176,7 @@ class SqlHoldings:
     async def _places_of_children(self) -> set[tuple[str, str, str]]:
         """Every table and column that refers to entities, and the column of who refers; those that only older shapes used too."""
         found = {("run_item", "child_id", "owner_id"), ("entity_link", "child_id", "owner_id")}
-        columns = {(table.name, column.name) for table, column in _reference_columns()}
+        columns = {(table.name, column.name) for table, column in reference_columns()}
         for revision in await self._kinds.load():
             columns |= {(layout.table, column) for layout in await self._layouts(revision) for column in layout.references.values()}
         return found | {(table, column, "id") for table, column in columns if column in await self._columns(table)}
@@ -226,7 +226,7 @@ class SqlHoldings:
         return await self._fetch(sql.format(among=among_ids(self._dialect)), id_parameter(self._dialect, wanted))
 
 
-def _reference_columns() -> Iterator[tuple[Table, Column[Any]]]:
+def reference_columns() -> Iterator[tuple[Table, Column[Any]]]:
     """The columns of typed tables that refer to another entity."""
     for table in Base.metadata.tables.values():
         if "id" in table.c and table.c["id"].foreign_keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minference.errors import WriteFailed
 from minference.storage.sql.driver import Driver
 
 BLOCK = 65_536
@@ -17,13 +18,20 @@ class KeyBlock:
         self._end = 0
 
     async def ensure(self, count: int) -> None:
-        """Make sure that `take` can be called `count` times."""
+        """Make sure that `take` can be called `count` times.
+
+        Raises:
+            WriteFailed: The row that says which are free is gone.
+        """
         if self._end - self._next >= count:
             return
         size = max(BLOCK, count)
         parameter = "$1" if self._driver.dialect == "postgresql" else "?"
         sql = f"UPDATE storage_info SET next_id = next_id + {parameter} WHERE id = 1 RETURNING next_id"
-        [[end]] = await self._driver.write_returning(sql, size)
+        rows = await self._driver.write_returning(sql, size)
+        if not rows:
+            raise WriteFailed("table storage_info has no row with id 1, which says what keys are free", damaged=True)
+        [[end]] = rows
         self._next, self._end = end - size, end
 
     def take(self) -> int:

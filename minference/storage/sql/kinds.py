@@ -76,6 +76,8 @@ class Kinds:
         self.ids: dict[Form, int] = {}
         """The number under which new versions are written."""
         self._revisions: dict[int, Revision] = {}
+        self._damaged: dict[int, str] = {}
+        """Of rows that describe no shape, what is wrong."""
 
     async def ensure(self, forms: Iterable[Form]) -> None:
         """Make sure that each class has a number, in its present shape, and each shape of a class that is not known."""
@@ -84,9 +86,15 @@ class Kinds:
                 self.ids[form] = await self._find_or_add(form)
 
     async def revision(self, kind_id: int) -> Revision:
-        """The shape in which a version was written, and where."""
+        """The shape in which a version was written, and where.
+
+        Raises:
+            ReadFailed: There is no such row, or it describes none.
+        """
         if kind_id not in self._revisions:
-            await self.load()
+            await self._look()
+        if kind_id in self._damaged:
+            raise ReadFailed(self._damaged[kind_id], damaged=True)
         if kind_id not in self._revisions:
             raise ReadFailed(f"there are versions of kind {kind_id}, which is none", damaged=True)
         return self._revisions[kind_id]
@@ -96,14 +104,34 @@ class Kinds:
         return (await self.revision(kind_id)).kind
 
     async def load(self) -> list[Revision]:
-        """Every shape of every kind in the database."""
+        """Every shape of every kind in the database.
+
+        Raises:
+            ReadFailed: A row describes none.
+        """
+        keys = await self._look()
+        for problem in self._damaged.values():
+            raise ReadFailed(problem, damaged=True)
+        return [self._revisions[key] for key in keys]
+
+    async def damaged(self) -> dict[int, str]:
+        """By key, what is wrong with the rows that describe no shape."""
+        await self._look()
+        return dict(self._damaged)
+
+    async def _look(self) -> list[int]:
+        """Read the rows, and return their keys."""
         cast = "::text" if self._driver.dialect == "postgresql" else ""
         async with self._driver.reading() as fetch:
             rows = await fetch(f"SELECT id, name, version, fields{cast}, layout{cast} FROM entity_kind ORDER BY id")
         for row in rows:
             if row[0] not in self._revisions:
-                self._revisions[row[0]] = _revision(*row)
-        return [self._revisions[row[0]] for row in rows]
+                try:
+                    self._revisions[row[0]] = _revision(*row)
+                except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    self._damaged[row[0]] = f"row {row[0]} of entity_kind ({row[1]}) describes no shape of a class ({reason})"
+        return [row[0] for row in rows]
 
     async def _find_or_add(self, form: Form) -> int:
         mapping = mapping_for(form) if isinstance(form, type) else mapping_of_shape(form)

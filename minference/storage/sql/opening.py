@@ -106,10 +106,15 @@ def _examine(connection: Connection, url: str) -> tuple[str | None, UUID | None]
 
 
 def _identity(rows: Iterable[Any], url: str) -> tuple[str, UUID]:
-    found = [(str(revision), UUID(str(database_id))) for revision, database_id in rows]
+    found = [(str(revision), str(database_id)) for revision, database_id in rows]
     if len(found) != 1:
         raise DatabaseUnreadable(url, f"tables {VERSION_TABLE!r} and 'storage_info' must have one row each; restore it from a backup")
-    return found[0]
+    [(revision, database_id)] = found
+    try:
+        return revision, UUID(database_id)
+    except ValueError as error:
+        reason = f"table 'storage_info' holds {database_id!r:.50} where the id of the database belongs; restore it from a backup"
+        raise DatabaseUnreadable(url, reason) from error
 
 
 async def _upgrade(engine: AsyncEngine, url: str) -> UUID:

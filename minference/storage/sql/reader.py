@@ -248,6 +248,8 @@ class Reader:
         places: dict[tuple[int, str], Place] = {}
         for owner, (sequence, length) in wanted.items():
             inside, ends_open = cut(spans.get(sequence, []) if sequence is not None else [], length)
+            if sum(span.length for span in inside) != length:
+                raise ReadFailed(f"sequence {sequence}, of which {length} members are in use, lacks spans", damaged=True)
             places[owner] = Place(sequence, length, inside, ends_open=ends_open)
         return places
 
@@ -258,6 +260,8 @@ class Reader:
         runs: dict[int, Run] = {}
         found: dict[int | None, list[tuple[int, Run, int, int]]] = {}
         for sequence, position, run_id, start, length in rows:
+            if start < 0:
+                raise ReadFailed(f"a span of sequence {sequence} begins with cell {start} of run {run_id}", damaged=True)
             run = runs.setdefault(run_id, self._ledger_run(run_id))
             found.setdefault(sequence, []).append((position, run, start, length))
         return found
@@ -282,7 +286,9 @@ class Reader:
         cells: list[list[int]] = [[] for _ in spans]
         for number, child in rows:
             cells[number].append(child)
-        for span in spans:
+        for span, found in zip(spans, cells, strict=True):
+            if len(found) != span.length:
+                raise ReadFailed(f"run {span.run.id} lacks cells of a list that is {span.length} of them long there", damaged=True)
             span.run.end = max(span.run.end, span.start + span.length)
         return cells
 

@@ -64,6 +64,12 @@ def fillers(table: Table) -> dict[str, str]:
     return found
 
 
+def list_columns(table: Table) -> set[str]:
+    """The columns of a table that say where ordered fields are and how long."""
+    classes = [cls for cls, home in _HOMES.items() if home.table is table]
+    return {column for cls in classes for columns in mapping_for(cls).collections.values() for column in columns[:2]}
+
+
 def _refuse_split(entity: type[Entity], home: Home) -> None:
     """Versions of a class must not be in two tables if somebody refers to them by the key of one."""
     for base in entity.__mro__[1:]:

@@ -45,6 +45,11 @@ RULES = (
         "table storage_info has {0} rows instead of one",
     ),
     Rule(
+        "one description",
+        "SELECT id FROM storage_info WHERE id <> 1",
+        "the row of storage_info has id {0} instead of 1: no keys are given out, so that nothing can be saved",
+    ),
+    Rule(
         "fresh keys",
         f"""SELECT i.next_id, m.top FROM storage_info i CROSS JOIN (SELECT MAX(top) AS top FROM ({_KEYS}) AS tops) AS m
             WHERE m.top >= i.next_id""",
