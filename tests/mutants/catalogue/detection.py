@@ -78,8 +78,8 @@ DETECTION = (
         promise="An assignment to a member makes what is known of its holders stale",
         marks=("I5",),
         file="minference/ecs/entity.py",
-        old="                raise frozen(self, name)\n            state.touch(before)",
-        new="                raise frozen(self, name)",
+        old="                    raise frozen(self, name)\n                state.touch(before)",
+        new="                    raise frozen(self, name)",
         tests=(f"{_CONTRACT}test_editing_a_message_makes_one_version_of_it_and_one_of_the_thread[memory]",),
     ),
     Mutant(
