@@ -66,6 +66,7 @@ MinferenceError
 │   ├── WrongEventLoop
 │   ├── StillPending
 │   ├── DatabaseUnreadable
+│   ├── DatabaseGone
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
 │   ├── OutdatedDatabase
@@ -722,6 +723,17 @@ class DatabaseUnreadable(StorageError):
     def __init__(self, url: str, reason: str) -> None:
         self.url, self.reason = url, reason
         super().__init__(f"cannot open the database {url}: {reason}")
+
+
+class DatabaseGone(StorageError):
+    """The file of a database lost its name while it was open; what was saved meanwhile is not under that name."""
+
+    def __init__(self, url: str, path: str) -> None:
+        self.url, self.path = url, path
+        super().__init__(
+            f"the database {url} was lost: its file was deleted, moved or replaced while it was open, so that what was saved is not in "
+            f"{path!r}. If the file was moved, move {path + '-wal'!r} to it as well before anything opens either; otherwise save it again"
+        )
 
 
 class ForeignDatabase(DatabaseUnreadable):
