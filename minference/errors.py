@@ -547,7 +547,10 @@ class NoStorage(EntityError):
     """An operation needs a current storage and none is open in this context."""
 
     def __init__(self) -> None:
-        super().__init__("no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)`")
+        super().__init__(
+            "no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)` in the same "
+            "task; in a console, where each line is a task, ask the storage itself: `await storage.get(ChatThread, ecs_id)`"
+        )
 
 
 class StorageError(MinferenceError):
