@@ -19,6 +19,8 @@ _KINDS: dict[str, Measured] = {
     "output-tokens": "output tokens",
 }
 _PARTS = ("limit", "remaining", "reset")
+_MOST = 10**12
+"""What no limit is larger than: Redis counts in floating point numbers, and writes larger ones otherwise."""
 _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
 
@@ -70,7 +72,7 @@ def _count(text: str | None) -> int | None:
         number = float(text or "")
     except ValueError:
         return None
-    return int(number) if math.isfinite(number) and number >= 0 else None
+    return int(number) if 0 <= number <= _MOST else None
 
 
 def _seconds(text: str | None, now: datetime) -> float | None:

@@ -45,10 +45,17 @@ def test_the_provider_has_the_last_word_on_retrying() -> None:
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "tomorrow"}, None),
+        ({"retry-after": "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"}, None),
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOON) == seconds
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("86400", "86,400 s"), ("1e9", "1,000,000,000 s"), ("1.5", "1.5 s")])
+def test_a_refusal_says_how_long_the_provider_wants_to_be_left_alone(wanted: str, told: str) -> None:
+    error = refused("openai", status=429, headers={"retry-after": wanted}, body={"error": {"message": "slow down"}}, key=None)
+    assert str(error) == f"openai: refused with status 429: slow down; it wants to be left alone for {told}"
 
 
 def test_an_error_carries_its_facts_and_not_the_key() -> None:

@@ -51,6 +51,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
         ({"x-ratelimit-limit-requests": "many", "x-ratelimit-reset-requests": "soon", "retry-after": "3"}, []),
         ({"x-ratelimit-limit-tokens": "5", "x-ratelimit-reset-tokens": "1x2m"}, [Allowance("tokens", 5, None, None)]),
         ({"x-ratelimit-limit-tokens": "nan", "x-ratelimit-remaining-tokens": "-3"}, []),
+        ({"x-ratelimit-limit-tokens": "1e308", "x-ratelimit-remaining-tokens": "inf", "x-ratelimit-limit-requests": "9e99"}, []),
     ],
 )  # fmt: skip
 def test_headers_are_read_in_the_words_of_each_provider(headers: dict[str, str], told: list[Allowance]) -> None:

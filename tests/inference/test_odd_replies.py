@@ -12,6 +12,7 @@ import pytest
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig
+from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
 from tests.clients.test_http import Server, client_of, keys, whole
 from tests.inference.helpers import add_tool, completed, failed, thread
@@ -35,12 +36,14 @@ def reply(name: str, text: str, call: tuple[str, str, dict[str, Any]] | None = N
 
 
 @asynccontextmanager
-async def provider(storage: EntityStorage, name: str, *answers: bytes) -> AsyncIterator[tuple[InferenceOrchestrator, Server]]:
+async def provider(
+    storage: EntityStorage, name: str, *answers: bytes, cache: bool = False
+) -> AsyncIterator[tuple[InferenceOrchestrator, Server]]:
     """An orchestrator whose calls are answered so, one after the other."""
     server, left = Server(), list(answers)
     async with server.serving(lambda _line: left.pop(0)):
         client = client_of(server.url, name)
-        async with InferenceOrchestrator(storage, clients={name: client}) as orchestrator:
+        async with InferenceOrchestrator(storage, clients={name: client}, cache=cache) as orchestrator:
             yield orchestrator, server
         await client.aclose()
 
@@ -108,3 +111,20 @@ async def test_half_a_letter_in_the_id_and_the_arguments_of_a_call_costs_no_turn
     assert (stored.history[1].tool_calls[0].id, stored.history[1].tool_calls[0].arguments) == ("c\ud800", {"a": 1, "b": "\ud800"})
     assert stored.history[2].tool_error
     assert "c_" in json.dumps(server.asked[1][2])
+
+
+@BOTH
+async def test_an_odd_reply_can_be_given_again_from_the_cache(storage: EntityStorage, name: str) -> None:
+    odd = reply(name, "half: \ud83d, none: \x00", None, **{"score": float("nan"), "k\x00\ud800": "\x00\ud800"})
+    async with provider(storage, name, odd, cache=True) as (orchestrator, server):
+        first, second = [(await orchestrator.run([asking(name)]))[0] for _ in range(2)]
+        assert len(server.asked) == 1
+    for outcome in (first, second):
+        stored = await storage.get(ChatThread, completed(outcome).thread.ecs_id)
+        assert stored.history[-1].content == "half: \ud83d, none: \x00"
+    output = completed(second).output
+    assert output is not None
+    raw = await storage.get(RawOutput, output.raw_output.ecs_id)
+    assert raw.from_cache
+    assert str(raw.raw_result["score"]) == "nan"
+    assert raw.raw_result["k\x00\ud800"] == "\x00\ud800"
