@@ -28,6 +28,7 @@ MinferenceError
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
+│   ├── RedefinedClass
 │   ├── InvalidEvolution
 │   ├── FrozenSnapshot
 │   ├── OpaqueVersion
@@ -65,6 +66,7 @@ MinferenceError
 │   ├── WrongEventLoop
 │   ├── StillPending
 │   ├── DatabaseUnreadable
+│   ├── DatabaseGone
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
 │   ├── OutdatedDatabase
@@ -136,8 +138,16 @@ def a_while(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
+def legible(text: str) -> str:
+    """The text, which may quote anybody, so that it can be printed and stored anywhere: NUL and halves of surrogate pairs as escapes."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+
+
 class MinferenceError(Exception):
-    """Base of everything that minference raises on purpose."""
+    """Base of everything that minference raises on purpose. Its message can be printed, whatever it quotes."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(legible(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigurationError(MinferenceError):
@@ -368,6 +378,21 @@ class DuplicateKind(EntityError, TypeError):
         super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
 
 
+class RedefinedClass(EntityError, TypeError):
+    """An object that is to be saved is of a class that is no longer the one of its kind, and that has other fields; nothing was changed."""
+
+    def __init__(self, kind: str, name: str, fields: Sequence[str]) -> None:
+        self.kind, self.name = kind, name
+        self.fields = fields
+        """Those that only one of both classes has, or that are otherwise in one than in the other. None, if only `version=` differs."""
+        what = ", ".join(map(repr, fields)) or "its version"
+        super().__init__(
+            f"this object is of a class {name} that was defined again since, and differs in {what}: make it anew with the new class, "
+            f"or load it again, which gives one of that. If both are needed, give one another kind than {kind!r}: "
+            f"class {name}(Entity, kind=...)"
+        )
+
+
 class InvalidEvolution(EntityError, TypeError):
     """What a class says of its earlier shapes contradicts itself."""
 
@@ -522,7 +547,10 @@ class NoStorage(EntityError):
     """An operation needs a current storage and none is open in this context."""
 
     def __init__(self) -> None:
-        super().__init__("no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)`")
+        super().__init__(
+            "no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)` in the same "
+            "task; in a console, where each line is a task, ask the storage itself: `await storage.get(ChatThread, ecs_id)`"
+        )
 
 
 class StorageError(MinferenceError):
@@ -698,6 +726,17 @@ class DatabaseUnreadable(StorageError):
     def __init__(self, url: str, reason: str) -> None:
         self.url, self.reason = url, reason
         super().__init__(f"cannot open the database {url}: {reason}")
+
+
+class DatabaseGone(StorageError):
+    """The file of a database lost its name while it was open; what was saved meanwhile is not under that name."""
+
+    def __init__(self, url: str, path: str) -> None:
+        self.url, self.path = url, path
+        super().__init__(
+            f"the database {url} was lost: its file was deleted, moved or replaced while it was open, so that what was saved is not in "
+            f"{path!r}. If the file was moved, move {path + '-wal'!r} to it as well before anything opens either; otherwise save it again"
+        )
 
 
 class ForeignDatabase(DatabaseUnreadable):

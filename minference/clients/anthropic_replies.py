@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, JsonValue
-from pydantic_core import from_json
+from pydantic import JsonValue
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Count, Part, as_json, read, understanding
+from minference.clients.halves import joined
+from minference.clients.parsing import Count, Name, Part, as_json, parse_json, read, understanding
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -35,8 +35,8 @@ class _Thinking(Part):
 
 
 class _ToolUse(Part):
-    id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    id: Name
+    name: Name
     input: dict[str, JsonValue] | str
     """A string only from a stream that ended before the JSON did."""
 
@@ -83,7 +83,7 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
-    said = "".join(texts)
+    said = joined("".join(texts))
     refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
         content="" if refusal == said else said,
@@ -199,7 +199,7 @@ class AnswerStream:
 
 def _arguments(written: str) -> dict[str, Any] | str:
     try:
-        parsed = from_json(written or "{}", allow_inf_nan=False)
-    except (ValueError, TypeError):  # the second of halves of surrogate pairs
+        parsed = parse_json(joined(written or "{}"))
+    except ValueError:
         return written
     return parsed if isinstance(parsed, dict) else written

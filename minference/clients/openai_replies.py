@@ -8,7 +8,8 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Count, Part, read
+from minference.clients.halves import joined
+from minference.clients.parsing import Count, Name, Part, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -23,12 +24,12 @@ _FINISH = {
 
 
 class _Function(Part):
-    name: str = Field(min_length=1)
+    name: Name
     arguments: str
 
 
 class _ToolCall(Part):
-    id: str = Field(min_length=1)
+    id: Name
     type: Literal["function"] = "function"
     function: _Function
 
@@ -88,10 +89,11 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
     calls = tuple(
-        ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
+        ToolCall(id=call.id, name=call.function.name, arguments_json=joined(call.function.arguments or "{}"))
+        for call in message.tool_calls or ()
     )
     return Reply(
-        content=message.content or "",
+        content=joined(message.content or ""),
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,
@@ -190,7 +192,8 @@ class CompletionStream:
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]
         function = part.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
+        if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
+            call["function"]["name"] += name
         call["function"]["arguments"] += function.get("arguments") or ""
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:

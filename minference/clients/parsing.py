@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from minference.clients.failures import describe, is_passing, read_error
@@ -23,6 +23,16 @@ class Part(BaseModel):
     """A part of an answer: the fields that we read must be right, others may be anything."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+def _something(text: str) -> str:
+    if not text:
+        raise ValueError("string should have at least 1 character")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_something)]
+"""A text that is not empty; pydantic's own `min_length` refuses halves of surrogate pairs."""
 
 
 def read(client: str, payload: dict[str, Any], shape: type[ModelT]) -> ModelT:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from minference.clients.base import Request
+from minference.clients.halves import sendable, sendable_json
 from minference.clients.rejoining import JSON_ANSWER
 from minference.errors import ConfigurationError, RepeatedToolName, ReservedToolName, UnsupportedAttachment
 from minference.threads.attachments import Attached, ImageLink
@@ -159,9 +160,24 @@ def _shown(message: ChatMessage) -> ChatMessage:
         kept = {name: getattr(message, name) for name in _SENT_OF_ERASED}
         return ChatMessage(content=ERASED, **kept)
     if len(left) == len(message.attachments):
-        return message
+        return _without_halves(message) if message.role is MessageRole.assistant else message
     kept = {name: getattr(message, name) for name in (*_SENT_OF_ERASED, "tool_calls", "reasoning", "reasoning_json", "refusal")}
     return ChatMessage(content=message.content or ("" if left or message.tool_calls else ERASED), attachments=left, **kept)
+
+
+def _without_halves(message: ChatMessage) -> ChatMessage:
+    """What a model said, as it can be sent back. What a user says is refused instead: there is somebody to correct it."""
+    calls = tuple(_sendable_call(call) for call in message.tool_calls)
+    content = sendable(message.content)
+    refusal = message.refusal and sendable(message.refusal)
+    if calls == message.tool_calls and (content, refusal) == (message.content, message.refusal):
+        return message
+    return message.model_copy(update={"content": content, "refusal": refusal, "tool_calls": calls})
+
+
+def _sendable_call(call: ToolCall) -> ToolCall:
+    written = sendable_json(call.arguments_json)
+    return call if written == call.arguments_json else call.model_copy(update={"arguments_json": written})
 
 
 def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -210,10 +211,11 @@ class ModelCall:
             if item is None:
                 raise InvalidReply(sent.prepared.client.name, "the stream ended without the whole reply")
             yield self._understand(sent, item)
-        except ProviderError as error:
-            self._refused(sent, error)
+        except (ProviderError, asyncio.CancelledError, GeneratorExit) as error:
             self._failures.append(describe(error, (utc_now() - sent.start).total_seconds()))
-            chat.failed_once(error)
+            if isinstance(error, ProviderError):
+                self._refused(sent, error)
+                chat.failed_once(error)
             raise
         finally:
             sent.settle()

@@ -18,6 +18,7 @@ from minference.errors import (
     ProviderError,
     ToolInterrupted,
     TurnsExhausted,
+    legible,
 )
 from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
@@ -219,7 +220,7 @@ class ThreadRun:
         add_reply(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
             self._tell_why(verdict, message)
-        note = f"reply of {answer.raw.client}/{answer.reply.model}"
+        note = legible(f"reply of {answer.raw.client}/{answer.reply.model}")
         await self._setup.storage.submit(thread, self._output, author=self._setup.author, note=note)
         if not isinstance(verdict, Invalid):
             await call.keep(answer, message.lineage_id)
@@ -277,7 +278,7 @@ class ThreadRun:
 
     async def _save_result(self, reply: ChatMessage, call: ToolCall, message: ChatMessage) -> Saved:
         add_result(self._thread, reply, message)
-        await self._setup.storage.submit(self._thread, author=self._setup.author, note=f"result of {call.name}")
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note=legible(f"result of {call.name}"))
         return Saved(self._thread.ecs_id, message)
 
 

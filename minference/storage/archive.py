@@ -15,13 +15,14 @@ from minference.storage.base import Record
 
 @dataclass(frozen=True, slots=True)
 class Outlined:
-    """One version by keys."""
+    """One version by keys, with its name, which is the same everywhere."""
 
     key: int
     parent: int | None
     fork_no: int
     """How many versions were made from its parent before it."""
     commit: int
+    ecs_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

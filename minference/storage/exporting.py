@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import chain, groupby
+from typing import Any
 from uuid import UUID
 
 from minference.ecs.blob_fields import blobs_in, blobs_in_data
@@ -24,7 +25,9 @@ LISTS_KEPT = 1_024
 """Versions whose ordered fields are remembered, for those made from them."""
 
 Group = tuple[CommitInfo, list[int]]
-"""A commit and the keys of its versions, in the order in which they were saved."""
+"""A commit and the keys of its versions, each after those that it was made from or after."""
+Before = dict[int, tuple[int, ...]]
+"""For each version its parent, and the one that was made from that before it."""
 
 
 async def export_lines(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
@@ -53,6 +56,8 @@ async def _content(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | 
 def ordered(outline: Outline) -> list[Group]:
     """The commits, each after all that its versions build on and otherwise the oldest first.
 
+    Neither the order of the commits nor that of their versions depends on keys, which another storage gives out in another order.
+
     Raises:
         ReadFailed: Commits build on each other in a circle, which no series of saves makes, or something is gone.
     """
@@ -60,9 +65,16 @@ def ordered(outline: Outline) -> list[Group]:
     members: dict[int, list[int]] = {}
     for version in outline.versions.values():
         members.setdefault(version.commit, []).append(version.key)
-    after, waits = _dependencies(outline)
-    rank = {each: _rank(outline.commits[each], min(keys)) for each, keys in members.items()}
-    ready = [(rank[each], each) for each in members if not waits.get(each)]
+    before = _before(outline)
+    rank = {each: (*_rank(outline.commits[each]), min(outline.versions[key].ecs_id.int for key in keys)) for each, keys in members.items()}
+    found = _sorted(rank, *_dependencies(outline, before), "commits")
+    grouped = groupby(found, key=lambda each: _said(outline.commits[each]))
+    return [_joined(outline, members, list(same), before) for _, same in grouped]
+
+
+def _sorted(rank: Mapping[int, Any], after: Mapping[int, Collection[int]], waits: dict[int, int], what: str) -> list[int]:
+    """Each after all that it waits for and otherwise by rank."""
+    ready = [(rank[each], each) for each in rank if not waits.get(each)]
     heapq.heapify(ready)
     found: list[int] = []
     while ready:
@@ -72,10 +84,9 @@ def ordered(outline: Outline) -> list[Group]:
             waits[following] -= 1
             if not waits[following]:
                 heapq.heappush(ready, (rank[following], following))
-    if len(found) < len(members):
-        raise ReadFailed("commits build on each other in a circle", damaged=True)
-    grouped = groupby(found, key=lambda each: _said(outline.commits[each]))
-    return [_joined(outline, members, list(same)) for _, same in grouped]
+    if len(found) < len(rank):
+        raise ReadFailed(f"{what} build on each other in a circle", damaged=True)
+    return found
 
 
 def _refuse_gaps(outline: Outline) -> None:
@@ -87,32 +98,42 @@ def _refuse_gaps(outline: Outline) -> None:
         raise ReadFailed(f"{gone} rows are gone that others refer to", damaged=True)
 
 
-def _joined(outline: Outline, members: dict[int, list[int]], commits: list[int]) -> Group:
+def _joined(outline: Outline, members: dict[int, list[int]], commits: list[int], before: Before) -> Group:
     """Commits of one moment, author and note are one: an import in parts cannot tell them apart."""
-    return outline.commits[commits[0]], [key for each in commits for key in sorted(members[each])]
+    rank = {key: outline.versions[key].ecs_id.int for each in commits for key in members[each]}
+    links = _links((key, other) for key in rank for other in before[key] if other in rank)
+    return outline.commits[commits[0]], _sorted(rank, *links, "versions")
 
 
 def _said(commit: CommitInfo) -> tuple[datetime, str | None, str | None]:
     return commit.created_at, commit.author, commit.note
 
 
-def _rank(commit: CommitInfo, first: int) -> tuple[datetime, str, str, int]:
-    return commit.created_at, commit.author or "", commit.note or "", first
+def _rank(commit: CommitInfo) -> tuple[datetime, str, str]:
+    return commit.created_at, commit.author or "", commit.note or ""
 
 
-def _dependencies(outline: Outline) -> tuple[dict[int, set[int]], dict[int, int]]:
+def _before(outline: Outline) -> Before:
+    siblings = {(version.parent, version.fork_no): version.key for version in outline.versions.values() if version.parent is not None}
+    found: Before = {}
+    for version in outline.versions.values():
+        others = () if version.parent is None else (version.parent, siblings.get((version.parent, version.fork_no - 1)))
+        found[version.key] = tuple(other for other in others if other is not None)
+    return found
+
+
+def _dependencies(outline: Outline, before: Before) -> tuple[dict[int, set[int]], dict[int, int]]:
     """For each commit those that must follow it, and for each how many it follows."""
     commit_of = {version.key: version.commit for version in outline.versions.values()}
+    pairs = chain(outline.edges, ((key, other) for key, others in before.items() for other in others))
+    return _links((commit_of[key], commit_of[other]) for key, other in pairs if commit_of[key] != commit_of[other])
+
+
+def _links(pairs: Iterable[tuple[int, int]]) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """From pairs of one and another that it must follow: for each those that must follow it, and for each how many it follows."""
     after: dict[int, set[int]] = {}
-    siblings = {(version.parent, version.fork_no): version.key for version in outline.versions.values() if version.parent is not None}
-    pairs = list(outline.edges)
-    for version in outline.versions.values():
-        if version.parent is not None:
-            before = siblings.get((version.parent, version.fork_no - 1))
-            pairs.extend((version.key, other) for other in (version.parent, before) if other is not None)
-    for key, other in pairs:
-        if commit_of[key] != commit_of[other]:
-            after.setdefault(commit_of[other], set()).add(commit_of[key])
+    for one, other in pairs:
+        after.setdefault(other, set()).add(one)
     waits: dict[int, int] = {}
     for followers in after.values():
         for follower in followers:

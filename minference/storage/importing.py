@@ -19,7 +19,7 @@ from minference.ecs.erasing import blank_data, erased, erased_keys
 from minference.ecs.fitting import dump_data
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
-from minference.errors import ConversionFailed, ErasedLineage, InvalidExport, UnstorableValue, VersionExists
+from minference.errors import ConversionFailed, ErasedLineage, InvalidExport, UnstorableValue, VersionExists, WriteFailed
 from minference.storage.archive import Said
 from minference.storage.base import Backend, Commit, Unit
 from minference.storage.erasing import Erasure
@@ -193,6 +193,8 @@ class Importer:
                     still = 0
                 case (UnstorableValue() | ConversionFailed()) as error:
                     raise InvalidExport(commit.number, str(error)) from error
+                case WriteFailed(away=False, damaged=False) as error if commit.strange:
+                    raise InvalidExport(commit.number, f"{commit.strange[0]}, and the database refused it ({error.reason})") from error
                 case error:
                     raise error
         for commit in again:

@@ -357,7 +357,7 @@ class MemoryBackend:
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id
         fork_no = 0 if parent is None else self._children[parent].index(info.ecs_id)
-        return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id)
+        return Outlined(self._keys[info.ecs_id], None if parent is None else self._keys[parent], fork_no, info.commit.id, info.ecs_id)
 
     def _held(self, row: Row) -> set[UUID]:
         """The versions that one holds, without members that its parent holds in the same field."""

@@ -50,11 +50,11 @@ class Portable(Protocol):
         """Lineages with every version, and all that any of their versions holds, as lines of JSON; everything by default.
 
         A header, then one line for each commit, after all that it builds on, and a last one that says how many there were, so
-        that a part of an export is not taken for all of it. The same content gives the same lines, whatever the backend.
-        Versions stay exactly as they are: ids, parents, authors, notes, times, order, values, tags; of what was erased the
-        tombstones come first. The bytes of blobs are lines of their own, each once. What is saved meanwhile is not in it.
-        Content is read a few hundred versions at a time, and one blob. Versions in older shapes are exported as their class
-        reads them now, those of kinds that the program does not define as they are stored.
+        that a part of an export is not taken for all of it. The same content gives the same lines, whatever the backend, and in
+        whatever parts it came there. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values,
+        tags; of what was erased the tombstones come first. The bytes of blobs are lines of their own, each once. What is saved
+        meanwhile is not in it. Content is read a few hundred versions at a time, and one blob. Versions in older shapes are
+        exported as their class reads them now, those of kinds that the program does not define as they are stored.
 
         Raises:
             VersionNotFound: One of the ids is that of no lineage.

@@ -262,6 +262,27 @@ def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Program], write: 
     assert (running.returncode, running.communicate()[0]) == (-signal.SIGTERM, "")
 
 
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_results_are_shown_and_not_called_saved_when_the_database_is_gone(
+    cli: Cli, write: Write, server: ProviderServer, tmp_path: Path, command: str
+) -> None:
+    prompts(write, 2)
+    write("run.toml", SERVED)
+    server.faults = {1: Status(400), 2: Status(400)}
+    if command == "resume":
+        assert cli("run", "run.toml").code == 1
+
+    def answer(body: dict[str, Any]) -> Any:
+        (tmp_path / "runs.db").unlink(missing_ok=True)
+        return "Here I am."
+
+    server.faults, server.answer = {}, answer
+    said = cli(command, *(["capitals", "-d", "runs.db"] if command == "resume" else ["run.toml"]), "--json")
+    assert [(line["status"], line["text"]) for line in said.lines] == [("done", "Here I am.")] * 2
+    assert (said.code, "saved in" in said.err) == (3, False)
+    assert "runs.db was lost: its file was deleted" in said.err
+
+
 def test_the_example_that_we_ship_runs(cli: Cli, tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "configs" / "example.toml"
     (tmp_path / "example.toml").write_text(example.read_text())

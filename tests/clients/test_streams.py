@@ -64,8 +64,9 @@ def part(id: str | None, name: str | None, arguments: str, **index: int) -> dict
         ],
         [part("a", "add", '{"x":'), part(None, None, "1}"), part("b", "now", "{}")],
         [part("a", "add", '{"x":1}', index=0), part("b", "now", "{}", index=0)],
+        [part("a", "add", '{"x":', index=0), part("a", "add", "1}", index=0), part("b", "no", "{", index=1), part("b", "w", "}", index=1)],
     ],
-    ids=["by index", "by id alone", "new id under an old index"],
+    ids=["by index", "by id alone", "new id under an old index", "with the name in each part, or in pieces"],
 )
 def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> None:
     stream = CompletionStream("openai")
@@ -73,6 +74,31 @@ def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> Non
         stream.add(each)
     reply = read_completion("openai", stream.payload())
     assert [(call.id, call.name, call.arguments_json) for call in reply.tool_calls] == [("a", "add", '{"x":1}'), ("b", "now", "{}")]
+
+
+def test_a_letter_that_a_stream_cut_in_two_is_one_again() -> None:
+    stream = CompletionStream("openai")
+    for each in (
+        chunk({"content": "a\ud83d"}),
+        chunk({"content": "\ude00b\ude00"}),
+        part("1", "f", '"\ud83d'),
+        part(None, None, '\ude00"'),
+    ):
+        stream.add(each)
+    stream.add(chunk({}, "stop"))
+    reply = read_completion("openai", stream.payload())
+    assert (reply.content, reply.tool_calls[0].arguments_json) == ("a\U0001f600b\ude00", '"\U0001f600"')
+    answer = AnswerStream("anthropic")
+    answer.add({"type": "message_start", "message": {"model": "m", "content": []}})
+    answer.add({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+    answer.add({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "1", "name": "f", "input": {}}})
+    for half in ("\ud83d", "\ude00"):
+        answer.add({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": half}})
+    for piece in ('{"a": "\ud83d', '\ude00"}'):
+        answer.add({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": piece}})
+    answer.add({"type": "message_delta", "delta": {"stop_reason": "tool_use"}})
+    reply = read_answer("anthropic", answer.payload())
+    assert (reply.content, reply.tool_calls[0].arguments) == ("\U0001f600", {"a": "\U0001f600"})
 
 
 def test_reasoning_blocks_grow_by_index() -> None:

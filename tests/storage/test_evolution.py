@@ -312,6 +312,49 @@ async def test_a_list_that_becomes_a_tuple_is_one(storage: EntityStorage) -> Non
     assert (await storage.submit(note)).info is None
 
 
+@pytest.mark.parametrize("exported_by", ["the program of then", "the program of now"])
+async def test_what_a_field_held_before_it_took_another_class_is_loaded_saved_exported_and_imported(
+    storage: EntityStorage, exported_by: str
+) -> None:
+    class Leaflet(Entity, kind="evolving_leaflet"):
+        text: str = ""
+
+    class Then(Entity, kind=KIND):
+        about: Page | None = None
+        pages: list[Page] = Field(default_factory=list)
+        named: dict[str, Page] = Field(default_factory=dict)
+        title: str = ""
+
+    async with open_storage("memory:") as source:
+        old = await _stored(source, Then(about=Page(text="a"), pages=[Page(text="b")], named={"c": Page(text="c")}))
+        lines = [line async for line in source.export_lines()]
+
+        class Now(Entity, kind=KIND):
+            about: Leaflet | None = None
+            pages: list[Leaflet] = Field(default_factory=list)
+            named: dict[str, Leaflet] = Field(default_factory=dict)
+            title: str = ""
+
+        if exported_by == "the program of now":
+            note = await source.get(Now, old)
+            note.title = "new"
+            await source.register(note)
+            lines = [line async for line in source.export_lines()]
+    await storage.import_lines(lines)
+    again = [line async for line in storage.export_lines()]
+    async with open_storage("memory:") as copy:
+        await copy.import_lines(again)
+        assert [line async for line in copy.export_lines()] == again
+    [head] = await storage.list_by_type(Now)
+    note = await storage.get(Now, head.ecs_id)
+    note.title = "newer"
+    note.pages.append(Leaflet(text="d"))
+    await storage.register(note)
+    note = await storage.get(Now, note.ecs_id)
+    assert (note.about and note.about.text, [page.text for page in note.pages], note.named["c"].text) == ("a", ["b", "d"], "c")
+    assert storage.url == "memory:" or await storage.check() == []
+
+
 # Old versions
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue
 
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.errors import InvalidExport, VersionNotFound, WriteFailed, WrongArgument
+from minference.errors import InvalidExport, ReadFailed, VersionNotFound, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
 from minference.storage.line_reader import LineReader
 from minference.storage.lines import HEADER
@@ -31,6 +31,7 @@ from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 from tests.storage.edits import THING_EDITS, Thing, edit_thing, numbers, pick
 from tests.storage.graphs import contents_of
+from tests.storage.tables import damage
 from tests.support.examples import examples
 from tests.support.exports import HEADER_WITHOUT_END, export_of
 from tests.support.sqlite import with_tables
@@ -141,6 +142,32 @@ async def test_parts_of_one_commit_come_together_again(storage: EntityStorage, o
     commits = {(await storage.info(each.ecs_id)).commit for each in (one, two)}
     assert len(commits) == 1
     assert len(await exported(storage)) == 3
+
+
+async def test_the_same_content_gives_the_same_lines_whatever_came_first(storage: EntityStorage, other: EntityStorage) -> None:
+    shared, config = Piece(name="shared"), LLMConfig(client="scripted", model="m")
+    pieces = [Piece(name=str(number), next=shared, items=[Piece(name=f"of {number}"), shared]) for number in range(4)]
+    threads = [ChatThread(name=str(number), llm_config=config) for number in range(3)]
+    await other.register(*pieces, *threads, author="me")
+    branches = [await other.get(Piece, pieces[2].ecs_id) for _ in range(3)]
+    for number, piece in enumerate(branches):
+        piece.name = f"branch {number}"
+    await other.register(*reversed(branches), author="me")
+    lines = await exported(other)
+    for part in (pieces[3], threads[1], pieces[2]):
+        await storage.import_lines(await exported(other, part.lineage_id))
+    await storage.import_lines(lines)
+    assert await exported(storage) == lines
+
+
+async def test_versions_that_were_made_from_each_other_are_refused(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        piece = Piece()
+        await storage.register(piece)
+    await damage(sql_url, "UPDATE entity_version SET parent_id = id")
+    async with open_storage(sql_url) as storage:
+        with pytest.raises(ReadFailed, match="versions build on each other in a circle"):
+            await exported(storage)
 
 
 async def test_an_export_of_one_thread_holds_what_it_reaches_and_no_other_thread(storage: EntityStorage) -> None:
@@ -422,6 +449,21 @@ async def test_a_kind_that_the_program_does_not_know_is_kept_as_it_is(storage: E
     await other.import_lines(lines)
     assert await exported(other) == lines
     assert {finding.rule for finding in await other.check()} == {"known kinds"}
+
+
+async def test_a_reference_that_no_table_of_its_class_can_hold_names_its_line(sql_url: str, other: EntityStorage) -> None:
+    prompt = SystemPrompt(content="brief")
+    await other.register(prompt, note="first")
+    await other.register(ChatThread(llm_config=LLMConfig(client="scripted", model="m"), system_prompt=prompt))
+    lines = await exported(other)
+    config = next(each["id"] for each in json.loads(lines[2])["versions"] if each["kind"] == "llm_config")
+    lines[2] = _changed(lines[2], lambda each: each["references"].update(system_prompt=config), "chat_thread")
+    async with open_storage(sql_url) as storage:
+        with pytest.raises(
+            InvalidExport, match=r"^line 3 .* holds a llm_config in 'system_prompt', where none belongs, and the database ref"
+        ):
+            await storage.import_lines(lines)
+        assert (await storage.status()).versions == 1
 
 
 def test_a_list_cannot_keep_more_than_there_was() -> None:

@@ -32,10 +32,10 @@ Ask = Callable[[Callable[[Reader], Awaitable[Any]]], Awaitable[Any]]
 CELLS_KEPT = 1_000_000
 """Members of ordered fields that are remembered while versions are read one after the other."""
 
-_OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id FROM entity_version"
+_OUTLINE = "SELECT id, parent_id, fork_no, commit_id, kind_id, lineage_id, ecs_id FROM entity_version"
 COMMIT = "SELECT id, created_at, author, note FROM entity_commit WHERE id {among}"
 _TAGGED = "SELECT name, version_id, lineage_id, updated_at FROM tag WHERE version_id {among}"
-_LINEAGES = TypeAdapter(list[UUID])
+_IDS = TypeAdapter(list[UUID])
 _TAGS = TypeAdapter(list[tuple[str, int, UUID, datetime]])
 COMMITS = TypeAdapter(list[tuple[int, datetime, str | None, str | None]])
 
@@ -85,8 +85,10 @@ class ArchiveReader(Reader):
             seen: set[UUID] = set()
             rows = await (fetch(_OUTLINE) if lineages is None else self._of_lineages(fetch, lineages))
             while rows:
-                seen.update(_LINEAGES.validate_python([row[5] for row in rows]))
-                versions.update((row[0], Outlined(*row[:4])) for row in rows)
+                seen.update(_IDS.validate_python([row[5] for row in rows]))
+                names = _IDS.validate_python([row[6] for row in rows])
+                for (key, parent, fork_no, commit, *_), name in zip(rows, names, strict=True):
+                    versions[key] = Outlined(key, parent, fork_no, commit, name)
                 found = await self._edges(fetch, rows)
                 edges.extend(found)
                 reached = await self._lineages_of(fetch, {child for _, child in found} - versions.keys())
@@ -104,7 +106,7 @@ class ArchiveReader(Reader):
 
     async def _lineages_of(self, fetch: Fetch, keys: set[int]) -> set[UUID]:
         rows = await self._select(fetch, "SELECT DISTINCT lineage_id FROM entity_version WHERE id {among}", keys)
-        return set(_LINEAGES.validate_python([row[0] for row in rows]))
+        return set(_IDS.validate_python([row[0] for row in rows]))
 
     async def _edges(self, fetch: Fetch, rows: Rows) -> list[tuple[int, int]]:
         """Who holds whom, of the owners in these rows."""

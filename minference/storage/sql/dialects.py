@@ -82,6 +82,11 @@ def shown_url(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
+def shown_engine(engine: AsyncEngine) -> str:
+    """The URL of an engine, without its password and the name of the driver."""
+    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
+
+
 def dialect_of(engine: AsyncEngine) -> DialectName:
     """Which of the two databases this is."""
     return "sqlite" if engine.dialect.name == "sqlite" else "postgresql"

@@ -182,4 +182,12 @@ IDENTITY = (
         "            values.update((name, load_json(row.cls, name, data)) for name, data in row.json.items() if name not in values)",
         tests=("tests/storage/test_contract.py::test_editing_what_was_loaded_changes_no_stored_version[memory]",),
     ),
+    Mutant(
+        name="a-default-is-one-object-for-all",
+        promise="Each object has a copy of its own of an entity that is the default of a field",
+        file="minference/ecs/defaults.py",
+        old="    return isinstance(default, Entity)",
+        new="    return False",
+        tests=("tests/ecs/test_defaults.py::test_editing_a_default_of_one_object_changes_no_other[memory]",),
+    ),
 )

@@ -167,4 +167,12 @@ WRITING = (
         new="",
         tests=("tests/storage/test_several_storages.py::test_two_open_storages_on_one_database_do_not_build_on_what_is_not_written",),
     ),
+    Mutant(
+        name="a-class-that-was-defined-again-is-written",
+        promise="An object whose class was defined again with other fields is refused: nobody could read it",
+        file="minference/ecs/shapes.py",
+        old="    if now is None or now is cls:\n",
+        new="    if True:\n",
+        tests=("tests/storage/test_redefined.py::test_an_object_whose_class_was_defined_again_with_other_fields_is_refused[memory]",),
+    ),
 )
