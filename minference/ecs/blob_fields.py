@@ -12,6 +12,7 @@ from minference.ecs.blobs import Blob, BlobsSeen
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import arms
 from minference.ecs.values import adapter_of
+from minference.errors import WrongArgument
 
 _SIMPLE = (str, int, float, bool, bytes, UUID, datetime, type(None))
 
@@ -39,7 +40,13 @@ def blobs_in(cls: type[Entity], values: Mapping[str, Any]) -> list[Blob]:
 
 
 def blobs_below(entity: Entity) -> list[Blob]:
-    """Every blob of an entity and of everything below it."""
+    """Every blob of an entity and of everything below it.
+
+    Raises:
+        WrongArgument: It is no entity.
+    """
+    if not isinstance(entity, Entity):
+        raise WrongArgument("what holds blobs", entity, "an entity or a Blob")
     return [blob for each in (entity, *entity.get_sub_entities()) for blob in blobs_in(type(each), each.__dict__)]
 
 

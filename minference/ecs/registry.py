@@ -14,7 +14,7 @@ from minference.ecs.lineage import LineageTree, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict
 from minference.ecs.severity import TraceSeverity, set_trace_severity
 from minference.ecs.summary import summarise
-from minference.errors import NoStorage
+from minference.errors import NoStorage, WrongArgument
 
 E = TypeVar("E", bound=Entity)
 
@@ -105,7 +105,13 @@ class EntityRegistry:
 
     @staticmethod
     def use_storage(storage: CurrentStorage) -> None:
-        """Make `storage` the current one of this context. Entering `open_storage(...)` does it by itself."""
+        """Make `storage` the current one of this context. Entering `open_storage(...)` does it by itself.
+
+        Raises:
+            WrongArgument: It is none, as its URL would be.
+        """
+        if isinstance(storage, str | type) or not callable(getattr(storage, "submit", None)):
+            raise WrongArgument("storage", storage, "a storage, from `async with open_storage(...) as storage:`")
         use_storage(storage)
 
     @staticmethod

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from minference.ecs.blobs import Blob
 from minference.ecs.choices import a_choice
 from minference.ecs.entity import Entity
 from minference.ecs.recording import OnConflict
 from minference.errors import TimeWithoutZone, UnusableText, WrongArgument
 
 C = TypeVar("C", bound=type[Entity])
+E = TypeVar("E", bound=Entity)
 
 
 def check_save(entities: Iterable[object], author: object, note: object, on_conflict: object = "branch") -> None:
@@ -99,6 +101,32 @@ def check_entities(entities: Iterable[object]) -> None:
     for each in entities:
         if not isinstance(each, Entity):
             raise WrongArgument("what is saved", each, "an entity")
+
+
+def an_entity(argument: str, value: E) -> E:
+    """The entity that was passed.
+
+    Raises:
+        WrongArgument: It is none.
+    """
+    if not isinstance(value, Entity):
+        raise WrongArgument(argument, value, "an entity")
+    return value
+
+
+def blobs_in(blobs: Iterable[Blob]) -> list[Blob]:
+    """The blobs that were passed.
+
+    Raises:
+        WrongArgument: They are not in a list or the like, or one of them is none.
+    """
+    if not isinstance(blobs, Iterable):
+        raise WrongArgument("blobs", blobs, "Blobs in a list, also if it is one: [attachment.content]")
+    found = list(blobs)
+    for each in found:
+        if not isinstance(each, Blob):
+            raise WrongArgument("each of the blobs", each, "a Blob")
+    return found
 
 
 def an_id(argument: str, value: UUID) -> UUID:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from minference.ecs.entity import plan_of
 from minference.ecs.lineage import Blame
-from minference.errors import NoSuchCollection
+from minference.errors import NoSuchCollection, WrongArgument
 from minference.storage.base import Backend
 from minference.storage.differences import known_versions
 from minference.storage.partial import read_windows
@@ -14,6 +14,8 @@ from minference.storage.partial import read_windows
 
 async def blame(backend: Backend, ecs_id: UUID, field: str | None, window: slice | None) -> list[Blame]:
     """See `EntityStorage.blame`."""
+    if window is not None and not isinstance(window, slice):
+        raise WrongArgument("window", window, "a slice such as slice(-20, None), or None")
     shallow = backend.shallow()
     holder = (await known_versions(shallow, [ecs_id]))[ecs_id]
     [record] = (await shallow.records([holder.key])).values()

@@ -12,7 +12,7 @@ from minference.ecs.merge import MergeResult, check_strategy, merge_entities
 from minference.ecs.merge_lists import Strategy
 from minference.ecs.state import Ledger
 from minference.errors import UnrelatedVersions, UnsavedChanges
-from minference.storage.arguments import check_save, version_of
+from minference.storage.arguments import an_entity, check_save, version_of
 
 if TYPE_CHECKING:
     from minference.storage.base import EntityStorage
@@ -36,6 +36,7 @@ async def rebase(
 ) -> MergeResult[E]:
     """See `EntityStorage.rebase`."""
     check_strategy(strategy)
+    an_entity("entity", entity)
     conflicts = (await _rebase(storage, entity, onto, strategy)).conflicts
     if onto is None:
         # What hangs on it may have moved on with another holder: whoever holds comes before what is held, whose merge covers both.

@@ -34,7 +34,7 @@ from minference.errors import (
     VersionNotFound,
     WrongEventLoop,
 )
-from minference.storage.arguments import a_class, a_count, a_text, a_time, an_id, check_save, ids, lineage_of, version_of
+from minference.storage.arguments import a_class, a_count, a_text, a_time, an_id, blobs_in, check_save, ids, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert
@@ -195,8 +195,9 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def move_rows(self, cls: type[Entity], *more: type[Entity]) -> int:
         """See `Stored.move_rows`."""
+        classes = [each for one in (cls, *more) for each in with_subclasses(a_class(one))]
         await self._settle()
-        return await self._backend.move_rows(list(dict.fromkeys(each for one in (cls, *more) for each in with_subclasses(one))))
+        return await self._backend.move_rows(list(dict.fromkeys(classes)))
 
     async def blame(self, entity: Entity | UUID, field: str | None = None, *, window: slice | None = None) -> list[Blame]:
         """See `EntityStorage.blame`."""
@@ -271,7 +272,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def read_blobs(self, blobs: Iterable[Blob]) -> dict[str, bytes]:
         """See `Blobs.read_blobs`."""
-        wanted = list(blobs)
+        wanted = blobs_in(blobs)
         await self._settle()
         found = {blob.sha256: blob.data for blob in wanted if blob.is_loaded}
         absent = list(dict.fromkeys(blob.sha256 for blob in wanted if blob.sha256 not in found))
@@ -286,7 +287,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def missing_blobs(self, blobs: Iterable[Blob]) -> list[Blob]:
         """See `Blobs.missing_blobs`."""
-        wanted = {blob.sha256: blob for blob in sorted(blobs, key=lambda blob: blob.is_loaded)}
+        wanted = {blob.sha256: blob for blob in sorted(blobs_in(blobs), key=lambda blob: blob.is_loaded)}
         absent = {sha256: blob for sha256, blob in wanted.items() if not blob.is_loaded}
         await self._settle()
         stored = await self._backend.archive().stored_blobs(list(absent)) if absent else set[str]()

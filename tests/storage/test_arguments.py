@@ -11,9 +11,11 @@ import pytest
 
 from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity
+from minference.ecs.registry import EntityRegistry
 from minference.errors import ConfigurationError, UnknownChoice, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
+from minference.storage.versioned import VersionedStorage
 
 
 class Memo(Entity, kind="arguments_memo"):
@@ -149,6 +151,30 @@ async def test_a_text_is_no_time(storage: EntityStorage) -> None:
     for when in ("2026-01-01", 0, None):
         with pytest.raises(WrongArgument, match=r"when must be a datetime .*datetime.fromisoformat\(text\)"):
             await storage.at(Memo, memo.lineage_id, when)
+
+
+_WRONG: dict[str, tuple[Ask, str]] = {
+    "rebase": (lambda storage, wrong: storage.rebase(wrong), "entity must be an entity"),
+    "move_rows": (lambda storage, wrong: storage.move_rows(wrong), "cls must be a class of entities"),
+    "load_blobs": (lambda storage, wrong: storage.load_blobs(wrong), "what holds blobs must be an entity or a Blob"),
+    "read_blobs": (lambda storage, wrong: storage.read_blobs(wrong), "blobs must be (a Blob|Blobs in a list)"),
+    "one blob": (lambda storage, wrong: storage.missing_blobs([wrong]), "each of the blobs must be a Blob"),
+    "blame": (lambda storage, wrong: storage.blame(uuid4(), "history", window=wrong), "window must be a slice"),
+}
+
+
+@pytest.mark.parametrize(("ask", "match"), _WRONG.values(), ids=_WRONG)
+async def test_what_is_no_entity_blob_or_slice_is_named(storage: EntityStorage, ask: Ask, match: str) -> None:
+    for wrong in ("text", 5):
+        with pytest.raises(WrongArgument, match=match):
+            await ask(storage, wrong)
+
+
+def test_what_is_made_the_current_storage_is_one(sqlite_url: str) -> None:
+    wrong: Any
+    for wrong in (sqlite_url, None, VersionedStorage):
+        with pytest.raises(WrongArgument, match="storage must be a storage"):
+            EntityRegistry.use_storage(wrong)
 
 
 async def test_what_is_searched_is_a_class_of_entities(storage: EntityStorage) -> None:
