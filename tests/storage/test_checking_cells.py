@@ -57,11 +57,11 @@ CELLS = {
     "entity_version.fork_no": ("'garbage'", r"entity_version \(id \d+\): fork_no holds 'garbage', which is no whole number"),
     "entity_version.created_at": ("1", r"entity_version \(id \d+\): created_at holds '1', which is no time"),
     "entity_version.lineage_id": ("'0-0'", r"entity_version \(id \d+\): lineage_id holds '0-0', which is no id"),
-    "run_item.owner_id": ("'garbage'", r"run_item \(run_id \d+, position 0\): owner_id holds 'garbage', which is no whole number"),
+    "run_item.position": ("'garbage'", r"run_item \(run_id \d+, position 'garbage'\): position holds 'garbage', which is no whole number"),
     "sequence_span.run_id": ("'garbage'", r"sequence_span \(sequence_id \d+, position 0\): run_id holds 'garbage'"),
     "entity_sequence.sequence_id": ("'garbage'", r"entity_sequence \(owner_id \d+, field 'leaves'\): sequence_id holds 'garbage'"),
     "chat_thread.history_seq": ("'garbage'", r"chat_thread \(id \d+\): history_seq holds 'garbage', which is no whole number"),
-    "chat_thread.llm_config_id": ("'garbage'", r"chat_thread \(id \d+\): llm_config_id holds 'garbage', which is no whole number"),
+    "chat_thread.history_len": ("'garbage'", r"chat_thread \(id \d+\): history_len holds 'garbage', which is no whole number"),
     "tag.name": ("X'00'", r"tag \(lineage_id '\w{32}', name b'\\x00'\): name holds b'\\x00', which is no text"),
     "tag.updated_at": ("'2026-02-30T00:00:00.000000+00:00'", r"tag \(.*, name 'main'\): updated_at holds '2026-02-30.*', which is no time"),
     "erasure.erased_at": ("'garbage'", r"erasure \(lineage_id '\w{32}'\): erased_at holds 'garbage', which is no time"),
@@ -79,6 +79,12 @@ async def test_a_cell_that_holds_what_its_column_is_not_for_is_told_with_its_row
     value, text = CELLS[place]
     await damage(url, f"UPDATE {table} SET {column} = {value}")
     assert [each for each in await found(url, "cells") if re.fullmatch(f"{text}.*", each)], await found(url, "cells")
+
+
+async def test_a_reference_to_what_is_no_number_is_one_to_nothing(url: str) -> None:
+    await damage(url, "UPDATE chat_thread SET llm_config_id = 'garbage'")
+    [text] = await found(url, "references")
+    assert re.fullmatch(r"chat_thread \d+ \(version \S+\): llm_config_id garbage is not in llm_config", text)
 
 
 @pytest.mark.parametrize("moment", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+02:00", "2026-01-02 03:04:05.678+00:00"])

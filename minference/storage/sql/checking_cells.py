@@ -1,6 +1,7 @@
 """Checks of single cells on SQLite, whose columns take whatever is put into them: each holds what its column is for.
 
-Values of versions are not looked at here, since loading a version reads them all; of those tables only the keys are.
+Values of versions are not looked at here, since loading a version reads them all; of those tables only the places of lists are.
+Nor are references, which lead nowhere then.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _WRONG: dict[Kind, tuple[str, str]] = {
     Kind.time: (f"TYPEOF({{0}}) <> 'text' OR {_UNUSUAL} OR STRFTIME('%Y-%m-%d', {{0}}, '+0 days') IS NOT SUBSTR({{0}}, 1, 10)", "time"),
 }
 """What is true of a cell that does not hold what its column is for, and what that would be. Of real numbers some are texts."""
-_LOADED: dict[Kind, str] = {Kind.uuid: "LENGTH({0}) <> 32", Kind.time: f"{_UNUSUAL} OR JULIANDAY({{0}}) IS NULL"}
+_LOADED: dict[Kind, str] = {Kind.uuid: "LENGTH({0}) <> 32", Kind.time: "LENGTH({0}) <> 32"}
 """The same where loading the versions finds the rest."""
 
 
@@ -55,7 +56,9 @@ def _columns(table: Table) -> Iterator[tuple[str, tuple[str, str]]]:
     keys = list_columns(table)
     for column in table.columns:
         kind = kind_of(column.type)
-        if kind in _WRONG and (table.name in SHARED or column.name in keys or column.foreign_keys):
+        if kind is Kind.integer and column.primary_key and len(table.primary_key) == 1:
+            continue  # such a column is the number of the row itself
+        if kind in _WRONG and not column.foreign_keys and (table.name in SHARED or column.name in keys):
             wrong, wanted = _WRONG[kind]
             if table.name == EntityVersion.__tablename__:
                 wrong = _LOADED.get(kind, wrong)
