@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -81,3 +82,18 @@ def _loaded_by(program: str) -> set[str]:
     report = f"{program}\nimport sys, json; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", report], check=True, capture_output=True, text=True, cwd=ROOT)
     return set(json.loads(done.stdout))
+
+
+def test_help_says_what_a_method_of_a_storage_does_and_not_where_to_read_it() -> None:
+    from minference.storage.versioned import VersionedStorage
+
+    methods = inspect.getmembers(VersionedStorage, inspect.isfunction)
+    told = {name: inspect.getdoc(method) or "" for name, method in methods if not name.startswith("_")}
+    assert len(told) > 40
+    assert [name for name, text in told.items() if len(text) < 20 or text.startswith("See ")] == []
+    assert "Raises:\n    VersionNotFound: One of them is not stored here." in told["merge"]
+
+
+def test_the_command_line_is_also_there_without_its_script() -> None:
+    said = subprocess.run([sys.executable, "-m", "minference", "--version"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout.split()) == (0, ["minference", minference.__version__])

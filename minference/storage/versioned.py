@@ -49,6 +49,7 @@ from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
 from minference.storage.openness import Openness
 from minference.storage.portable import Imported
+from minference.storage.promises import as_promised
 from minference.storage.recording import RecordingBlock
 from minference.storage.replies import Replies
 from minference.storage.runs import Runs
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Entity)
 
 
+@as_promised
 class VersionedStorage(Glancing, EntityStorage):
     """Entities as versions in a backend. Belongs to the event loop that it was opened on."""
 
