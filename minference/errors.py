@@ -17,7 +17,9 @@ MinferenceError
 │   ├── InvalidRunName
 │   ├── QueueNeedsPostgres
 │   ├── WrongArgument
+│   ├── UnusableValue
 │   ├── UnusableText
+│   ├── AlreadyOpen
 │   └── MissingExtra
 ├── EntityError                 how an entity is defined or used
 │   ├── UnsupportedField
@@ -26,12 +28,14 @@ MinferenceError
 │   ├── UntraceableFunction
 │   ├── UnsupportedConfig
 │   ├── DuplicateKind
+│   ├── RedefinedClass
 │   ├── InvalidEvolution
 │   ├── FrozenSnapshot
 │   ├── OpaqueVersion
 │   ├── DifferentClasses
 │   ├── NoSuchCollection
 │   ├── NoPlainField
+│   ├── ValueWithoutName
 │   ├── UnfitValue
 │   ├── NotLoaded
 │   ├── UnrelatedVersions
@@ -62,6 +66,7 @@ MinferenceError
 │   ├── WrongEventLoop
 │   ├── StillPending
 │   ├── DatabaseUnreadable
+│   ├── DatabaseGone
 │   ├── ForeignDatabase
 │   ├── NewerDatabase
 │   ├── OutdatedDatabase
@@ -81,9 +86,11 @@ MinferenceError
 │   ├── ProviderUnreachable
 │   ├── ProviderTimeout
 │   ├── ProviderRefused         an HTTP status of 4xx or 5xx
+│   ├── ProviderPaused          it wants to be left alone for too long
 │   └── InvalidReply            an answer that is not what the provider promises
 ├── ToolError                   a tool or what the model passed to it
 │   ├── UnknownTool
+│   ├── NotThisStep
 │   ├── UnregisteredTool
 │   ├── ToolNameTaken
 │   ├── UnusableFunction
@@ -106,6 +113,7 @@ MinferenceError
     ├── ThreadBusy
     ├── NothingToAnswer
     ├── NoStructuredOutput
+    ├── StepNotCalled
     ├── RequestTooLarge
     ├── TurnsExhausted
     ├── RequestNotRebuilt
@@ -125,8 +133,21 @@ from datetime import datetime
 from uuid import UUID
 
 
+def a_while(seconds: float) -> str:
+    """A time for a message: long ones in whole seconds."""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
+def legible(text: str) -> str:
+    """The text, which may quote anybody, so that it can be printed and stored anywhere: NUL and halves of surrogate pairs as escapes."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+
+
 class MinferenceError(Exception):
-    """Base of everything that minference raises on purpose."""
+    """Base of everything that minference raises on purpose. Its message can be printed, whatever it quotes."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(legible(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigurationError(MinferenceError):
@@ -267,6 +288,14 @@ class WrongArgument(ConfigurationError, TypeError):
         super().__init__(f"{argument} must be {wanted}, and is {value!r:.100}, of type {type(value).__name__}")
 
 
+class UnusableValue(ConfigurationError, ValueError):
+    """An argument has a value with which nothing could be done, such as a number that is too small; nothing was done."""
+
+    def __init__(self, argument: str, value: object, why: str) -> None:
+        self.argument, self.value, self.why = argument, value, why
+        super().__init__(f"{argument} is {value!r:.100}: {why}")
+
+
 class UnusableText(ConfigurationError, ValueError):
     """A text that is kept beside versions holds what not every database can; nothing was done."""
 
@@ -275,7 +304,18 @@ class UnusableText(ConfigurationError, ValueError):
         super().__init__(f"{argument} cannot be {text!a:.100}: it holds {what}, which not every database keeps; take it out")
 
 
-class MissingExtra(ConfigurationError):
+class AlreadyOpen(ConfigurationError, RuntimeError):
+    """What is open is entered again; it stays open for whoever entered it first."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is open already, and whoever left it first would close it for all: enter it once, around everything that uses it, "
+            "and hand it on; or make another object"
+        )
+
+
+class MissingExtra(ConfigurationError, ImportError):
     """A feature whose optional packages are not installed."""
 
     def __init__(self, feature: str, package: str, remedy: str) -> None:
@@ -336,6 +376,21 @@ class DuplicateKind(EntityError, TypeError):
     def __init__(self, kind: str, first: str, second: str) -> None:
         self.kind, self.first, self.second = kind, first, second
         super().__init__(f"entity kind {kind!r} of {second} is taken by {first}: give one of them another, class X(Entity, kind='...')")
+
+
+class RedefinedClass(EntityError, TypeError):
+    """An object that is to be saved is of a class that is no longer the one of its kind, and that has other fields; nothing was changed."""
+
+    def __init__(self, kind: str, name: str, fields: Sequence[str]) -> None:
+        self.kind, self.name = kind, name
+        self.fields = fields
+        """Those that only one of both classes has, or that are otherwise in one than in the other. None, if only `version=` differs."""
+        what = ", ".join(map(repr, fields)) or "its version"
+        super().__init__(
+            f"this object is of a class {name} that was defined again since, and differs in {what}: make it anew with the new class, "
+            f"or load it again, which gives one of that. If both are needed, give one another kind than {kind!r}: "
+            f"class {name}(Entity, kind=...)"
+        )
 
 
 class InvalidEvolution(EntityError, TypeError):
@@ -416,6 +471,19 @@ class NoPlainField(EntityError, LookupError):
         super().__init__(f"{kind} has no field {field!r} with a plain value: it has {', '.join(map(repr, fields)) or 'none'}")
 
 
+class ValueWithoutName(EntityError, TypeError):
+    """An entity was to be made of values that do not say which fields they are for."""
+
+    def __init__(self, kind: str, values: int, fields: Sequence[str]) -> None:
+        self.kind, self.values, self.fields = kind, values, tuple(fields)
+        passed = ", ".join(f"{name}=..." for name in fields[:values])
+        count = "one was passed" if values == 1 else f"{values} were passed"
+        super().__init__(
+            f"{kind} takes values by the names of its fields, and {count} without: write {kind}({passed}). "
+            f"Its fields are {', '.join(fields) or 'none'}"
+        )
+
+
 class UnfitValue(EntityError, ValueError):
     """A field can never hold this value, so that it is found nowhere."""
 
@@ -479,7 +547,10 @@ class NoStorage(EntityError):
     """An operation needs a current storage and none is open in this context."""
 
     def __init__(self) -> None:
-        super().__init__("no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)`")
+        super().__init__(
+            "no storage is current here: enter `async with open_storage(...)`, or call `EntityRegistry.use_storage(storage)` in the same "
+            "task; in a console, where each line is a task, ask the storage itself: `await storage.get(ChatThread, ecs_id)`"
+        )
 
 
 class StorageError(MinferenceError):
@@ -588,7 +659,9 @@ class StaleVersion(StorageError):
     def __init__(self, lineage_id: UUID, base: UUID, head: UUID | None) -> None:
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
-        super().__init__(f"lineage {lineage_id} has moved on from {base} {to}: reload it, call rebase(), or save with on_conflict='branch'")
+        super().__init__(
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+        )
 
 
 class VersionExists(StorageError):
@@ -653,6 +726,17 @@ class DatabaseUnreadable(StorageError):
     def __init__(self, url: str, reason: str) -> None:
         self.url, self.reason = url, reason
         super().__init__(f"cannot open the database {url}: {reason}")
+
+
+class DatabaseGone(StorageError):
+    """The file of a database lost its name while it was open; what was saved meanwhile is not under that name."""
+
+    def __init__(self, url: str, path: str) -> None:
+        self.url, self.path = url, path
+        super().__init__(
+            f"the database {url} was lost: its file was deleted, moved or replaced while it was open, so that what was saved is not in "
+            f"{path!r}. If the file was moved, move {path + '-wal'!r} to it as well before anything opens either; otherwise save it again"
+        )
 
 
 class ForeignDatabase(DatabaseUnreadable):
@@ -855,6 +939,20 @@ class ProviderRefused(ProviderError):
     """The provider answered with an error status."""
 
 
+class ProviderPaused(ProviderError):
+    """The provider wants to be left alone for longer than a call may wait; nothing was sent."""
+
+    def __init__(self, client: str, model: str, seconds: float, patience: float) -> None:
+        self.model, self.seconds, self.patience = model, seconds, patience
+        super().__init__(
+            client,
+            f"wants no calls of {model!r} for {a_while(seconds)}, and a call may wait {a_while(patience)} for that: run the thread again "
+            "later, name a fallback, or raise RetryPolicy.max_seconds",
+            status=429,
+            retry_after=seconds,
+        )
+
+
 class InvalidReply(ProviderError):
     """The provider answered with success and something that is no valid reply."""
 
@@ -871,6 +969,14 @@ class UnknownTool(ToolError):
         super().__init__(f"there is no tool {name!r}; the tools are: {', '.join(offered) or 'none'}")
 
 
+class NotThisStep(ToolError):
+    """The model called another tool than that of the step which a workflow is at; it was not run."""
+
+    def __init__(self, name: str, wanted: str) -> None:
+        self.name, self.wanted = name, wanted
+        super().__init__(f"this call of tool {name!r} was not run, because it is not its turn: call {wanted!r} now, and nothing else")
+
+
 class UnregisteredTool(ToolError, LookupError):
     """The tool is known, and this process has no function for it."""
 
@@ -883,9 +989,9 @@ class UnregisteredTool(ToolError, LookupError):
 
 
 class ToolNameTaken(ToolError):
-    """Another function is registered under this tool name."""
+    """Another function is registered under this tool name, which stands for one function in the whole process."""
 
-    def __init__(self, name: str, holder: str, remedy: str = "choose another name, or register with replace=True") -> None:
+    def __init__(self, name: str, holder: str, remedy: str) -> None:
         self.name, self.holder = name, holder
         super().__init__(f"tool name {name!r} belongs to {holder}: {remedy}")
 
@@ -1030,10 +1136,13 @@ class RunError(MinferenceError):
 
 
 class OrchestratorClosed(RunError):
-    """The orchestrator is not open."""
+    """The orchestrator is not open, or was closed in the middle of a call."""
 
-    def __init__(self) -> None:
-        super().__init__("the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`")
+    def __init__(self, *, midway: bool = False) -> None:
+        self.midway = midway
+        closed = "the orchestrator was closed meanwhile; what was answered is saved: run the thread again to go on"
+        unopened = "the orchestrator is not open: use it inside `async with InferenceOrchestrator(...) as orchestrator:`"
+        super().__init__(closed if midway else unopened)
 
 
 class ThreadBusy(RunError):
@@ -1061,6 +1170,17 @@ class NoStructuredOutput(RunError):
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
         super().__init__(f"the reply is no valid {name!r}: {reason}")
+
+
+class StepNotCalled(RunError):
+    """The model did not call the tool of the step which a workflow is at, however often it was asked. Its replies are saved."""
+
+    def __init__(self, name: str, step: int, steps: int, reason: str, *, final: bool = False) -> None:
+        self.name, self.step, self.steps, self.reason = name, step, steps, reason
+        self.final = final
+        """Whether running the thread again asks nobody: the model has refused."""
+        remedy = "" if final else ". Run the thread again to ask once more"
+        super().__init__(f"step {step} of {steps}, tool {name!r}, was not called: {reason}{remedy}")
 
 
 class RequestNotRebuilt(RunError):

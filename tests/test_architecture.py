@@ -45,6 +45,7 @@ CIRCLES_ON_PURPOSE = {
     ("minference.ecs.lineage", "minference.ecs.lineage_svg"): "a lineage draws itself when a notebook shows it",
     ("minference.threads.thread", "minference.threads.notebook"): "a thread shows itself when a notebook prints it",
     ("minference.ecs.plan", "minference.ecs.entity"): "compiling a class asks which of its annotations are entities",
+    ("minference.ecs.defaults", "minference.ecs.entity"): "completing a class asks which of its defaults are entities",
 }
 """Imports inside a function that close a circle between modules of one layer, and why."""
 

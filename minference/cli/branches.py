@@ -118,7 +118,8 @@ async def _say(storage: EntityStorage, at: VersionInfo, text: str, signature: Si
     """The version with the user's message, and whether it came beside another that was made from the same one."""
     with working("loading"):
         thread = await storage.get(ChatThread, at.ecs_id)
-    if not isinstance(next_step(thread), Ask | Done):
+    broken_off = thread.last_message is not None and thread.last_message.is_partial
+    if not broken_off and not isinstance(next_step(thread), Ask | Done):
         raise ConfigurationError(
             f"at version {short_id(at.ecs_id)} the thread waits for an answer, and not for the user: "
             "go on there with `minference chat --thread`, or choose the version after the answer, or one before the question (--at)"

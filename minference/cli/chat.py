@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from minference.cli.database import writing
+from minference.cli.draining import run_draining
 from minference.cli.find import find_version
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.interrupts import ANSWERED
 from minference.cli.output import one_line, stderr
 from minference.clients.base import TextDelta
 from minference.clients.catalog import create_client
@@ -47,8 +48,7 @@ def chat(options: ChatOptions, database: str) -> int:
         ConfigurationError: Client, model or thread cannot be used.
         StorageError: The database cannot be used.
     """
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_chat(options, database))
+    return run_draining(_chat(options, database), ANSWERED)
 
 
 async def _chat(options: ChatOptions, database: str) -> int:

@@ -24,7 +24,8 @@ from minference.cli.options import (
 from minference.cli.thread_commands import threads
 
 EXIT_CODES = """Exit codes: 0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration;
-3 the database; 4 a merge with conflicts, nothing saved; 130 interrupted."""
+3 the database; 4 a merge with conflicts, nothing saved; 130 interrupted; 143 ended by SIGTERM before all was done (a worker, which
+ends when it is told to: 0)."""
 
 app = typer.Typer(
     name="minference",

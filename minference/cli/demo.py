@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ from rich.text import Text
 
 from minference.cli.database import file_of, url_of, writing
 from minference.cli.demo_script import ask_again, demo_threads
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.draining import run_draining
+from minference.cli.interrupts import ANSWERED
 from minference.cli.output import one_line, stderr, stdout
 from minference.cli.threads import print_diff, print_list, print_log
 from minference.clients.catalog import create_client
@@ -29,8 +29,7 @@ def demo(database: str) -> int:
         MissingExtra: The embedded model is not installed; says what installs it.
         StorageError: The database cannot be used.
     """
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_demo(database))
+    return run_draining(_demo(database), ANSWERED)
 
 
 async def _demo(database: str) -> int:

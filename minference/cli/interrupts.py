@@ -11,9 +11,20 @@ ANSWERED = "what was answered before is saved"
 class Interrupted(Exception):
     """Somebody has ended the command; says what became of its work."""
 
+    code = 130
+    """What the command exits with."""
+    how = "interrupted"
+
     def __init__(self, outcome: str) -> None:
         self.outcome = outcome
-        super().__init__(f"interrupted; {outcome}")
+        super().__init__(f"{self.how}; {outcome}")
+
+
+class Terminated(Interrupted):
+    """The same, by SIGTERM, as `docker stop` and systemd send it."""
+
+    code = 143
+    how = "ended by SIGTERM"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ GROUPS = (["threads"], ["runs"], ["db"], ["local"])
 _CANNOT_HOLD = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 """What a file or device says that takes no more of what is printed."""
 
-SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
+SOME_FAILED, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, Interrupted.code
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')} (see `{_command(error)} --help`)", USAGE) if str(error) else USAGE
     except Interrupted as interrupted:
-        return _fail(str(interrupted), INTERRUPTED)
+        return _fail(str(interrupted), interrupted.code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:

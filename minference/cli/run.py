@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
 
 from minference.cli.database import file_of, url_of, writing
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.draining import run_draining
+from minference.cli.interrupts import ANSWERED
 from minference.cli.options import DEFAULT_DATABASE
 from minference.cli.output import one_line, print_json, stderr, stdout
 from minference.cli.run_file import RunFile, read_run_file
 from minference.cli.run_threads import Plan, prepare
 from minference.cli.tables import table
-from minference.errors import UnwritableFile
+from minference.errors import DatabaseGone, UnwritableFile
 from minference.inference.caching import ResponseCache
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed, Outcome
@@ -39,8 +40,7 @@ def run(file: Path, database: str | None, output: Path | None, as_json: bool) ->
     database = database or database_of(file, checked)
     if output is not None:
         _check_output(output, file_of(url_of(database)))
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_run(plan, database, output, as_json))
+    return run_draining(_run(plan, database, output, as_json), ANSWERED)
 
 
 def _check_output(output: Path, database: Path | None) -> None:
@@ -50,23 +50,17 @@ def _check_output(output: Path, database: Path | None) -> None:
 
 
 async def _run(plan: Plan, database: str, output: Path | None, as_json: bool) -> int:
-    began = time.monotonic()
-    progress = CountingProgress()
-    async with writing(database) as storage:
-        threads = await plan.threads(storage)
-        async with orchestrator_for(plan, storage, progress) as orchestrator:
-            about = {"file": str(plan.path.resolve())}
-            outcomes = await orchestrator.run(
-                [each.thread for each in threads], run_id=plan.name, max_turns=plan.run.max_turns, budget=plan.budget(), about=about
-            )
-    return report(
-        [result_json(each.id, outcome) for each, outcome in zip(threads, outcomes, strict=True)],
-        output,
-        as_json,
-        progress.tokens,
-        began,
-        storage.url,
-    )
+    began, progress, results = time.monotonic(), CountingProgress(), list[dict[str, Any]]()
+    with shown_if_lost(results, output, as_json):
+        async with writing(database) as storage:
+            threads = await plan.threads(storage)
+            async with orchestrator_for(plan, storage, progress) as orchestrator:
+                about = {"file": str(plan.path.resolve())}
+                outcomes = await orchestrator.run(
+                    [each.thread for each in threads], run_id=plan.name, max_turns=plan.run.max_turns, budget=plan.budget(), about=about
+                )
+            results += [result_json(each.id, outcome) for each, outcome in zip(threads, outcomes, strict=True)]
+    return report(results, output, as_json, progress.tokens, began, storage.url)
 
 
 def orchestrator_for(plan: Plan, storage: EntityStorage, progress: Progress) -> InferenceOrchestrator:
@@ -81,6 +75,24 @@ def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool
     Raises:
         UnwritableFile: The output file cannot be written; the results are in the database.
     """
+    _show(results, output, as_json)
+    failed = sum(result["status"] == "failed" for result in results)
+    stderr().print(f"{_summary(results, failed, tokens, time.monotonic() - began)}; saved in {url}", soft_wrap=True)
+    return 1 if failed else 0
+
+
+@contextmanager
+def shown_if_lost(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool) -> Iterator[None]:
+    """A block at whose end the results are saved. If the database is gone then, they are shown all the same: they are nowhere else."""
+    try:
+        yield
+    except DatabaseGone:
+        if results:
+            _show(results, output, as_json)
+        raise
+
+
+def _show(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool) -> None:
     if output is not None:
         with whole_file(output) as write:
             for result in results:
@@ -90,9 +102,6 @@ def report(results: Sequence[dict[str, Any]], output: Path | None, as_json: bool
             print_json(result, lines=True)
     else:
         stdout().print(table(("id", "status", "answer"), (_row(result) for result in results)), soft_wrap=True)
-    failed = sum(result["status"] == "failed" for result in results)
-    stderr().print(f"{_summary(results, failed, tokens, time.monotonic() - began)}; saved in {url}", soft_wrap=True)
-    return 1 if failed else 0
 
 
 class CountingProgress:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from minference.cli.database import existing
-from minference.cli.interrupts import ANSWERED, if_interrupted
+from minference.cli.draining import run_draining
+from minference.cli.interrupts import ANSWERED
 from minference.cli.output import one_line, print_json, stdout, when
 from minference.cli.own_modules import import_own
-from minference.cli.run import CountingProgress, orchestrator_for, report, result_json
+from minference.cli.run import CountingProgress, orchestrator_for, report, result_json, shown_if_lost
 from minference.cli.run_file import read_run_file
 from minference.cli.run_threads import Plan, prepare
 from minference.cli.tables import table
@@ -94,22 +95,22 @@ def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool,
     """
     for module in modules:
         import_own(module)
-    with if_interrupted(ANSWERED):
-        return asyncio.run(_resume(name, database, retry_failed, as_json))
+    return run_draining(_resume(name, database, retry_failed, as_json), ANSWERED)
 
 
 async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -> int:
     began, progress, results = time.monotonic(), CountingProgress(), list[dict[str, Any]]()
-    async with existing(database) as storage:
-        run = await storage.runs().get(name)
-        plan = _plan(run)
-        async with (
-            orchestrator_for(plan, storage, progress) if plan else _plain(storage, progress, name) as orchestrator,
-            aclosing(orchestrator.resume(name, retry_failed=retry_failed, budget=_budget(plan))) as outcomes,
-        ):
-            async for outcome in outcomes:
-                label = (outcome.thread.name or str(outcome.thread_id)).removeprefix(f"{name}/")
-                results.append(result_json(label, outcome))
+    with shown_if_lost(results, None, as_json):
+        async with existing(database) as storage:
+            run = await storage.runs().get(name)
+            plan = _plan(run)
+            async with (
+                orchestrator_for(plan, storage, progress) if plan else _plain(storage, progress, name) as orchestrator,
+                aclosing(orchestrator.resume(name, retry_failed=retry_failed, budget=_budget(plan))) as outcomes,
+            ):
+                async for outcome in outcomes:
+                    label = (outcome.thread.name or str(outcome.thread_id)).removeprefix(f"{name}/")
+                    results.append(result_json(label, outcome))
     return report(results, None, as_json, progress.tokens, began, storage.url)
 
 

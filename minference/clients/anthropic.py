@@ -15,7 +15,7 @@ from minference.clients.embedding import embed
 from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill
 from minference.clients.schemas import ANTHROPIC, strict_schema
 from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, system_text
-from minference.clients.transport import Caller, Sdk, sdk_http_client
+from minference.clients.transport import Caller, Sdk, sdk_http_client, whole_reply
 from minference.errors import ProviderError, ProviderUnreachable
 from minference.profiles import NO_KEY, Profile
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -120,6 +120,10 @@ class AnthropicClient:
             async with aclosing(self._caller.events(body, self._headers(request), timeout)) as events:
                 async for event, received in events:
                     headers = received
+                    if isinstance(event, Response):
+                        for part in whole_reply(self, request, event, {"stream": True}):
+                            yield part
+                        return
                     if text := told.add(answer.add(event)):
                         yield TextDelta(text)
         except ProviderError:

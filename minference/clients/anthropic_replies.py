@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
-from pydantic import Field, JsonValue
-from pydantic_core import from_json, to_json
+from pydantic import JsonValue
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Part, read
+from minference.clients.halves import joined
+from minference.clients.parsing import Count, Name, Part, as_json, parse_json, read, understanding
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -35,8 +35,8 @@ class _Thinking(Part):
 
 
 class _ToolUse(Part):
-    id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    id: Name
+    name: Name
     input: dict[str, JsonValue] | str
     """A string only from a stream that ended before the JSON did."""
 
@@ -50,14 +50,14 @@ class _StopDetails(Part):
 
 
 class _OutputDetails(Part):
-    thinking_tokens: int | None = None
+    thinking_tokens: Count | None = None
 
 
 class _Usage(Part):
-    input_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
-    cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    input_tokens: Count
+    output_tokens: Count
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
     output_tokens_details: _OutputDetails | None = None
 
 
@@ -83,7 +83,7 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
-    said = "".join(texts)
+    said = joined("".join(texts))
     refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
         content="" if refusal == said else said,
@@ -103,7 +103,7 @@ def _refusal(answer: _Answer, said: str) -> str:
 
 
 def _call(block: _ToolUse) -> ToolCall:
-    written = block.input if isinstance(block.input, str) else to_json(block.input).decode()
+    written = block.input if isinstance(block.input, str) else as_json(block.input)
     return ToolCall(id=block.id, name=block.name, arguments_json=written)
 
 
@@ -151,17 +151,23 @@ class AnswerStream:
             InvalidReply: The event is not what the dialect promises.
         """
         try:
-            return self._add(event) if isinstance(event, dict) else self._refuse(event)
-        except (AttributeError, TypeError, LookupError):
-            self._refuse(event)
+            return self._add(event)
+        except Exception as error:  # whatever it is, an event of the promised shape raises nothing
+            raise InvalidReply(self._client, f"streamed {describe(event)}, which is no event of a message", status=200) from error
 
     def payload(self) -> dict[str, Any]:
-        """The answer as it would have come in one piece; arguments that were cut off stay text."""
-        for index, written in self._inputs.items():
-            self._blocks[index]["input"] = _arguments(written)
-        return {**self._answer, "content": [self._blocks[index] for index in sorted(self._blocks)]}
+        """The answer as it would have come in one piece; arguments that were cut off stay text.
 
-    def _add(self, event: dict[str, Any]) -> str:
+        Raises:
+            InvalidReply: The blocks do not make one.
+        """
+        with understanding(self._client):
+            for index, written in self._inputs.items():
+                self._blocks[index]["input"] = _arguments(written)
+            usage = self._answer.get("usage") or None  # nothing was counted
+            return {**self._answer, "usage": usage, "content": [self._blocks[index] for index in sorted(self._blocks)]}
+
+    def _add(self, event: Any) -> str:
         match event["type"]:
             case "message_start":
                 self._answer = {**event["message"], "usage": dict(event["message"].get("usage") or {})}
@@ -190,13 +196,10 @@ class AnswerStream:
                 block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
         return ""
 
-    def _refuse(self, event: object) -> NoReturn:
-        raise InvalidReply(self._client, f"streamed {describe(event)}, which is no event of a message", status=200) from None
-
 
 def _arguments(written: str) -> dict[str, Any] | str:
     try:
-        parsed = from_json(written or "{}", allow_inf_nan=False)
+        parsed = parse_json(joined(written or "{}"))
     except ValueError:
         return written
     return parsed if isinstance(parsed, dict) else written

@@ -90,7 +90,10 @@ class HasModelFile(Protocol):
 
 
 class Client(Protocol):
-    """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O."""
+    """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O.
+
+    For one of your own see docs/formats.md; `minference.clients.transcript` says what of a thread is to be sent, as to every client.
+    """
 
     name: str
     """The name that configs use."""
@@ -105,6 +108,9 @@ class Client(Protocol):
 
     def to_request(self, thread: ChatThread) -> Request:
         """The request for the thread's next reply. Pure: the thread is not changed.
+
+        Take the messages from `messages_to_send(thread)`, not from `thread.history`: what the user says now is still in
+        `new_message`, and a call of a tool may lack the result that providers insist on. `system_text` and `offer_of` say the rest.
 
         What a provider cannot give natively is asked for in another way, and `from_response` makes it what was wanted.
 

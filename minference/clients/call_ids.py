@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections import deque
 
+from minference.clients.halves import is_whole
+
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -41,7 +43,8 @@ class CallIds:
 
     def _safe(self, id: str) -> str:
         """The same for the same id."""
-        safe = _REFUSED.sub("_", id) if self._plain else id
+        safe = _REFUSED.sub("_", id) if self._plain or not is_whole(id) else id
         if safe and len(safe) <= self._longest:
             return safe
-        return f"call_{hashlib.sha256(id.encode()).hexdigest()[:24]}"
+        digest = hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
+        return f"call_{digest[:24]}"

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from minference.clients.allowances import limit_headers
-from minference.errors import ProviderRefused
+from minference.errors import ProviderRefused, a_while
 
 _PASSING = {408, 409, 429}
 _PERMANENT = {
@@ -100,7 +100,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
             return seconds
     try:
         then = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
@@ -119,13 +119,15 @@ def refused(client: str, *, status: int, headers: Mapping[str, str], body: objec
     if meant < 400:  # the request was taken, so the fault is on the server's side
         passing = is_passing(500, told.names, headers)
     code = told.names[0] if told.names else None
+    wait = retry_after(headers)
+    pause = f"; it wants to be left alone for {a_while(wait)}" if wait else ""
     what = f"refused with status {meant}" if meant >= 400 else "broke off its stream with an error"
     return ProviderRefused(
         client,
-        without_key(f"{what}{f' ({code})' if code else ''}: {told.message}", key),
+        without_key(f"{what}{f' ({code})' if code else ''}: {told.message}{pause}", key),
         status=meant,
         retryable=passing,
-        retry_after=retry_after(headers),
+        retry_after=wait,
         code=without_key(code, key) if code else None,
         request_id=request_id(headers),
         headers=limit_headers(headers),

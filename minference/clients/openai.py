@@ -15,7 +15,7 @@ from minference.clients.reasoning import own_blocks
 from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill, with_written_calls
 from minference.clients.schemas import GUIDED, OPENAI, Rules, strict_schema
 from minference.clients.transcript import Offer, forced_output, merge_extra, messages_to_send, offer_of, refuse_attachments, system_text
-from minference.clients.transport import Caller, Sdk, sdk_http_client
+from minference.clients.transport import Caller, Sdk, sdk_http_client, whole_reply
 from minference.errors import ProviderError, ProviderUnreachable
 from minference.profiles import NO_KEY, Profile
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -114,6 +114,10 @@ class OpenAIClient:
             async with aclosing(self._caller.events(body, dict(self.profile.headers), timeout)) as events:
                 async for chunk, received in events:
                     headers = received
+                    if isinstance(chunk, Response):
+                        for part in whole_reply(self, request, chunk, besides):
+                            yield part
+                        return
                     if text := told.add(answer.add(chunk)):
                         yield TextDelta(text)
         except ProviderError:

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.failures import describe
-from minference.clients.parsing import Part, read
+from minference.clients.halves import joined
+from minference.clients.parsing import Count, Name, Part, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -23,12 +24,12 @@ _FINISH = {
 
 
 class _Function(Part):
-    name: str = Field(min_length=1)
+    name: Name
     arguments: str
 
 
 class _ToolCall(Part):
-    id: str = Field(min_length=1)
+    id: Name
     type: Literal["function"] = "function"
     function: _Function
 
@@ -51,21 +52,21 @@ class _Choice(Part):
 
 
 class _PromptDetails(Part):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    audio_tokens: Count | None = None
 
 
 class _CompletionDetails(Part):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-    accepted_prediction_tokens: int | None = None
-    rejected_prediction_tokens: int | None = None
+    reasoning_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    accepted_prediction_tokens: Count | None = None
+    rejected_prediction_tokens: Count | None = None
 
 
 class _Usage(Part):
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
+    prompt_tokens: Count
+    completion_tokens: Count = 0
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -88,10 +89,11 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
     calls = tuple(
-        ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments or "{}") for call in message.tool_calls or ()
+        ToolCall(id=call.id, name=call.function.name, arguments_json=joined(call.function.arguments or "{}"))
+        for call in message.tool_calls or ()
     )
     return Reply(
-        content=message.content or "",
+        content=joined(message.content or ""),
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,
@@ -148,26 +150,26 @@ class CompletionStream:
         Raises:
             InvalidReply: The chunk is not what the dialect promises.
         """
-        if not isinstance(chunk, dict):
-            raise self._invalid(chunk)
-        choices = chunk.get("choices") or []
-        self._top |= {key: value for key, value in chunk.items() if key not in ("choices", "object") and value is not None}
-        if not choices:
-            return ""
         try:
-            choice = choices[0]
-            delta = choice.get("delta") or {}
-            text = self._add_delta(delta)
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        except (AttributeError, KeyError, TypeError, LookupError):
-            raise self._invalid(chunk) from None
-        return text
+            return self._add(chunk)
+        except Exception as error:  # whatever it is, a chunk of the promised shape raises nothing
+            problem = f"streamed {describe(chunk)}, which is no chunk of a completion"
+            raise InvalidReply(self._client, problem, status=200) from error
 
     def payload(self) -> dict[str, Any]:
         """The answer as it would have come in one piece."""
         message = {**self._message, **({"tool_calls": [call for _, call in self._calls]} if self._calls else {})}
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return {**self._top, "object": "chat.completion", "choices": [choice]}
+
+    def _add(self, chunk: Any) -> str:
+        self._top |= {key: value for key, value in chunk.items() if key not in ("choices", "object") and value is not None}
+        if not (choices := chunk.get("choices")):
+            return ""
+        choice = choices[0]
+        text = self._add_delta(choice.get("delta") or {})
+        self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        return text
 
     def _add_delta(self, delta: dict[str, Any]) -> str:
         for name in ("content", "refusal", "reasoning_content", "reasoning"):
@@ -190,7 +192,8 @@ class CompletionStream:
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]
         function = part.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
+        if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
+            call["function"]["name"] += name
         call["function"]["arguments"] += function.get("arguments") or ""
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:
@@ -212,6 +215,3 @@ class CompletionStream:
             return
         last["thinking"] += block.get("thinking") or ""
         last |= {"signature": block["signature"]} if block.get("signature") else {}
-
-    def _invalid(self, chunk: object) -> InvalidReply:
-        return InvalidReply(self._client, f"streamed {describe(chunk)}, which is no chunk of a completion", status=200)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from minference.clients.failures import describe, is_passing, read_error
-from minference.errors import InvalidReply
+from minference.errors import InvalidReply, MinferenceError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A number of tokens that a provider can mean; sums of a few of them still fit into a column."""
 
 
 class Part(BaseModel):
     """A part of an answer: the fields that we read must be right, others may be anything."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+def _something(text: str) -> str:
+    if not text:
+        raise ValueError("string should have at least 1 character")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_something)]
+"""A text that is not empty; pydantic's own `min_length` refuses halves of surrogate pairs."""
 
 
 def read(client: str, payload: dict[str, Any], shape: type[ModelT]) -> ModelT:
@@ -42,3 +59,42 @@ def read(client: str, payload: dict[str, Any], shape: type[ModelT]) -> ModelT:
         raise InvalidReply(
             client, f"answered with {describe(problem['input'])} at {where!r}: {problem['msg'].lower()}", status=200
         ) from None
+
+
+@contextmanager
+def understanding(client: str) -> Iterator[None]:
+    """Whatever goes wrong with making sense of an answer is an `InvalidReply` of who gave it, and ends no other thread.
+
+    Raises:
+        InvalidReply: Something else than an error of ours was raised, which is its cause.
+    """
+    try:
+        yield
+    except MinferenceError:
+        raise
+    except Exception as error:
+        told = describe(f"{type(error).__name__}: {error}")
+        raise InvalidReply(client, f"answered with what cannot be understood ({told})", status=200) from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """What JSON says, also if it holds what strict JSON has not and servers send: NaN and infinities, a byte order mark.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return from_json(content)
+    except (ValueError, TypeError):
+        try:
+            return json.loads(content)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def as_json(value: Any) -> str:
+    """JSON data as text; halves of surrogate pairs, which no text can be encoded with, as escapes."""
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:
+        return json.dumps(value, separators=(",", ":"))

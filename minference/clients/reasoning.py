@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
+from minference.clients.parsing import as_json
 from minference.threads.messages import ChatMessage
 
 
 def kept_blocks(client: str, blocks: list[dict[str, Any]]) -> str | None:
     """The blocks as text to be kept with a message; `None` if there are none."""
-    return to_json({"client": client, "blocks": blocks}).decode() if blocks else None
+    return as_json({"client": client, "blocks": blocks}) if blocks else None
 
 
 def own_blocks(client: str, message: ChatMessage) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ def own_blocks(client: str, message: ChatMessage) -> list[dict[str, Any]]:
         return []
     try:
         kept = from_json(message.reasoning_json)
-    except ValueError:
+    except ValueError:  # also of halves of surrogate pairs, which nobody can be sent
         return []
     if isinstance(kept, dict):
         kept = kept.get("blocks") if kept.get("client") == client else []

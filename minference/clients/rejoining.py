@@ -62,7 +62,7 @@ def with_written_calls(reply: Reply, offered: Set[str], reply_id: str) -> Reply:
     text, found = find_written_calls(reply.content, offered)
     if not found:
         return reply
-    digest = hashlib.sha256(f"{reply_id}\n{reply.content}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{reply_id}\n{reply.content}".encode(errors="surrogatepass")).hexdigest()[:16]
     calls = tuple(ToolCall(id=f"call_{digest}_{number}", name=name, arguments_json=written) for number, (name, written) in enumerate(found))
     reason = FinishReason.tool_calls if reply.finish_reason is FinishReason.stop else reply.finish_reason
     return replace(reply, content=text, tool_calls=calls, finish_reason=reason)

@@ -9,14 +9,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
-from minference.clients.parsing import Part, read
-from minference.clients.transcript import merge_extra, messages_to_send, offer_of, system_text
+from minference.clients.parsing import Count, Part, read
+from minference.clients.transcript import forced_output, merge_extra, messages_to_send, offer_of, system_text
 from minference.ecs.recording import nothing_recorded
-from minference.errors import ConfigurationError
-from minference.threads.config import LLMConfig
+from minference.errors import ConfigurationError, WrongArgument
+from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt, ToolCall
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
@@ -32,14 +32,14 @@ _SHOWN_OF_ATTACHMENTS = {"name", "media_type", "content", "url", "detail"}
 
 
 class _Usage(Part):
-    prompt: int = Field(ge=0)
-    completion: int = Field(ge=0)
-    cached: int | None = None
-    cache_written: int | None = None
-    reasoning: int | None = None
-    audio: int | None = None
-    accepted_prediction: int | None = None
-    rejected_prediction: int | None = None
+    prompt: Count
+    completion: Count
+    cached: Count | None = None
+    cache_written: Count | None = None
+    reasoning: Count | None = None
+    audio: Count | None = None
+    accepted_prediction: Count | None = None
+    rejected_prediction: Count | None = None
 
 
 class _Payload(Part):
@@ -68,6 +68,13 @@ class ScriptedClient:
     """
 
     def __init__(self, script: Iterable[Said | Answering] | Answering = echo, *, name: str = "scripted") -> None:
+        """Answer so.
+
+        Raises:
+            WrongArgument: This is one reply that is not in a list, or no script.
+        """
+        if isinstance(script, str | bytes | BaseModel | Reply) or not (callable(script) or isinstance(script, Iterable)):
+            raise WrongArgument("script", script, "replies in a list, also if it is one: ['Hello.'], or a function that answers every call")
         self.name = name
         self.requests: list[Request] = []
         """Every request that was sent, in order."""
@@ -85,6 +92,8 @@ class ScriptedClient:
             ConfigurationError: The response format needs a tool that the thread does not have.
         """
         config, offer = thread.llm_config, offer_of(thread)
+        if config.response_format is ResponseFormat.structured_output:
+            forced_output(thread)  # a script has no use for the schema, and every provider has
         messages = [_message(message) for message in messages_to_send(thread)]
         request: Request = {"model": config.model, "max_tokens": config.max_tokens, "system": system_text(thread), "messages": messages}
         if offer.tools:
@@ -153,6 +162,13 @@ class FunctionClient(ScriptedClient):
     """
 
     def __init__(self, function: Answering, *, name: str = "scripted") -> None:
+        """Answer so.
+
+        Raises:
+            WrongArgument: This is no function.
+        """
+        if not callable(function):
+            raise WrongArgument("function", function, "a function that takes a thread (a list of replies: ScriptedClient(replies))")
         super().__init__(function, name=name)
 
 

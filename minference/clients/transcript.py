@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from minference.clients.base import Request
+from minference.clients.halves import sendable, sendable_json
 from minference.clients.rejoining import JSON_ANSWER
 from minference.errors import ConfigurationError, RepeatedToolName, ReservedToolName, UnsupportedAttachment
 from minference.threads.attachments import Attached, ImageLink
@@ -127,13 +128,15 @@ def system_text(thread: ChatThread, means: Means = Means.native) -> str:
 def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
     """The messages for the next reply: the history or its end, `new_message`, and a result for every call.
 
+    What came of a reply that broke off is left out at the end, where the whole reply is asked for.
+
     Providers refuse a call without a result, so one is made up where a conversation went on without it. They also refuse
     messages that say nothing, so an erased one says that it was erased.
 
     Raises:
         ConfigurationError: There is no message at all.
     """
-    sent = [_shown(message) for message in thread.history]
+    sent = [_shown(message) for message in _said(thread)]
     if thread.new_message is not None:
         sent.append(ChatMessage(role=MessageRole.user, content=thread.new_message))
     if not thread.use_history:
@@ -145,6 +148,11 @@ def messages_to_send(thread: ChatThread) -> list[ChatMessage]:
     return _with_postfill(thread, sent) if thread.llm_config.response_format in ASKS_FOR_JSON else sent
 
 
+def _said(thread: ChatThread) -> list[ChatMessage]:
+    asked_again = thread.new_message is None and bool(thread.history) and thread.history[-1].is_partial
+    return thread.history[:-1] if asked_again else thread.history
+
+
 def _shown(message: ChatMessage) -> ChatMessage:
     """The message, or what there is to send of it: of an erased one that it was, and nothing of erased attachments."""
     left = tuple(attached for attached in message.attachments if not attached.erased)
@@ -152,9 +160,24 @@ def _shown(message: ChatMessage) -> ChatMessage:
         kept = {name: getattr(message, name) for name in _SENT_OF_ERASED}
         return ChatMessage(content=ERASED, **kept)
     if len(left) == len(message.attachments):
-        return message
+        return _without_halves(message) if message.role is MessageRole.assistant else message
     kept = {name: getattr(message, name) for name in (*_SENT_OF_ERASED, "tool_calls", "reasoning", "reasoning_json", "refusal")}
     return ChatMessage(content=message.content or ("" if left or message.tool_calls else ERASED), attachments=left, **kept)
+
+
+def _without_halves(message: ChatMessage) -> ChatMessage:
+    """What a model said, as it can be sent back. What a user says is refused instead: there is somebody to correct it."""
+    calls = tuple(_sendable_call(call) for call in message.tool_calls)
+    content = sendable(message.content)
+    refusal = message.refusal and sendable(message.refusal)
+    if calls == message.tool_calls and (content, refusal) == (message.content, message.refusal):
+        return message
+    return message.model_copy(update={"content": content, "refusal": refusal, "tool_calls": calls})
+
+
+def _sendable_call(call: ToolCall) -> ToolCall:
+    written = sendable_json(call.arguments_json)
+    return call if written == call.arguments_json else call.model_copy(update={"arguments_json": written})
 
 
 def _with_all_results(thread: ChatThread, messages: Sequence[ChatMessage]) -> list[ChatMessage]:

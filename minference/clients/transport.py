@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 import ssl
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 from urllib.request import getproxies
 
 from pydantic_core import from_json
 
-from minference.clients.base import Request, Response
+from minference.clients.base import Client, Request, Response, TextDelta
 from minference.clients.failures import describe, refused, without_key
+from minference.clients.parsing import parse_json, understanding
+from minference.clients.server_events import EventReader, ServerEvent, WholeBody
 from minference.errors import InvalidReply, ProviderError, ProviderTimeout, ProviderUnreachable
+
+_DRAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Caller:
     async def events(self, body: Request, headers: dict[str, str], timeout: float) -> AsyncGenerator[tuple[Any, dict[str, str]]]:
         """Each event of a streamed answer as JSON data, with the answer's headers. `timeout` counts time spent waiting for them.
 
+        From a server that does not stream, the whole answer as a `Response`.
+
         Raises:
             ProviderError: What went wrong, as attributes.
         """
@@ -83,21 +90,27 @@ class Caller:
                     sdk.url, cast_to=object, body=body, options=options, stream=True, stream_cls=sdk.stream_class
                 )
             left -= clock() - started
-            async with stream:
-                while True:
+            received, reader = _lower(stream.response.headers), EventReader()
+            async with stream, aclosing(stream.response.aiter_bytes()) as pieces:
+                piece: bytes | None = b""
+                while piece is not None:
                     started = clock()
                     async with asyncio.timeout(left):
-                        event = await anext(stream, None)
+                        piece = await anext(pieces, None)
                     left -= clock() - started
-                    if event is None:
-                        return
-                    yield event, _lower(stream.response.headers)
+                    for found in reader.end() if piece is None else reader.feed(piece):
+                        if isinstance(found, WholeBody):
+                            yield Response(self._parse(found.content, sdk.key), received), received
+                        elif found.data.strip() == b"[DONE]":
+                            await _drain(pieces)
+                            return
+                        elif found.name != "ping":
+                            yield self._event(found, sdk.key), received
+                return
         except TimeoutError:
             failure = self._timed_out(timeout)
         except _failures(sdk) as error:
             failure = self._translate(sdk, error, timeout)
-        except ValueError:
-            failure = ProviderUnreachable(self.name, "the stream broke off in the middle of an event", retryable=True)
         raise failure
 
     async def aclose(self) -> None:
@@ -114,9 +127,21 @@ class Caller:
             self._of_loop[here] = self.build()
         return self._of_loop[here]
 
+    def _event(self, event: ServerEvent, key: str | None) -> Any:
+        """What an event says."""
+        try:
+            data = parse_json(event.data)
+        except ValueError:
+            if event.name != "error":
+                raise ProviderUnreachable(self.name, "the stream broke off in the middle of an event", retryable=True) from None
+            data = event.data.decode(errors="replace")
+        if event.name == "error" or (isinstance(data, dict) and data.get("error")):
+            raise refused(self.name, status=200, headers={}, body=data, key=key)
+        return data
+
     def _parse(self, content: bytes, key: str | None) -> dict[str, Any]:
         try:
-            payload = from_json(content, allow_inf_nan=False)
+            payload = parse_json(content)
         except ValueError:
             if content.lstrip().startswith(b"<"):
                 raise InvalidReply(self.name, "answered with an HTML page instead of JSON: is the base URL right?", status=200) from None
@@ -136,8 +161,6 @@ class Caller:
         if isinstance(error, sdk.status_error):
             headers = _lower(error.response.headers)
             return refused(self.name, status=error.response.status_code, headers=headers, body=error.body, key=sdk.key)
-        if isinstance(error, sdk.api_error) and error.body is not None:
-            return refused(self.name, status=200, headers={}, body=error.body, key=sdk.key)
         causes = list(_causes(error))
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(timeout)
@@ -173,12 +196,37 @@ def _tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+def whole_reply(client: Client, request: Request, answer: Response, besides: Mapping[str, Any]) -> Iterator[TextDelta | Response]:
+    """What a stream gives if the server answers with the whole reply instead: its text in one piece.
+
+    Raises:
+        InvalidReply: It is none.
+    """
+    with understanding(client.name):
+        text = client.from_response(answer.payload, request).content
+    if text:
+        yield TextDelta(text)
+    yield replace(answer, sent_besides=besides)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read what still comes after the end of a stream, for otherwise its connection cannot be used again."""
+    with suppress(TimeoutError, *_transport_failures()):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                continue
+
+
 def _failures(sdk: Sdk) -> tuple[type[BaseException], ...]:
     """What a call can raise. The SDKs let some errors of their transport through."""
+    return sdk.api_error, *_transport_failures()
+
+
+def _transport_failures() -> tuple[type[BaseException], ...]:
     import aiohttp
     import httpx2
 
-    return sdk.api_error, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
+    return httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

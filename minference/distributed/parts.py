@@ -18,6 +18,7 @@ from minference.inference.limits import RateLimiter, RequestLimits
 from minference.inference.options import RunOptions
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.redis_limits import RedisQuotas
+from minference.inference.settings import clients_of
 from minference.storage.base import EntityStorage
 from minference.storage.runs import FOR_WORKERS, Began, Ended, EntryState, RunEntry
 
@@ -87,7 +88,7 @@ class Desk:
             except ValueError as error:
                 raise ConfigurationError(f"{redis!r} is no URL of Redis: {error}") from error
         self.storage = storage
-        self._clients = clients
+        self._clients = clients_of(clients)
         self._redis = redis
         self._limiters: dict[bytes, RateLimiter] = {}
 

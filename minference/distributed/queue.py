@@ -12,15 +12,17 @@ from pydantic import JsonValue
 from minference.distributed.extra import require_extra
 from minference.distributed.parts import LIMITS, Part, QueueSettings, remembered
 from minference.errors import ConfigurationError, InvalidRunName, UnknownChoice
+from minference.inference.arguments import a_count
 from minference.inference.budgets import Budget
-from minference.inference.caching import ResponseCache
+from minference.inference.caching import ResponseCache, check_cache
 from minference.inference.entering import save_threads
 from minference.inference.holders import Crew
 from minference.inference.journal import Journal
-from minference.inference.limits import Limits
-from minference.inference.options import RunOptions, check_options, check_thread, refuse_unknown, settings_of
+from minference.inference.limits import Limits, checked_limits
+from minference.inference.options import RunOptions, check_budget, check_options, listed, refuse_unknown, settings_of
 from minference.storage.base import EntityStorage
 from minference.storage.lineages import is_tag_name
+from minference.storage.openness import Openness
 from minference.storage.runs import EntryState, RunEntry, RunInfo
 from minference.threads.thread import ChatThread
 from minference.threads.turns import Done, next_step
@@ -69,6 +71,7 @@ class WorkQueue:
 
         self._conninfo = conninfo_of(url)
         self._app: App | None = None
+        self._openness = Openness("the queue")
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,16 +79,19 @@ class WorkQueue:
 
         Raises:
             QueueFailed: The database cannot be reached or refuses, or the tables are of another procrastinate.
+            AlreadyOpen: It is open; it stays so.
         """
         from minference.distributed import engine
 
-        await engine.ensure_tables(self._conninfo)
-        self._app = await self._stack.enter_async_context(engine.opened(self._conninfo, connections=2))
+        with self._openness.beginning():
+            await engine.ensure_tables(self._conninfo)
+            self._app = await self._stack.enter_async_context(engine.opened(self._conninfo, connections=2))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._app = None
-        await self._stack.aclose()
+        with self._openness.ending():
+            await self._stack.aclose()
 
     async def submit(
         self, storage: EntityStorage, threads: Sequence[ChatThread], *, run_id: str, part: int = PART, **options: Unpack[QueueOptions]
@@ -113,9 +119,7 @@ class WorkQueue:
 
         app = self._opened()
         settings = self._settings(run_id, part, options)
-        threads = list(threads)
-        for thread in threads:
-            check_thread(thread)
+        threads = listed(threads)
         if await engine.database_id(app) != await _database_id(storage):
             raise ConfigurationError(f"the queue is in another database than the storage {storage.url}: give both the same URL")
         async with Journal(storage.runs(), run_id, settings, Crew()) as journal:
@@ -135,20 +139,23 @@ class WorkQueue:
         if not isinstance(run_id, str) or not is_tag_name(run_id):
             raise InvalidRunName(run_id)
         refuse_unknown(options, QueueOptions, "run_id", "part")
-        if part < 1:
-            raise ValueError(f"part is {part}: a job has at least one thread")
+        a_count("part", part, "a job has at least one thread")
+        check_budget(options.get("budget"))
         if (goal := options.get("until", "done")) not in ("done", "turn"):
             raise UnknownChoice("until", goal, ("done", "turn"))
         own = RunOptions(until=goal, max_turns=options.get("max_turns", 10), thread_deadline=options.get("thread_deadline"))
+        own["about"] = options.get("about", {})
         check_options(own)
-        cache = options.get("cache", False)
+        cache = check_cache(options.get("cache", False))
+        checked_limits(options.get("limits"))
         queue = QueueSettings(
             limits=LIMITS.validate_python(options.get("limits")),
             cache=bool(cache),
             cache_max_age=cache.max_age if isinstance(cache, ResponseCache) else None,
             thread_deadline=options.get("thread_deadline"),
         )
-        return settings_of(RunOptions(**own, about={**options.get("about", {}), **remembered(queue)}))
+        own["about"] = {**own["about"], **remembered(queue)}
+        return settings_of(own)
 
 
 async def _database_id(storage: EntityStorage) -> UUID:
@@ -177,7 +184,7 @@ def _parts(run_id: str, lineages: Sequence[UUID], size: int, budget: Budget | No
     for start in range(0, len(lineages), size):
         some = tuple(lineages[start : start + size])
         share = len(some) / len(lineages)
-        cost = budget.max_cost * share if budget is not None and budget.max_cost is not None else None
+        cost = float(budget.max_cost) * share if budget is not None and budget.max_cost is not None else None
         tokens = int(budget.max_tokens * share) if budget is not None and budget.max_tokens is not None else None
         parts.append(Part(run=run_id, threads=some, max_cost=cost, max_tokens=tokens))
     return parts

@@ -12,6 +12,7 @@ from minference.clients.base import Client
 from minference.distributed.extra import require_extra
 from minference.distributed.parts import Desk, Part, PartDone, require_all
 from minference.errors import QueueFailed
+from minference.inference.arguments import a_count, an_amount
 from minference.storage.base import EntityStorage
 
 if TYPE_CHECKING:
@@ -59,15 +60,14 @@ class Worker:
             MissingExtra: procrastinate, psycopg, or redis if it is asked for, is not installed.
             QueueNeedsPostgres: The URL is that of another kind of database.
             ConfigurationError: The address of Redis is none.
-            ValueError: A number is too small.
+            WrongArgument: Something is of a type that is not taken.
+            UnusableValue: A number is too small.
         """
         require_extra()
         from minference.distributed.engine import conninfo_of
 
-        if concurrency < 1:
-            raise ValueError(f"concurrency is {concurrency}: a worker does at least one job at once")
-        if not stall_seconds >= 1:
-            raise ValueError(f"stall_seconds is {stall_seconds}: a sign of life takes its time, allow at least 1")
+        a_count("concurrency", concurrency, "a worker does at least one job at once")
+        an_amount("stall_seconds", stall_seconds, "a number of seconds", "a sign of life takes its time, allow at least 1", least=1)
         self._conninfo = conninfo_of(url)
         self._concurrency = concurrency
         self._until_empty = until_empty

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pydantic import GetCoreSchemaHandler, SerializationInfo
 from pydantic_core import CoreSchema, PydanticSerializationUnexpectedValue, core_schema
 
-from minference.errors import BlobNotLoaded
+from minference.errors import BlobNotLoaded, WrongArgument
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -56,7 +56,13 @@ class Blob:
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> Blob:
-        """These bytes. They stay in memory as long as the object."""
+        """These bytes. They stay in memory as long as the object.
+
+        Raises:
+            WrongArgument: They are none.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise WrongArgument("data", data, "bytes (of a text, pass text.encode())")
         content = bytes(data)
         blob = cls(hashlib.sha256(content).hexdigest(), len(content))
         blob.keep(content)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import CellType, FunctionType
+from functools import partial
+from types import BuiltinFunctionType, CellType, FunctionType
 from typing import Any
 
 from minference.errors import ToolNameTaken, UnregisteredTool
 
 Function = Callable[..., Any]
+
+_FOR_ALL = (
+    "a name stands for one function in the whole process, so choose another name, or register with replace=True, which makes this "
+    "one answer for every thread"
+)
+_FOR_ONE_USER = (
+    "a name stands for one function in the whole process, whoever asks. If this one is for one user or request, let a single function "
+    "read whose turn it is from a context variable (docs/tools.md, 'Tools of one user'); else choose another name. With replace=True "
+    "this one would answer everybody"
+)
 
 _FUNCTIONS: dict[str, Function] = {}
 _LOCK = threading.Lock()
@@ -31,7 +42,7 @@ class CallableRegistry:
         with _LOCK:
             holder = _FUNCTIONS.get(name)
             if holder is not None and not replace and not _is_same_definition(holder, function):
-                raise ToolNameTaken(name, full_name(holder))
+                raise ToolNameTaken(name, full_name(holder), _FOR_ONE_USER if _holds_objects(function) else _FOR_ALL)
             _FUNCTIONS[name] = function
 
     @staticmethod
@@ -60,9 +71,18 @@ class CallableRegistry:
 
 
 def full_name(function: Function) -> str:
-    """Module and qualified name of a function; of its class, if it is an object that can be called."""
+    """Module and qualified name of a function; of what a partial wraps; of its class, if it is an object that can be called."""
+    while isinstance(function, partial):
+        function = function.func
     named = function if isinstance(_attribute(function, "__qualname__"), str) else type(function)
     return f"{_attribute(named, '__module__')}.{_attribute(named, '__qualname__')}"
+
+
+def _holds_objects(function: Function) -> bool:
+    """Whether it is one of many that differ in what they hold: a closure, a method of an object, a partial, an object."""
+    if isinstance(function, FunctionType):
+        return function.__closure__ is not None
+    return not isinstance(function, BuiltinFunctionType | type)
 
 
 def _is_same_definition(one: Function, other: Function) -> bool:

@@ -251,11 +251,24 @@ def _same_value(one: Any, other: Any) -> bool:
         case tuple():
             return len(one) == len(other) and all(map(_same_value, one, other))
         case frozenset():
-            return one == other and {(type(each), repr(each)) for each in one} == {(type(each), repr(each)) for each in other}
+            return one == other and _exactly(one) == _exactly(other)
         case BaseModel():
             return one == other and all(map(_same_value, one.__dict__.values(), other.__dict__.values()))
         case _:
             return bool(one == other)
+
+
+def _exactly(value: Any) -> object:
+    """What is equal for values that are stored equally, wherever in a set they are."""
+    match value:
+        case tuple():
+            return (type(value), *map(_exactly, value))
+        case frozenset():
+            return (type(value), frozenset(map(_exactly, value)))
+        case BaseModel():
+            return (type(value), *map(_exactly, value.__dict__.values()))
+        case _:
+            return (type(value), repr(value))
 
 
 def current_version(entity: Entity | None, ledger: Ledger) -> Version | None:

@@ -13,7 +13,7 @@ from minference.ecs.diff_values import PathChange, Segment, path_changes, word_s
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.members import Matched, Place, match_members
 from minference.ecs.plan import CollectionField, EntityPlan
-from minference.ecs.values import dump_json
+from minference.ecs.values import dump_json, stored_data
 from minference.errors import DifferentClasses
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ class TextChanged:
 
 @dataclass(frozen=True, slots=True)
 class NestedChanged:
-    """A dict, list or model changed inside."""
+    """A dict, list, set or model changed inside."""
 
     old: Any
     new: Any
     changes: tuple[PathChange, ...]
-    """Where: e.g. `stop[1]` or `limits.tokens`, relative to the field."""
+    """Where: e.g. `stop[1]` or `limits.tokens`, relative to the field; `{}` stands for an element of a set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,5 +323,5 @@ def _value_difference(cls: type[Entity], name: str, one: Any, other: Any) -> Fie
         return TextChanged(one, other)
     if isinstance(one, Blob) or isinstance(other, Blob):
         return Changed(one, other)
-    changes = path_changes(dump_json(cls, name, one), dump_json(cls, name, other))
+    changes = path_changes(stored_data(cls, name, one), stored_data(cls, name, other))
     return NestedChanged(one, other, changes) if any(change.path for change in changes) else Changed(one, other)

@@ -27,7 +27,7 @@ from minference.ecs.diff import (
     Replaced,
     TextChanged,
 )
-from minference.ecs.diff_values import Absent, Segment
+from minference.ecs.diff_values import Absent, PathChange, Segment
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import short_id
 from minference.ecs.members import Place
@@ -183,13 +183,24 @@ def _entity_json(entity: Entity | None) -> dict[str, Any] | None:
 def _lines(diff: EntityDiff, *, brackets: bool) -> Iterator[list[Segment]]:
     yield [_plain(f"{type(diff.new).__name__} {_versions(diff)}" + ("" if diff else ": no differences"))]
     for step in walk(diff):
-        beginning = f"{'    ' * step.depth}  {step.sign} {step.label}"
         if isinstance(step.item, NestedChanged):
-            for change in step.item.changes:
-                inner = change.path if change.path.startswith("[") else f".{change.path}"
-                yield [_plain(f"{beginning}{inner}: "), *_from_to(_value(change.old), _value(change.new), brackets=brackets)]
+            yield from (_inside(step, change, brackets=brackets) for change in step.item.changes)
         else:
-            yield [_plain(beginning), *_body(step, step.item, brackets=brackets)]
+            yield [_plain(_beginning(step, step.sign)), *_body(step, step.item, brackets=brackets)]
+
+
+def _inside(step: Step, change: PathChange, *, brackets: bool) -> list[Segment]:
+    inner = change.path if change.path.startswith(("[", "{")) else f".{change.path}"
+    if not inner.endswith("{}"):
+        return [_plain(f"{_beginning(step, '~')}{inner}: "), *_from_to(_value(change.old), _value(change.new), brackets=brackets)]
+    sign: _Sign = "+" if isinstance(change.old, Absent) else "-"
+    text = _value(change.new if sign == "+" else change.old)
+    shown = _plain(text) if brackets else Segment("added" if sign == "+" else "removed", text)
+    return [_plain(f"{_beginning(step, sign)}{inner.removesuffix('{}')}: "), shown]
+
+
+def _beginning(step: Step, sign: _Sign) -> str:
+    return f"{'    ' * step.depth}  {sign} {step.label}"
 
 
 def _body(step: Step, item: FieldDiff | Placed | Moved, *, brackets: bool) -> list[Segment]:

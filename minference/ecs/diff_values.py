@@ -10,6 +10,8 @@ from difflib import SequenceMatcher
 from enum import Enum
 from typing import Any, Literal
 
+from minference.ecs.sets import Elements
+
 _LARGEST_COMPARISON = 1_000_000
 """Pairs of words (or lines) above which a comparison is made of larger pieces."""
 
@@ -39,7 +41,7 @@ class PathChange:
     """One place inside a JSON value where two versions differ."""
 
     path: str
-    """E.g. `limits.tokens` or `stop[1]`; empty for the whole value."""
+    """E.g. `limits.tokens` or `stop[1]`; `tags{}` for an element of a set, which has no place; empty for the whole value."""
     old: Any
     """`ABSENT` if only the new version has this place."""
     new: Any
@@ -102,14 +104,16 @@ def _flush(removed: str, added: str) -> Iterator[Segment]:
         yield Segment("added", added)
 
 
-def path_changes(old: bytes, new: bytes) -> tuple[PathChange, ...]:
-    """Where two JSON texts differ."""
-    return tuple(_paths("", json.loads(old), json.loads(new)))
+def path_changes(old: Any, new: Any) -> tuple[PathChange, ...]:
+    """Where two JSON values differ."""
+    return tuple(_paths("", old, new))
 
 
 def _paths(path: str, old: Any, new: Any) -> Iterator[PathChange]:
     if isinstance(old, dict) and isinstance(new, dict):
         yield from _in_objects(path, old, new)
+    elif isinstance(old, Elements) and isinstance(new, Elements):
+        yield from _in_sets(path, old, new)
     elif isinstance(old, list) and isinstance(new, list):
         yield from _in_arrays(path, old, new)
     elif not _same_json(old, new):
@@ -137,6 +141,16 @@ def _in_arrays(path: str, old: list[Any], new: list[Any]) -> Iterator[PathChange
         yield PathChange(f"{path}[{head + number}]", left[number], ABSENT)
     for number in range(common, len(right)):
         yield PathChange(f"{path}[{head + number}]", ABSENT, right[number])
+
+
+def _in_sets(path: str, old: Elements, new: Elements) -> Iterator[PathChange]:
+    before, after = ({json.dumps(each): each for each in elements} for elements in (old, new))
+    for key, element in before.items():
+        if key not in after:
+            yield PathChange(f"{path}{{}}", element, ABSENT)
+    for key, element in after.items():
+        if key not in before:
+            yield PathChange(f"{path}{{}}", ABSENT, element)
 
 
 def _member(path: str, key: str) -> str:

@@ -22,9 +22,10 @@ from minference.ecs.changes import (
     members_of,
 )
 from minference.ecs.entity import Entity, frozen, plan_of, state_of
+from minference.ecs.exactness import has_odd_offset
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
-from minference.ecs.shapes import Shape
+from minference.ecs.shapes import Shape, refuse_redefined
 from minference.ecs.state import NOTHING, Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, verify_json, verify_plain
 from minference.errors import WrongMember
@@ -110,6 +111,7 @@ def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
     Raises:
         UnstorableValue: A value was changed in place into something that cannot be stored. No object was changed.
         WrongMember: A collection holds what its annotation does not allow. No object was changed.
+        RedefinedClass: A class was defined again, with other fields, after an object of it was made. No object was changed.
         FrozenSnapshot: A cold snapshot of another storage is among what is to be saved. No object was changed.
         StillPending: A storage on the same database has yet to write what is to be built upon. No object was changed.
     """
@@ -131,6 +133,8 @@ def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
     root = found.order[-1]
+    for cls in {type(entity) for entity in entities}:
+        refuse_redefined(cls)
     making = [_Making(entity, ledger, found.kept if entity is root else _NO_NAMES) for entity in entities]
     diverged = _diverged(making, root)
     for entity in found.order:
@@ -149,6 +153,9 @@ def _diverged(making: list[_Making], root: Entity) -> set[int]:
     return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
+_NOTHING_TO_LOSE = (None, ())
+
+
 def _storable(making: _Making) -> Mapping[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     entity, plan, old = making.entity, making.plan, making.old
@@ -161,9 +168,12 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
             if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
     verify_plain(cls, data)
-    for name in plan.ambiguous:
-        if old is None or old.data[name] is not data[name]:
-            verify_json(cls, name, data[name], dump_json(cls, name, data[name]))
+    for name in plan.inexact:
+        if (value := data[name]) not in _NOTHING_TO_LOSE and (old is None or old.data[name] is not value):
+            verify_json(cls, name, value, dump_json(cls, name, value))
+    for name in plan.times:
+        if has_odd_offset(value := data[name]):
+            verify_json(cls, name, value, dump_json(cls, name, value))
     if not plan.mutable:
         return NOTHING
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}

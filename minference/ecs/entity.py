@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy, deepcopy
 from functools import cache
+from inspect import signature
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import UUID
@@ -13,11 +14,13 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
 from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
 from minference.ecs.recording import note_constructed
 from minference.ecs.sameness import own_equality, strictness
+from minference.ecs.spelling import explained, without_name
 from minference.errors import DuplicateKind, EntityError, FrozenSnapshot, OpaqueVersion
 
 if TYPE_CHECKING:
@@ -47,9 +50,6 @@ class Entity(BaseModel):
     __evolution__: ClassVar[Evolution] = Evolution()
     __opaque__: ClassVar[bool] = False
     """Whether objects of the class stand for entities whose own class is not known."""
-
-    if TYPE_CHECKING:
-        __ecs_state__: State | None
 
     ecs_id: UUID = Field(default_factory=uuid7, frozen=True)
     """Names one version and never another. Time-ordered (UUIDv7)."""
@@ -94,19 +94,34 @@ class Entity(BaseModel):
             holder = _KINDS.get(name)
             if holder is not None and holder.__module__ != cls.__module__:
                 raise DuplicateKind(name, _full_name(holder), _full_name(cls))
+        own_defaults(cls)  # also if it is completed later: until then, other classes may have taken over its fields
         if cls.__pydantic_complete__:
             plan_of(cls)
         _KINDS.update(dict.fromkeys((cls.__kind__, *aliases), cls))
 
-    if not TYPE_CHECKING:  # signatures as those of BaseModel, so that type checkers need not see them
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        super().__pydantic_on_complete__()
+        if own_defaults(cls):
+            cls.model_rebuild(force=True)
 
-        def __init__(self, /, **data: Any) -> None:
+    if not TYPE_CHECKING:  # signatures as those of BaseModel: who sees `__setattr__` takes every misspelt name for one that exists
+
+        def __init__(self, /, *values: Any, **data: Any) -> None:
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
+            if values:
+                raise without_name(type(self), values)
             _WRITE_STATE(self, None)
-            if self.__pydantic_validator__.validate_python(data, self_instance=self) is not self:
+            try:
+                made = self.__pydantic_validator__.validate_python(data, self_instance=self)
+            except ValidationError as error:
+                raise explained(error, type(self)) from None
+            if made is not self:
                 warn(f"a validator of {type(self).__name__} returns another value than self, which is ignored", stacklevel=2)
             note_constructed(self)
 
+        # What pydantic makes the signatures of classes of: nothing is to be passed without a name.
+        __init__.__signature__ = signature(BaseModel.__init__)
         # Pydantic need not call it for members of what it validates: those are found in what holds them.
         __init__.__pydantic_base_init__ = True
 
@@ -122,27 +137,27 @@ class Entity(BaseModel):
         def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
             return _noted(super().model_construct(_fields_set, **values), None)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = self.__dict__
-        if (state := state_of(self)) is not None:
-            if state.cold:
-                raise frozen(self, name)
-            state.touch(before)
-        if not self.model_config.get("validate_assignment"):
-            # Pydantic would assign in place; the version before needs its values kept.
-            object.__setattr__(self, "__dict__", dict(before))
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            object.__setattr__(self, "__dict__", before)
-            if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+        def __setattr__(self, name: str, value: Any) -> None:
+            before = self.__dict__
+            if (state := state_of(self)) is not None:
+                if state.cold:
+                    raise frozen(self, name)
+                state.touch(before)
+            if not self.model_config.get("validate_assignment"):
+                # Pydantic would assign in place; the version before needs its values kept.
+                object.__setattr__(self, "__dict__", dict(before))
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                object.__setattr__(self, "__dict__", before)
+                if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
+                    raise explained(error, type(self)) from None
+                # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
+                object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
+            except BaseException:
+                # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
+                object.__setattr__(self, "__dict__", before)
                 raise
-            # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
-            object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
-        except BaseException:
-            # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
-            object.__setattr__(self, "__dict__", before)
-            raise
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"fields of {type(self).__name__} cannot be deleted: assign another value to {name!r}")

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass
+import typing
+from collections.abc import Hashable
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypeAliasType, is_typeddict
 
 from minference.ecs.blobs import Blob
+from minference.ecs.exactness import is_exact, mentions_time
 from minference.errors import MisplacedMark, UnsupportedConfig, UnsupportedField
 
 if TYPE_CHECKING:
     from minference.ecs.entity import Entity
 
+_ALIASES: tuple[Any, ...] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
+"""`type Name = ...` of Python 3.12 and its backport."""
 IDENTITY_FIELDS = ("ecs_id", "lineage_id", "parent_id", "created_at", "live_id")
 
 _IMMUTABLE = (str, int, float, bool, bytes, UUID, datetime, date, time, timedelta, Decimal, type(None), Enum, Blob)
@@ -94,8 +101,10 @@ class EntityPlan:
     """Weak inverses (own field, field of the other): neither stored nor compared."""
     on_erase: dict[str, OnErase]
     """The marks of those fields that have one."""
-    ambiguous: tuple[str, ...]
-    """Those of `values` whose annotation has alternatives: stored, one may look like another, as `bytes` like `str`."""
+    inexact: tuple[str, ...]
+    """Those of `values` whose annotation does not say that what is written can be read back: each value has to be tried."""
+    times: tuple[str, ...]
+    """Those of `values` that may be times."""
     changes_in_place: bool
     """Whether an object can become another one without any assignment to it."""
 
@@ -158,10 +167,12 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
             case shape:
                 collections.append(CollectionField(name, shape))
                 types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
-    ambiguous = tuple(name for name in values if _has_alternatives(cls.model_fields[name].annotation))
+    fields = {name: cls.model_fields[name] for name in values}
+    inexact = tuple(name for name, field in fields.items() if not is_exact(field.annotation, field.metadata))
+    times = tuple(name for name, field in fields.items() if name not in inexact and mentions_time(field.annotation))
     held = (tuple(references), tuple(collections), types, tuple(back_references))
     changes_in_place = bool(mutable) or any(field.shape is not tuple for field in collections)
-    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, ambiguous, changes_in_place)
+    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, inexact, times, changes_in_place)
 
 
 _MARKED: dict[OnErase, tuple[type, str]] = {OnErase.follows: (UUID, "UUID or UUID | None"), OnErase.uncaches: (str, "str or str | None")}
@@ -197,9 +208,13 @@ def _entities(annotation: Any) -> tuple[type[Entity], ...]:
 
 
 def _strip(annotation: Any) -> Any:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif isinstance(annotation, _ALIASES) and _mentions_entity(annotation):
+            annotation = annotation.__value__
+        else:
+            return annotation
 
 
 def arms(annotation: Any) -> list[Any]:
@@ -228,28 +243,30 @@ def _only_entities(annotation: Any) -> bool:
 
 
 def _mentions_entity(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    plain = _strip(annotation)
-    if _is_entity(plain):
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if _is_entity(annotation):
         return True
-    if isinstance(plain, type) and get_origin(plain) is None and issubclass(plain, BaseModel):
-        if plain in seen:
+    parts = [*get_args(annotation), *_parts(get_origin(annotation) or annotation)]
+    if parts and isinstance(annotation, Hashable):
+        if annotation in seen:
             return False
-        return any(_mentions_entity(field.annotation, seen | {plain}) for field in plain.model_fields.values())
-    return any(_mentions_entity(part, seen) for part in get_args(plain))
+        seen |= {annotation}
+    return any(_mentions_entity(part, seen) for part in parts)
 
 
-def _has_alternatives(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    """Whether a value may be of one of several types, itself or somewhere inside."""
-    alternatives = [arm for arm in arms(annotation) if arm is not type(None)]
-    if len(alternatives) > 1:
-        return True
-    for arm in alternatives:
-        if isinstance(arm, type) and get_origin(arm) is None and issubclass(arm, BaseModel):
-            inside = seen | {arm}
-            return arm not in seen and any(_has_alternatives(field.annotation, inside) for field in arm.model_fields.values())
-        if get_origin(arm) is not Literal and any(_has_alternatives(part, seen) for part in get_args(arm)):
-            return True
-    return False
+def _parts(kind: Any) -> list[Any]:
+    """The annotations of what a class holds, or what an alias stands for."""
+    if isinstance(kind, _ALIASES):
+        return [kind.__value__]
+    if not isinstance(kind, type):
+        return []
+    if issubclass(kind, BaseModel):
+        return [field.annotation for field in kind.model_fields.values()]
+    if is_dataclass(kind) or is_typeddict(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        with suppress(NameError):  # of a class inside of a function only pydantic knows where it was defined
+            return list(get_type_hints(kind, include_extras=True).values())
+    return []
 
 
 def _is_immutable(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
-from minference.ecs.entity import Entity, plan_of
+from minference.ecs.entity import Entity, kind_to_class, plan_of
+from minference.errors import RedefinedClass
 
 Sort = Literal["value", "reference", "list", "tuple", "dict"]
 """What a field holds: a plain value, one entity or none, or entities in order."""
@@ -68,3 +69,17 @@ def shape_of(cls: type[Entity]) -> Shape:
         sorts[field.name] = "dict" if field.shape is dict else "tuple" if field.shape is tuple else "list"
     fields = (ShapeField(name, sorts[name], str(cls.model_fields[name].annotation)) for name in sorted(sorts))
     return Shape(cls.__kind__, cls.__evolution__.version, tuple(fields))
+
+
+def refuse_redefined(cls: type[Entity]) -> None:
+    """Make sure that what is written of a class is read back, by the class that has its kind now.
+
+    Raises:
+        RedefinedClass: That is another one, of another shape.
+    """
+    now = kind_to_class(cls.__kind__)
+    if now is None or now is cls:
+        return
+    one, other = shape_of(cls), shape_of(now)
+    if (one.version, one.fields) != (other.version, other.fields):
+        raise RedefinedClass(cls.__kind__, cls.__name__, sorted({field.name for field in {*one.fields} ^ {*other.fields}}))

@@ -1,8 +1,9 @@
 """Plain values in the form in which they are stored: JSON that loads equal to what was dumped.
 
 The JSON is written by pydantic from the field's annotation alone, so that serialisers made for presentation on the
-class do not get a say. Two things go beyond strict JSON: `NaN` and the infinities stand as bare words, and surrogates
-(halves of characters, as streams cut them) as `\\udXXX`; the storage hides both from databases that refuse them.
+class do not get a say. Sets are sorted, so that equal ones are stored equally. Two things go beyond strict JSON: `NaN` and
+the infinities stand as bare words, and surrogates (halves of characters, as streams cut them) as `\\udXXX`; the storage
+hides both from databases that refuse them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsona
 from typing_extensions import TypedDict
 
 from minference.ecs.entity import Entity, plan_of
+from minference.ecs.sets import may_hold_sets, with_elements
 from minference.errors import UnstorableValue
 
 _TYPED_DICT: Any = TypedDict
@@ -52,6 +54,16 @@ def dump_json(cls: type[Entity], field: str, value: object) -> bytes:
         UnstorableValue: The value does not fit the annotation, or holds what JSON cannot express.
     """
     return _dumper(cls, field)(value)
+
+
+def stored_data(cls: type[Entity], field: str, value: object) -> Any:
+    """The stored form as JSON data, where sets are `Elements`.
+
+    Raises:
+        UnstorableValue: As `dump_json`.
+    """
+    data = parse(_writer(cls, field)(value).decode())
+    return with_elements(value, data) if _may_hold_sets(cls, field) else data
 
 
 def load_json(cls: type[Entity], field: str, data: str | bytes) -> Any:
@@ -144,7 +156,25 @@ def adapter_for(cls: type[Entity], annotation: Any) -> TypeAdapter[Any]:
 
 
 @cache
+def _may_hold_sets(cls: type[Entity], field: str) -> bool:
+    return may_hold_sets(adapter_of(cls, field).core_schema)
+
+
+@cache
 def _dumper(cls: type[Entity], field: str) -> Callable[[object], bytes]:
+    if not _may_hold_sets(cls, field):
+        return _writer(cls, field)
+
+    def dump(value: object) -> bytes:
+        data = stored_data(cls, field, value)
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+
+    return dump
+
+
+@cache
+def _writer(cls: type[Entity], field: str) -> Callable[[object], bytes]:
+    """Writes the values of a field as JSON, sets in the order that they happen to have."""
     serializer = adapter_of(cls, field).serializer
 
     def dump(value: object) -> bytes:

@@ -17,6 +17,8 @@ from minference.inference.windows import SlidingWindow, Spending
 MINUTE = 60.0
 ARRIVAL_SLACK = 1.0
 """Seconds within which a request has reached the provider, if no reply says that it was there earlier."""
+LONGEST_PAUSE = 3600.0
+"""Seconds for which a provider is believed that it wants to be left alone; then one call asks again."""
 _SLACK: dict[Measured, float] = {"requests": ARRIVAL_SLACK, "input tokens": ARRIVAL_SLACK, "output tokens": inf, "tokens": inf}
 
 Clock = Callable[[], float]
@@ -72,6 +74,16 @@ class Room(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """There is no room yet."""
+
+    seconds: float
+    """After which it is worth asking again, if there is no news before."""
+    told: float = 0.0
+    """Seconds for which the provider itself wants nothing: it asked for a pause, or said that others have used everything."""
+
+
 class Bucket(ABC):
     """See the module; where the numbers are kept is up to the subclass."""
 
@@ -81,20 +93,27 @@ class Bucket(ABC):
         self._clock = clock
         self._sleep = sleep
         self._in_flight = 0
+        self._asked_until = -inf
+        """Until when the provider wants to be left alone by its own words, however absurd: for messages."""
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
 
     @abstractmethod
-    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
-        """Room for a call; or the seconds after which it is worth asking again, if there is no news before."""
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | Wait:
+        """Room for a call, or how long there will be none."""
 
     @abstractmethod
     async def _leave(self) -> None:
         """Whoever was first in the line is there no more."""
 
     @abstractmethod
-    def pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         """Let no call begin for so long."""
+
+    def pause(self, seconds: float) -> None:
+        """Let no call begin for so long, or for `LONGEST_PAUSE`."""
+        self._asked_until = max(self._asked_until, self._clock() + seconds)
+        self._pause(min(seconds, LONGEST_PAUSE))
 
     def check(self, input_tokens: int, output_tokens: int) -> None:
         """Return if there will be room sooner or later.
@@ -105,8 +124,12 @@ class Bucket(ABC):
         for meter in self._meters:
             meter.amount(input_tokens, output_tokens)
 
-    async def reserve(self, input_tokens: int, output_tokens: int) -> Room:
-        """Wait until there is room, and take it; in order of arrival."""
+    async def reserve(self, input_tokens: int, output_tokens: int, patience: float = inf) -> Room | float:
+        """Wait until there is room, and take it; in order of arrival.
+
+        The seconds for which the provider wants to be left alone, if those are more than `patience` and than the minute which
+        any limit may take.
+        """
         self.check(input_tokens, output_tokens)
         async with self._line:
             try:
@@ -119,10 +142,13 @@ class Bucket(ABC):
                     seconds = inf
                     if self._concurrency.has_room(self._in_flight):
                         taken = await self._take(input_tokens, output_tokens)
-                        if not isinstance(taken, float):
+                        if not isinstance(taken, Wait):
                             self._in_flight += 1
                             return taken
-                        seconds = taken
+                        if taken.told > max(patience, MINUTE):
+                            await self._leave()
+                            return max(taken.told, self._asked_until - self._clock())
+                        seconds = taken.seconds
                     await self._wait(seconds)
             except BaseException:
                 await self._leave()
@@ -154,9 +180,12 @@ class Bucket(ABC):
                 self._meters.append(meter)
             elif meter is not None and each.limit is not None:
                 meter.narrow(each.limit)
-            until = sent + (MINUTE if each.reset is None else each.reset)
-            if each.remaining is None or until <= now:
+            asked = sent + (MINUTE if each.reset is None else each.reset)
+            if each.remaining is None or asked <= now:
                 continue
+            until = min(asked, now + LONGEST_PAUSE)
+            if each.remaining == 0:
+                self._asked_until = max(self._asked_until, asked)
             if meter is not None:
                 limit = each.limit if each.limit is not None else meter.window.limit
                 self._observe(meter, limit - each.remaining, until)
@@ -189,21 +218,21 @@ class LocalBucket(Bucket):
 
     _paused_until = -inf
 
-    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | Wait:
         now = self._clock()
-        moment = max(now, self._paused_until)
+        moment = told = max(now, self._paused_until)
         amounts = [(meter, meter.amount(input_tokens, output_tokens)) for meter in self._meters]
         for meter, amount in amounts:
             moment = max(moment, meter.window.free_at(amount, now))
+            told = max(told, meter.window.held_until(amount, now))
         if moment > now:
-            return moment - now
+            return Wait(moment - now, told - now)
         return _LocalRoom(tuple((meter, meter.window.spend(amount, now)) for meter, amount in amounts), self._clock)
 
     async def _leave(self) -> None:
         return
 
-    def pause(self, seconds: float) -> None:
-        """See `Bucket.pause`."""
+    def _pause(self, seconds: float) -> None:
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def _observe(self, meter: Meter, used: int, until: float) -> None:

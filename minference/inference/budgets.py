@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from minference.errors import BudgetExceeded, UnknownPrice
+from minference.inference.arguments import an_amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,13 @@ class Budget:
         """Allow so many US dollars, and so many tokens of requests and replies; `None` for any number.
 
         Raises:
-            ValueError: A number is negative or no number.
+            UnusableValue: A number is negative or no number.
+            WrongArgument: Something else was passed.
         """
-        if max_cost is not None and not max_cost >= 0:
-            raise ValueError(f"max_cost is {max_cost}: pass dollars, 0 or more")
-        if max_tokens is not None and max_tokens < 0:
-            raise ValueError(f"max_tokens is {max_tokens}: pass 0 or more")
+        if max_cost is not None:
+            an_amount("max_cost", max_cost, "a number of dollars or None", "pass dollars, 0 or more")
+        if max_tokens is not None:
+            an_amount("max_tokens", max_tokens, "a number of tokens or None", "pass 0 or more")
         self.max_cost = max_cost
         self.max_tokens = max_tokens
         self.cost = 0.0

@@ -15,7 +15,8 @@ from uuid import UUID
 from minference.clients.base import Client, HasModelFile, Reply, server_of
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import ConfigurationError, InvalidReply, StorageError
+from minference.errors import ConfigurationError, InvalidReply, StorageError, WrongArgument
+from minference.inference.arguments import an_amount
 from minference.inference.requests import Prepared
 from minference.inference.together import Together
 from minference.storage.base import EntityStorage
@@ -35,10 +36,12 @@ class ResponseCache:
         """Give replies that came at most so many seconds ago; `None` for any.
 
         Raises:
-            ValueError: The number is not positive.
+            UnusableValue: The number is not positive.
+            WrongArgument: It is none.
         """
-        if max_age is not None and not max_age > 0:
-            raise ValueError(f"max_age is {max_age}: pass seconds, more than 0, or None for replies of any age")
+        if max_age is not None:
+            why = "pass seconds, more than 0, or None for replies of any age"
+            an_amount("max_age", max_age, "a number of seconds or None", why, more=True)
         self.max_age = max_age
 
     def __repr__(self) -> str:
@@ -48,9 +51,11 @@ class ResponseCache:
         """Forget the replies that a storage keeps, the current one by default, or those that came so many seconds ago; how many.
 
         Raises:
-            ConfigurationError: The storage keeps none.
+            ConfigurationError: The storage keeps none, or the time is no number of seconds.
             StorageError: It cannot be written.
         """
+        if older_than is not None:
+            an_amount("older_than", older_than, "a number of seconds or None", "pass 0 or more")
         before = None if older_than is None else utc_now() - timedelta(seconds=older_than)
         return await _keeping(storage if storage is not None else current_storage()).replies().clear(before)
 
@@ -138,6 +143,17 @@ class OpenCache:
     async def aclose(self) -> None:
         """Return when everything is written."""
         await self._puts.idle()
+
+
+def check_cache(cache: bool | ResponseCache) -> bool | ResponseCache:
+    """The wish for a cache that was passed.
+
+    Raises:
+        WrongArgument: It is none.
+    """
+    if not isinstance(cache, bool | ResponseCache):
+        raise WrongArgument("cache", cache, "True, False or a ResponseCache")
+    return cache
 
 
 def opened(cache: bool | ResponseCache, storage: CurrentStorage) -> OpenCache | None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -15,12 +15,13 @@ from uuid import UUID
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.embedding import embed
+from minference.clients.parsing import understanding
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.budgets import Budget, Estimate, Hold
 from minference.inference.caching import Flight, Known, OpenCache
-from minference.inference.drain import finish
+from minference.inference.drain import cancelled_by_us, finish
 from minference.inference.limits import RateLimiter, Reservation
 from minference.inference.observing import within
 from minference.inference.prices import PriceList
@@ -110,7 +111,12 @@ class Line:
             client, model = prepared.model
             output_tokens = prepared.config.max_tokens
             reservation = await self.limiter.reserve(
-                client, model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account
+                client,
+                model,
+                input_tokens=prepared.input_tokens,
+                output_tokens=output_tokens,
+                account=prepared.account,
+                patience=self.retrier.policy.max_seconds,
             )
         except BaseException:
             hold.settle(0, 0.0)
@@ -205,10 +211,11 @@ class ModelCall:
             if item is None:
                 raise InvalidReply(sent.prepared.client.name, "the stream ended without the whole reply")
             yield self._understand(sent, item)
-        except ProviderError as error:
-            self._refused(sent, error)
+        except (ProviderError, asyncio.CancelledError, GeneratorExit) as error:
             self._failures.append(describe(error, (utc_now() - sent.start).total_seconds()))
-            chat.failed_once(error)
+            if isinstance(error, ProviderError):
+                self._refused(sent, error)
+                chat.failed_once(error)
             raise
         finally:
             sent.settle()
@@ -287,7 +294,7 @@ class ModelCall:
         prepared = sent.prepared
         try:
             request = await self._whole(sent)
-            with _cancelled_by_us(prepared):
+            with cancelled_by_us(prepared.client.name):
                 done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
             return self._understand(sent, done.result, interrupted=done.interrupted)
         except ProviderError as error:
@@ -301,7 +308,7 @@ class ModelCall:
         items: AsyncIterator[TextDelta | Response] | None = None
         try:
             items = prepared.client.stream(await self._whole(sent), timeout=prepared.config.timeout)
-            with _cancelled_by_us(prepared):
+            with cancelled_by_us(prepared.client.name):
                 first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
@@ -325,15 +332,15 @@ class ModelCall:
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
         prepared = sent.prepared
-        reply = prepared.client.from_response(response.payload, prepared.request)
-        cost: float | None = None
+        with understanding(prepared.client.name):
+            reply = prepared.client.from_response(response.payload, prepared.request)
+            cost = None if reply.usage is None else self._cost(prepared, reply, reply.usage, sent.start)
+            raw = self._raw(prepared, response, sent.start)
         if reply.usage is not None:
-            cost = self._cost(prepared, reply, reply.usage, sent.start)
             sent.settle(reply.usage, cost)
             self._line.renderer.learn(prepared, reply.usage.prompt)
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
-        raw = self._raw(prepared, response, sent.start)
         return Answer(prepared, reply, raw, interrupted, cost)
 
     def _again(self, prepared: Prepared, known: Known) -> Answer:
@@ -378,18 +385,6 @@ class ModelCall:
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if error.status is not None and error.status >= 400:
             sent.settle(_NOTHING, 0.0)
-
-
-@contextmanager
-def _cancelled_by_us(prepared: Prepared) -> Iterator[None]:
-    """Lets the caller's cancellation pass. One that a client raises by itself is a call that failed, not the end of the run."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ProviderUnreachable(prepared.client.name, "the client cancelled the call by itself", retryable=True) from error
 
 
 async def _close(items: AsyncIterator[TextDelta | Response]) -> None:

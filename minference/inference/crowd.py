@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Sized
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from minference.errors import WrongArgument
+from minference.inference.arguments import a_count
+from minference.inference.deadlines import Deadline
 from minference.inference.garbage import collected_less_often
 
 T = TypeVar("T")
@@ -25,31 +26,38 @@ def check_concurrency(concurrency: int) -> None:
     """Return if something could be worked on.
 
     Raises:
-        ValueError: Nothing could.
+        UnusableValue: Nothing could.
         WrongArgument: It is no number.
     """
-    if not isinstance(concurrency, int):
-        raise WrongArgument("concurrency", concurrency, "an int")
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}: at least one must be worked on at once")
+    a_count("concurrency", concurrency, "at least one must be worked on at once")
 
 
 async def in_parallel(
-    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Coroutine[Any, Any, R]], concurrency: int
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    concurrency: int,
+    check: Callable[[T], None] = lambda _: None,
+    deadline: Deadline | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[R, None]:
     """What `work` returns for each item, in the order in which it is done.
 
     An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
-    items are held, and one result more. What `work` or the iterable raises ends everything. Close it early with
+    items are held, and one result more. What `work`, `check` (of each item) or the iterable raises ends everything. Close it early with
     `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed.
 
+    When it is `over`, no more is taken. At the deadline, an iterable without a length has come to its end, also if it is being
+    waited for. In every case a generator is closed when no more is taken from it.
+
     Raises:
-        ValueError: Nothing could be worked on.
+        UnusableValue: Nothing could be worked on.
     """
     check_concurrency(concurrency)
-    workers = min(concurrency, max(len(items), 1)) if isinstance(items, Sized) else concurrency
+    workers = concurrency
+    if isinstance(items, Sized):
+        workers, deadline = min(concurrency, max(len(items), 1)), None
     results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
-    crew = asyncio.create_task(_all(_each(items), work, workers, results))
+    crew = asyncio.create_task(_all(_each(items, check), work, workers, results, deadline, over))
     try:
         with collected_less_often():
             while not isinstance(result := await results.get(), _End):
@@ -61,14 +69,19 @@ async def in_parallel(
 
 
 async def _all(
-    items: AsyncGenerator[T, None], work: Callable[[T], Coroutine[Any, Any, R]], workers: int, results: asyncio.Queue[Any]
+    items: AsyncGenerator[T, None],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    workers: int,
+    results: asyncio.Queue[Any],
+    deadline: Deadline | None,
+    over: Callable[[], bool],
 ) -> None:
     turn = asyncio.Lock()
 
     async def worker() -> None:
         while True:
             async with turn:
-                item = await anext(items, _END)
+                item = await _next(items, deadline, over)
             if isinstance(item, _End):
                 return
             await results.put(await work(item))
@@ -85,10 +98,35 @@ async def _all(
     await results.put(_END)
 
 
-async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | _End:
+    """The next item; the end if it is over, or there is none until the deadline."""
+    if over():
+        return _END
+    if deadline is None:
+        return await anext(items, _END)
+    if asyncio.get_running_loop().time() >= deadline.moment:
+        return _END
+    try:
+        async with asyncio.timeout_at(deadline.moment) as limit:
+            return await anext(items, _END)
+    except TimeoutError:
+        if not limit.expired():
+            raise  # it is the iterable's own
+        return _END
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T], check: Callable[[T], None]) -> AsyncGenerator[T, None]:
+    try:
+        if isinstance(items, AsyncIterable):
+            async for item in items:
+                check(item)
+                yield item
+        else:
+            for item in items:
+                check(item)
+                yield item
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+        elif isinstance(items, Generator):
+            items.close()

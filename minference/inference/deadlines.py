@@ -8,7 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from minference.errors import DeadlineExceeded, WrongArgument
+from minference.errors import DeadlineExceeded
+from minference.inference.arguments import an_amount
 
 T = TypeVar("T")
 
@@ -27,13 +28,11 @@ class Deadline:
         """So many seconds from now.
 
         Raises:
-            ValueError: That is in the past.
+            UnusableValue: That is in the past.
             WrongArgument: It is no number.
         """
-        if not isinstance(seconds, int | float):
-            raise WrongArgument("a deadline", seconds, "a number of seconds or None")
-        if not seconds > 0:
-            raise ValueError(f"a deadline after {seconds} s leaves no time: pass more than 0, or None")
+        argument = "deadline" if of == "run" else "thread_deadline"
+        an_amount(argument, seconds, "a number of seconds or None", "it leaves no time, pass more than 0, or None", more=True)
         return cls(asyncio.get_running_loop().time() + seconds, seconds, of)
 
 

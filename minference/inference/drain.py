@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from minference.errors import ProviderUnreachable
 
 T = TypeVar("T")
 
@@ -42,3 +45,15 @@ async def _wait_and_stop(task: asyncio.Task[Any], grace: float) -> None:
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
+
+
+@contextmanager
+def cancelled_by_us(client: str) -> Iterator[None]:
+    """Lets the caller's cancellation pass. One that a client raises by itself is a call that failed, not the end of the run."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ProviderUnreachable(client, "the client cancelled the call by itself", retryable=True) from error

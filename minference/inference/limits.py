@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from minference.clients.allowances import Allowance, Measured
+from minference.errors import ProviderPaused
+from minference.inference.arguments import a_map
 from minference.inference.buckets import MINUTE as MINUTE
 from minference.inference.buckets import Bucket, Clock, LocalBucket, Meter, Room, Sleep
 from minference.inference.concurrency import Concurrency
@@ -111,7 +113,7 @@ class RateLimiter:
     def __init__(
         self, limits: Limits = None, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep, shared: Buckets | None = None
     ) -> None:
-        self._limits = limits
+        self._limits = checked_limits(limits)
         self._clock = clock
         self._sleep = sleep
         self._shared = shared
@@ -129,18 +131,31 @@ class RateLimiter:
         """
         self._bucket(Quota(client, model, account)).check(input_tokens, output_tokens)
 
-    async def reserve(self, client: str, model: str, *, input_tokens: int, output_tokens: int, account: str = "") -> Reservation:
+    async def reserve(
+        self, client: str, model: str, *, input_tokens: int, output_tokens: int, account: str = "", patience: float = inf
+    ) -> Reservation:
         """Wait until there is room, and take it. A cancelled wait leaves the line as if it had never been there.
+
+        Args:
+            client: Who is asked.
+            model: Which of its models.
+            input_tokens: Of the request, estimated.
+            output_tokens: The most that the reply may have.
+            account: Names the key without telling it.
+            patience: Seconds that a provider may want to be left alone, a minute at least. Waiting for room has no bound.
 
         Raises:
             RequestTooLarge: The limit is smaller than this one request, so waiting would never help.
+            ProviderPaused: The provider wants to be left alone for longer.
         """
         bucket = self._bucket(Quota(client, model, account))
-        room = await bucket.reserve(input_tokens, output_tokens)
+        room = await bucket.reserve(input_tokens, output_tokens, patience)
+        if isinstance(room, float):
+            raise ProviderPaused(client, model, room, patience)
         return Reservation(bucket, room, input_tokens, output_tokens, self._clock())
 
     def pause(self, client: str, model: str, until: float, *, account: str = "") -> None:
-        """Let no call of this model begin before `until`, by the limiter's clock. Other models go on."""
+        """Let no call of this model begin before `until`, by the limiter's clock, or for an hour. Other models go on."""
         self._bucket(Quota(client, model, account)).pause(until - self._clock())
 
     async def __aenter__(self) -> Self:
@@ -160,6 +175,17 @@ class RateLimiter:
             made = self._shared.bucket(quota, limits) if self._shared is not None else None
             bucket = self._buckets[quota] = made or LocalBucket(meters_of(limits), concurrency_of(limits), self._clock, self._sleep)
         return bucket
+
+
+def checked_limits(limits: Limits) -> Limits:
+    """The limits that were passed.
+
+    Raises:
+        WrongArgument: They are none.
+    """
+    if limits is None or isinstance(limits, RequestLimits):
+        return limits
+    return a_map("limits", limits, RequestLimits, "{'openai': RequestLimits(requests_per_minute=60)}")
 
 
 def limits_for(limits: Limits, client: str, model: str) -> RequestLimits:

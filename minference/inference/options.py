@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from dataclasses import replace
 from typing import Any, TypedDict
 
 from pydantic import JsonValue
 
+from minference.ecs.entity import Entity
 from minference.errors import UnknownChoice, UnknownOption, WrongArgument
+from minference.inference.arguments import a_count
 from minference.inference.budgets import Budget
 from minference.inference.deadlines import Deadline
 from minference.inference.thread_run import Setup, Until
 from minference.threads.thread import ChatThread
+
+_SEVERAL = "ChatThreads in a list or the like, also if it is one: [thread]"
 
 
 class RunOptions(TypedDict, total=False):
@@ -24,7 +28,7 @@ class RunOptions(TypedDict, total=False):
     """Replies per thread, re-asks for a valid structured output not counted. By default 10."""
     deadline: float | None
     """Seconds for the whole call. Threads that are not done by then are `Failed(DeadlineExceeded)`; a reply that is on its way
-    still has the orchestrator's `drain_seconds`, and is saved."""
+    still has the orchestrator's `drain_seconds`, and is saved. From an iterable without a length no more is taken then."""
     thread_deadline: float | None
     """The same for each thread, from its beginning: for all of its calls, retries, pauses and tools."""
 
@@ -44,7 +48,7 @@ def setup_with(setup: Setup, options: RunOptions, *others: str) -> Setup:
     Raises:
         UnknownOption: One is misspelled.
         WrongArgument: One is of a type that it does not take.
-        ValueError: A number is not positive.
+        UnusableValue: A number is not positive.
         UnknownChoice: `until` is none of its words, and no function.
     """
     check_options(options, *others)
@@ -65,18 +69,18 @@ def check_options(options: RunOptions, *others: str) -> None:
     Raises:
         UnknownOption: One is misspelled.
         WrongArgument: One is of a type that it does not take.
-        ValueError: A number is not positive.
+        UnusableValue: A number is not positive.
         UnknownChoice: `until` is none of its words, and no function.
     """
     refuse_unknown(options, RunOptions, *others)
-    if (budget := options.get("budget")) is not None and not isinstance(budget, Budget):
-        raise WrongArgument("budget", budget, "a Budget or None")
+    check_budget(options.get("budget"))
     if (goal := options.get("until", "done")) not in ("done", "turn") and not callable(goal):
         raise UnknownChoice("until", goal, ("done", "turn"))
-    if not isinstance(max_turns := options.get("max_turns", 10), int):
-        raise WrongArgument("max_turns", max_turns, "an int")
-    if max_turns < 1:
-        raise ValueError(f"max_turns is {max_turns}: at least one reply is needed to get anywhere")
+    a_count("max_turns", options.get("max_turns", 10), "at least one reply is needed to get anywhere")
+    if not isinstance(cache := options.get("cache", True), bool):
+        raise WrongArgument("cache", cache, "True or False (of a ResponseCache, the orchestrator is told)")
+    if not isinstance(about := options.get("about", {}), Mapping):
+        raise WrongArgument("about", about, "a dict")
     if (each := options.get("thread_deadline")) is not None:
         Deadline.after(each, "thread")  # refuses what no thread could keep
 
@@ -107,6 +111,42 @@ def with_settings(settings: Mapping[str, JsonValue], options: RunOptions) -> Run
     if settings.get("until") == "turn":
         remembered["until"] = "turn"
     return {**remembered, **options}
+
+
+def check_budget(budget: object) -> None:
+    """Return if this can say what may be spent.
+
+    Raises:
+        WrongArgument: It is neither a budget nor `None`.
+    """
+    if budget is not None and not isinstance(budget, Budget):
+        raise WrongArgument("budget", budget, "a Budget such as Budget(max_cost=5.0), or None")
+
+
+def how_many(threads: Iterable[ChatThread] | AsyncIterable[ChatThread]) -> int | None:
+    """How many threads these are, if that is known before they are taken; each is looked at when it is.
+
+    Raises:
+        WrongArgument: They cannot be taken one by one, as a thread that is not in a list.
+    """
+    if isinstance(threads, Entity | str | bytes) or not isinstance(threads, Iterable | AsyncIterable):
+        raise WrongArgument("threads", threads, _SEVERAL)
+    return len(threads) if isinstance(threads, Sized) else None
+
+
+def listed(threads: Iterable[ChatThread]) -> list[ChatThread]:
+    """The threads: a lazy sequence would make others when it is asked again.
+
+    Raises:
+        WrongArgument: They are not several, or one is none.
+    """
+    how_many(threads)
+    if not isinstance(threads, Iterable):
+        raise WrongArgument("threads", threads, f"{_SEVERAL}; as_completed takes async iterables")
+    found = list(threads)
+    for thread in found:
+        check_thread(thread)
+    return found
 
 
 def check_thread(thread: object) -> None:

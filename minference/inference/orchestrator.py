@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Self, Unpack
@@ -12,16 +12,18 @@ from uuid import UUID
 
 from minference.clients.base import Client
 from minference.ecs.registry import CurrentStorage, current_storage
-from minference.errors import MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
+from minference.errors import AlreadyOpen, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
+from minference.inference.claims import Claims
+from minference.inference.closing import UnderWay
 from minference.inference.crowd import check_concurrency, in_parallel
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
-from minference.inference.options import RunOptions, check_options, check_thread, setup_with, with_settings
+from minference.inference.options import RunOptions, check_options, check_thread, how_many, listed, setup_with, with_settings
 from minference.inference.outcomes import Completed, Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
@@ -37,7 +39,8 @@ from minference.inference.progress import (
 from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import to_resume
 from minference.inference.retries import Retrier, RetryPolicy
-from minference.inference.sandbox import SandboxWorkers, SourceTools, sandbox_of
+from minference.inference.sandbox import SourceTools, sandbox_of
+from minference.inference.settings import check_settings, clients_of, retrier_of
 from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
 from minference.inference.workshop import Workshop
@@ -57,7 +60,8 @@ class InferenceOrchestrator:
     ```
 
     One thread that fails is a `Failed` in the result and disturbs no other. A bug, in a progress callback for example,
-    ends the call. When a call is cancelled or ends so, replies that are on their way are waited for and saved first.
+    ends the call. When a call is cancelled or ends so, replies that are on their way are waited for and saved first. So it is when
+    the block is left while calls go on in other tasks: each of their threads is `Failed(OrchestratorClosed)`, and can be run again.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class InferenceOrchestrator:
             clients: Clients to use under these names before those of the catalog. They stay open: their owner closes them.
             retry: How often and how long a call is tried.
             prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
-            structured_attempts: Replies that one structured output may take, until one fits its schema.
+            structured_attempts: Replies that one structured output, or one step of a workflow, may take until one is as it should be.
             tool_concurrency: Tool calls of one reply that may run at once.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
@@ -96,18 +100,16 @@ class InferenceOrchestrator:
             author: Who the commits say it was; `None` for the name of the method.
             telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
-        if structured_attempts < 1:
-            raise ValueError(f"structured_attempts is {structured_attempts}: at least one reply is needed")
-        sandbox_of(source_tools)  # refuses what could not be opened later
+        check_settings(storage, structured_attempts, tool_concurrency, drain_seconds, cache, progress, author, telemetry)
         self._storage = storage
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
-        self._clients = dict(clients or {})
-        self._retrier = retry if isinstance(retry, Retrier) else Retrier(retry or RetryPolicy())
+        self._clients = clients_of(clients)
+        self._retrier = retrier_of(retry)
         self._prices = PriceList(prices)
         self._structured_attempts = structured_attempts
         self._tool_concurrency = tool_concurrency
         self._source_tools = source_tools
-        self._sandbox: SandboxWorkers | None = None
+        self._sandbox = sandbox_of(source_tools)  # refuses what could not be opened later
         self._drain_seconds = drain_seconds
         self._cache_settings = cache
         self._cache: OpenCache | None = None
@@ -116,9 +118,12 @@ class InferenceOrchestrator:
         self._telemetry = telemetry
         self._pool: ClientPool | None = None
         self._setup: Setup | None = None
-        self._busy: set[int] = set()
+        self._claims = Claims()
+        self._under_way = UnderWay()
 
     async def __aenter__(self) -> Self:
+        if self._setup is not None:
+            raise AlreadyOpen("the orchestrator")
         storage = self._storage if self._storage is not None else current_storage()
         self._sandbox = sandbox_of(self._source_tools)
         self._cache = opened(self._cache_settings, storage)
@@ -127,6 +132,7 @@ class InferenceOrchestrator:
         renderer = Renderer(self._pool, self._limiter)
         line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, telemetry, cache=self._cache)
         workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry)
+        self._under_way = UnderWay()
         self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
         return self
 
@@ -136,6 +142,7 @@ class InferenceOrchestrator:
         sandbox, self._sandbox = self._sandbox, None
         cache, self._cache = self._cache, None
         try:
+            await self._under_way.close()
             if cache is not None:
                 await cache.aclose()
             if sandbox is not None:
@@ -181,13 +188,12 @@ class InferenceOrchestrator:
         setup = setup_with(self._opened("run"), options, "concurrency", "run_id")
         if concurrency is not None:
             check_concurrency(concurrency)
-        threads = list(threads)  # a lazy sequence would make others when it is asked again
-        with self._claimed(threads):
+        with self._claims.on(threads := listed(threads)), self._under_way.call():
             async with entered(run_id, setup, options, threads) as named:
                 return await self._run_claimed(threads, named, concurrency)
 
     async def run_workflow(self, thread: ChatThread, **options: Unpack[RunOptions]) -> Outcome:
-        """A thread through the steps of its workflow that are left: its tools in order, each forced once.
+        """A thread through the steps of its workflow that are left: its tools in order, each forced until it has given a result.
 
         Raises:
             NotAWorkflow: Its response format is another, or it has no tools; nothing was sent.
@@ -195,9 +201,9 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = self._opened("run_workflow")
-        if thread.llm_config.response_format is not ResponseFormat.workflow:
-            wanted = "set llm_config.response_format to 'workflow'"
-            raise NotAWorkflow(thread.ecs_id, f"its response format is {thread.llm_config.response_format.value!r}: {wanted}")
+        check_thread(thread)
+        if (found := thread.llm_config.response_format) is not ResponseFormat.workflow:
+            raise NotAWorkflow(thread.ecs_id, f"its response format is {found.value!r}: set llm_config.response_format to 'workflow'")
         if not thread.tools:
             raise NotAWorkflow(thread.ecs_id, "it has no tools: put the tool of each step into `tools`, in order")
         options.setdefault("max_turns", max(2 * len(thread.tools), 10))
@@ -230,14 +236,12 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = setup_with(self._opened("as_completed"), options, "concurrency", "run_id")
-        total = len(threads) if isinstance(threads, Sized) else None
+        total = how_many(threads)
         known: list[ChatThread] = []
         if run_id is not None and isinstance(threads, Collection):
-            threads = known = list(threads)
-        for thread in known:
-            check_thread(thread)
+            threads = known = listed(threads)
         check_concurrency(concurrency)
-        idle = [each for each in known if id(each) not in self._busy]
+        idle = [each for each in known if each not in self._claims]
         async with (
             entered(run_id, setup, options, idle) as named,
             aclosing(self._as_completed(threads, named, concurrency, total)) as outcomes,
@@ -284,49 +288,52 @@ class InferenceOrchestrator:
     async def stream(self, thread: ChatThread, **options: Unpack[RunOptions]) -> AsyncGenerator[Event, None]:
         """Like `run` for one thread, telling every step and the text as it comes; the last event is `Finished`.
 
-        If a stream breaks off in the middle of a text, or is closed there, what was received is saved as an assistant
-        message without a finish reason; the outcome is then `Failed`. Close it early with `contextlib.aclosing`.
+        If a stream breaks off in the middle of a text, or is closed there (do so with `contextlib.aclosing`), what was received is
+        saved with the finish reason `broken_off`, and the outcome is `Failed`. Running the thread again asks for the whole reply.
 
         Raises:
             ThreadBusy: The object is being run already; nothing was sent.
             OrchestratorClosed: Outside of `async with`.
         """
         setup = replace(setup_with(self._opened("stream"), options), streaming=True)
-        with self._claimed([thread]), self._shown(1, setup):
-            async with aclosing(self._events(thread, setup)) as events:
-                async for event in events:
+        with self._claims.on([thread]), self._shown(1, setup):
+            async with aclosing(self._events(thread, setup)) as made:
+                async for event in self._under_way.each(made, lambda closed: Finished(self._failed(thread, closed))):
                     yield event
 
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
+        under_way = self._under_way
         with self._shown(total, setup):
-            async with aclosing(in_parallel(threads, lambda thread: self._claimed_outcome(thread, setup), concurrency)) as outcomes:
+            working = in_parallel(
+                threads, lambda one: self._claimed_outcome(one, setup), concurrency, check_thread, setup.deadline, under_way.is_closed
+            )
+            async with aclosing(working) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
+        if under_way.is_closed():
+            raise OrchestratorClosed(midway=True)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
-        with self._claimed(threads):
+        with self._claims.on(threads := listed(threads)), self._under_way.call():
             return await self._run_claimed(threads, setup, None)
 
     async def _run_claimed(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
         async def work(place: int) -> tuple[int, Outcome]:
             return place, await self._outcome(threads[place], setup)
 
-        at_once = concurrency if concurrency is not None else max(len(threads), 1)
         with self._shown(len(threads), setup):
-            async with aclosing(in_parallel(range(len(threads)), work, at_once)) as outcomes:
+            async with aclosing(in_parallel(range(len(threads)), work, concurrency or max(len(threads), 1))) as outcomes:
                 found = {place: outcome async for place, outcome in outcomes}
         return [found[place] for place in range(len(threads))]
 
     async def _claimed_outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
         try:
-            with self._claimed([thread]):
+            with self._claims.on([thread]):
                 return await self._outcome(thread, setup)
         except ThreadBusy as busy:
-            failed = Failed(thread, busy)
-            self._tell(ThreadFailed(failed))
-            return failed
+            return self._failed(thread, busy)
 
     async def _outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
         if (journal := setup.journal) is None:
@@ -335,18 +342,26 @@ class InferenceOrchestrator:
             await setup.storage.submit(thread, author=setup.author, note="work list")  # so that whoever resumes the run finds it
             await journal.begin(thread.lineage_id)
         except MinferenceError as error:
-            failed = Failed(thread, error)
-            self._tell(ThreadFailed(failed))
-            return failed
+            return self._failed(thread, error)
         outcome = await self._run_one(thread, setup)
-        await journal.end(outcome)
+        if not (isinstance(outcome, Failed) and isinstance(outcome.error, OrchestratorClosed)):  # whoever resumes the run goes on with it
+            await journal.end(outcome)
         return outcome
 
+    def _failed(self, thread: ChatThread, error: MinferenceError) -> Failed:
+        failed = Failed(thread, error)
+        self._tell(ThreadFailed(failed))
+        return failed
+
     async def _run_one(self, thread: ChatThread, setup: Setup) -> Outcome:
-        async with aclosing(self._events(thread, setup)) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    return event.outcome
+        try:
+            with self._under_way.block():
+                async with aclosing(self._events(thread, setup)) as events:
+                    async for event in events:
+                        if isinstance(event, Finished):
+                            return event.outcome
+        except OrchestratorClosed as closed:
+            return self._failed(thread, closed)
         raise AssertionError("the last event is Finished")
 
     async def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
@@ -366,21 +381,6 @@ class InferenceOrchestrator:
         if self._setup is None:
             raise OrchestratorClosed
         return replace(self._setup, author=self._author or method)
-
-    @contextmanager
-    def _claimed(self, threads: Sequence[ChatThread]) -> Iterator[None]:
-        """Hold the threads for one call: two runs of one object would both change it."""
-        claimed: set[int] = set()
-        for thread in threads:
-            check_thread(thread)
-            if id(thread) in self._busy or id(thread) in claimed:
-                raise ThreadBusy(thread.ecs_id, thread.name)
-            claimed.add(id(thread))
-        self._busy |= claimed
-        try:
-            yield
-        finally:
-            self._busy -= claimed
 
     @contextmanager
     def _shown(self, threads: int | None, setup: Setup) -> Iterator[None]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from minference.clients.base import TokenUsage
+from minference.inference.arguments import a_map
 
 _PROVIDERS = {"openai": "openai", "azure_openai": "azure", "anthropic": "anthropic", "openrouter": "openrouter"}
 """Clients whose provider is certain, and what the library calls it. What a server of one's own costs nobody but its owner knows."""
@@ -48,7 +49,7 @@ class PriceList:
     """
 
     def __init__(self, own: Mapping[str, Price] | None = None) -> None:
-        self._own = dict(own or {})
+        self._own = a_map("prices", own, Price, "{'openai/gpt-5': Price(input=1.25, output=10)}")
         self._unknown: set[tuple[str, str]] = set()
         """Providers and models that the library does not know: it would compare the name with all that it knows, each time."""
         self._snapshot: object = None

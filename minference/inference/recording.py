@@ -5,15 +5,14 @@ from __future__ import annotations
 from minference.clients.base import Reply
 from minference.inference.calls import Answer
 from minference.inference.structured import Invalid, Valid, Verdict
-from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, Usage
 from minference.threads.outputs import ProcessedOutput
 from minference.threads.thread import ChatThread
 
 
 def message_of(answer: Answer, thread: ChatThread) -> ChatMessage:
-    """The assistant message that a reply becomes at the end of the thread."""
-    answered, reply = thread.last_message, answer.reply
+    """The assistant message that a reply becomes at the end of the thread, where it takes the place of one that broke off."""
+    answered, reply = next((each for each in reversed(thread.history) if not each.is_partial), None), answer.reply
     return ChatMessage(
         role=MessageRole.assistant,
         content=reply.content,
@@ -61,12 +60,3 @@ def output_of(answer: Answer, message: ChatMessage, verdict: Verdict, thread: Ch
         chat_thread_id=thread.lineage_id,
         message_uuid=message.lineage_id,
     )
-
-
-def advance_workflow(thread: ChatThread, message: ChatMessage, verdict: Verdict) -> None:
-    """Count the step that this reply takes, if it calls the tool of that step as it should."""
-    if thread.llm_config.response_format is not ResponseFormat.workflow or isinstance(verdict, Invalid):
-        return
-    step = thread.workflow_step or 0
-    if step < len(thread.tools) and any(call.name == thread.tools[step].name for call in message.tool_calls):
-        thread.workflow_step = step + 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from minference.errors import MissingExtra, SharedLimitsUnavailable
-from minference.inference.buckets import ARRIVAL_SLACK, MINUTE, Bucket, Meter, Room
+from minference.inference.buckets import ARRIVAL_SLACK, MINUTE, Bucket, Meter, Room, Wait
 from minference.inference.limits import Quota, RequestLimits, concurrency_of, meters_of
 
 if TYPE_CHECKING:
@@ -138,15 +138,15 @@ class _RedisBucket(Bucket):
         """Somebody gave something back."""
         self._news.set()
 
-    async def _take(self, input_tokens: int, output_tokens: int) -> Room | float:
+    async def _take(self, input_tokens: int, output_tokens: int) -> Room | Wait:
         self._quotas.listen()
         self._ticket = self._ticket or uuid4().hex
         amounts = tuple(meter.amount(input_tokens, output_tokens) for meter in self._meters)
         settings = (self._ticket, _ms(self._quotas.ticket_seconds), _ms(CALL_SECONDS), self._most)
         asked = [part for meter, amount in zip(self._meters, amounts, strict=True) for part in (*_described(meter), amount)]
-        taken, wait = await self._quotas.run("take", self._name, *settings, *asked)
+        taken, wait, told = await self._quotas.run("take", self._name, *settings, *asked)
         if not taken:
-            return float(min(max(int(wait), 1) / 1000, self._quotas.ticket_seconds / 2))
+            return Wait(min(max(int(wait), 1) / 1000, self._quotas.ticket_seconds / 2), int(told) / 1000)
         room = _RedisRoom(self._quotas, self._name, self._ticket, tuple(zip(self._meters, amounts, strict=True)))
         self._ticket = None
         return room
@@ -156,8 +156,7 @@ class _RedisBucket(Bucket):
             ticket, self._ticket = self._ticket, None
             self._quotas.later(self._quotas.run("settle", self._name, ticket))
 
-    def pause(self, seconds: float) -> None:
-        """See `Bucket.pause`."""
+    def _pause(self, seconds: float) -> None:
         self._quotas.later(self._quotas.run("observe", self._name, "pause", _ms(seconds)))
 
     def _observe(self, meter: Meter, used: int, until: float) -> None:

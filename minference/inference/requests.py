@@ -12,6 +12,7 @@ from minference.ecs.blobs import Blob
 from minference.ecs.recording import nothing_recorded
 from minference.errors import UnsendableText
 from minference.inference.limits import RateLimiter
+from minference.inference.structured import check_forced_output
 from minference.inference.tokens import TokenRatios, attachment_tokens
 from minference.threads.attachments import ImageLink
 from minference.threads.config import LLMConfig
@@ -80,10 +81,11 @@ class Renderer:
         """The request for the thread's next reply, which may not be ready to be sent: see `check`. The thread is not changed.
 
         Raises:
-            ConfigurationError: A client of its config or of a fallback is unknown, or the config asks for what its client
-                cannot do.
+            ConfigurationError: A client of its config or of a fallback is unknown, the config asks for what its client cannot do,
+                or it takes no notice of the output that is to be forced.
             UnsendableText: The thread holds what is no Unicode text.
         """
+        check_forced_output(thread)
         for config in thread.llm_config.with_fallbacks():
             self._clients.get(config.client)
         return self._render(thread, thread.llm_config)

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import tenacity
 
-from minference.errors import ProviderError
+from minference.errors import ProviderError, legible
+from minference.inference.arguments import a_count, an_amount
 from minference.inference.buckets import Clock, Sleep
 from minference.inference.tracebacks import forget_locals
 from minference.logs import context
@@ -37,8 +38,9 @@ class RetryPolicy:
     """Seconds beyond which pauses do not grow by themselves; a provider may ask for more."""
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts is {self.max_attempts}: at least one attempt is needed to make a call")
+        a_count("max_attempts", self.max_attempts, "at least one attempt is needed to make a call")
+        for name in ("max_seconds", "first_pause", "longest_pause"):
+            an_amount(name, getattr(self, name), "a number of seconds", "pass 0 or more")
 
     def pause(self, attempt: int, retry_after: float | None, chance: float) -> float:
         """Seconds between the failure of attempt number `attempt` and the next.
@@ -63,7 +65,7 @@ class Retrier:
         """What `send` returns, called with what `admit` returned for this very attempt.
 
         Each attempt is admitted anew, and the time that `admit` takes uses up nothing. One line per failed attempt is
-        added to `failures`.
+        added to `failures`, also of one that the caller's cancellation ends.
 
         Raises:
             ProviderError: That of the last attempt.
@@ -78,12 +80,10 @@ class Retrier:
                 began = self.clock()
                 try:
                     return await send(admitted)
-                except ProviderError as error:
+                except (ProviderError, asyncio.CancelledError) as error:
                     took = self.clock() - began
                     spent += took
-                    cause = _facts(error, took)
-                    failures.append(describe(error, took))
-                    forget_locals(error)
+                    cause = _note(error, took, failures)
                     raise
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -135,11 +135,22 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, ProviderError) and error.retryable
 
 
-def describe(error: ProviderError, seconds: float) -> str:
-    """One line for the record of failed attempts."""
+def _note(error: ProviderError | asyncio.CancelledError, seconds: float, failures: list[str]) -> str:
+    """Add the line of a failed attempt; what can be told everybody of it. One that was cut short may cost what a reply does."""
+    failures.append(describe(error, seconds))
+    if isinstance(error, asyncio.CancelledError):
+        return ""
+    forget_locals(error)
+    return _facts(error, seconds)
+
+
+def describe(error: BaseException, seconds: float) -> str:
+    """One line for the record of failed attempts. What is no provider's error has ended an attempt that was under way."""
+    if not isinstance(error, ProviderError):
+        return f"Abandoned (after {seconds:.2f} s): its time was over before the whole reply came; the provider may count it"
     return f"{_facts(error, seconds)}: {error}"
 
 
 def _facts(error: ProviderError, seconds: float) -> str:
     facts = [f"status {error.status}" if error.status else "", error.code or "", f"after {seconds:.2f} s"]
-    return f"{type(error).__name__} ({', '.join(filter(None, facts))})"
+    return legible(f"{type(error).__name__} ({', '.join(filter(None, facts))})")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from minference.errors import InvalidToolResult, MissingExtra, SandboxDied, ToolRaised, ToolTimedOut
+from minference.errors import InvalidToolResult, MissingExtra, SandboxDied, ToolRaised, ToolTimedOut, UnusableValue
+from minference.inference.arguments import an_amount
 
 if TYPE_CHECKING:
     from pydantic_monty import AsyncMonty, ResourceLimits
@@ -47,8 +48,7 @@ class Sandbox:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name} of a sandbox is {getattr(self, field.name)!r}: it must be more than 0")
+            an_amount(f"{field.name} of a sandbox", getattr(self, field.name), "a number", "it must be more than 0", more=True)
 
 
 SourceTools = Literal["refuse", "sandbox"] | Sandbox
@@ -60,11 +60,12 @@ def sandbox_of(choice: SourceTools) -> SandboxWorkers | None:
 
     Raises:
         MissingExtra: The sandbox is not installed.
+        UnusableValue: There is no such choice.
     """
     if choice == "refuse":
         return None
     if not isinstance(choice, Sandbox) and choice != "sandbox":
-        raise ValueError(f"source_tools is {choice!r}: it takes 'refuse', 'sandbox' or a Sandbox(...)")
+        raise UnusableValue("source_tools", choice, "it takes 'refuse', 'sandbox' or a Sandbox(...)")
     if importlib.util.find_spec("pydantic_monty") is None:
         raise _missing()
     return SandboxWorkers(choice if isinstance(choice, Sandbox) else Sandbox())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from minference.errors import InvalidToolArguments
+from minference.errors import ConfigurationError, InvalidToolArguments, NoStructuredOutput, RunError
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.outputs import GeneratedJsonObject
@@ -39,8 +39,33 @@ class Invalid:
     """The call that holds the wrong object, if it came as one."""
     worth_asking_again: bool = True
 
+    @property
+    def error(self) -> RunError:
+        """What the thread fails with in the end."""
+        return NoStructuredOutput(self.name, self.reason)
+
 
 Verdict = NotStructured | Valid | Invalid
+
+
+def check_forced_output(thread: ChatThread) -> None:
+    """Return unless the thread has a schema for its first reply that nothing would be told of.
+
+    Later it may be kept from a turn before, for a turn to come, or for what its calls in the history mean.
+
+    Raises:
+        ConfigurationError: It has; says what to set.
+    """
+    output = thread.forced_output
+    if output is None or thread.llm_config.response_format is not ResponseFormat.text or thread.use_schema_instruction:
+        return
+    if any(message.role is MessageRole.assistant for message in thread.history) or any(tool.name == output.name for tool in thread.tools):
+        return
+    raise ConfigurationError(
+        f"thread.forced_output is {output.name!r}, and response_format 'text' takes no notice of it: set response_format="
+        "'structured_output' in the LLMConfig ('tool' for a call of it), use_schema_instruction=True to ask for it in words, "
+        "or forced_output only when it is wanted"
+    )
 
 
 def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
@@ -53,7 +78,7 @@ def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
         return NotStructured()
     for call in reply.tool_calls:
         if isinstance(tool := thread.tool_named(call.name), StructuredTool):
-            return _check(tool, call.arguments_json, reply, call)
+            return judge_call(tool, call, reply)
     wanted = thread.forced_output
     match thread.llm_config.response_format:
         case ResponseFormat.structured_output if wanted is not None and not reply.tool_calls:
@@ -62,6 +87,20 @@ def judge(thread: ChatThread, reply: ChatMessage) -> Verdict:
             return _unanswered(wanted.name, reply) or Invalid(wanted.name, f"it does not call the tool {wanted.name!r}")
         case _:
             return NotStructured()
+
+
+def judge_call(tool: StructuredTool, call: ToolCall, reply: ChatMessage) -> Valid | Invalid:
+    """Whether a call holds an object that fits the schema of its tool. Pure."""
+    return _check(tool, call.arguments_json, reply, call)
+
+
+def declined(reply: ChatMessage) -> str | None:
+    """Why the model will not do what it was asked to, however often it is asked; `None` if it may."""
+    if reply.refusal is not None or reply.finish_reason is FinishReason.refusal:
+        return f"the model refused: {reply.refusal or reply.content or 'it gave no reason'}"
+    if reply.finish_reason is FinishReason.content_filter:
+        return "the provider withheld the reply (content filter)"
+    return None
 
 
 def feedback(invalid: Invalid, reply: ChatMessage) -> ChatMessage:
@@ -80,12 +119,9 @@ def feedback(invalid: Invalid, reply: ChatMessage) -> ChatMessage:
 
 
 def _unanswered(name: str, reply: ChatMessage) -> Invalid | None:
-    """The model will not write the object, however often it is asked."""
-    if reply.refusal is not None or reply.finish_reason is FinishReason.refusal:
-        return Invalid(name, f"the model refused: {reply.refusal or reply.content or 'it gave no reason'}", worth_asking_again=False)
-    if reply.finish_reason is FinishReason.content_filter:
-        return Invalid(name, "the provider withheld the reply (content filter)", worth_asking_again=False)
-    return None
+    """The model will not write the object."""
+    why = declined(reply)
+    return None if why is None else Invalid(name, why, worth_asking_again=False)
 
 
 def _check(tool: StructuredTool, written: str, reply: ChatMessage, call: ToolCall | None = None) -> Valid | Invalid:

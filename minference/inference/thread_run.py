@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
+from minference.clients.parsing import understanding
 from minference.ecs.registry import CurrentStorage
 from minference.errors import (
     BlobNotFound,
     MinferenceError,
-    NoStructuredOutput,
     NothingToAnswer,
     ProviderError,
     ToolInterrupted,
     TurnsExhausted,
+    legible,
 )
 from minference.inference.budgets import NOTHING
 from minference.inference.calls import Answer, Line, ModelCall
@@ -26,13 +27,14 @@ from minference.inference.events import Event, Finished, Saved, ToolCalled, Tool
 from minference.inference.holders import Holder
 from minference.inference.journal import Journal
 from minference.inference.outcomes import Completed, Failed
-from minference.inference.recording import advance_workflow, message_of, output_of
+from minference.inference.recording import message_of, output_of
 from minference.inference.requests import Prepared
 from minference.inference.structured import Invalid, NotStructured, Valid, Verdict, feedback, judge
 from minference.inference.tool_runs import run_tool_calls
 from minference.inference.tracebacks import forget_locals
+from minference.inference.workflow import StepMissed, add_reply, add_result, ask_for_step, judge_reply
 from minference.inference.workshop import Workshop
-from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.outputs import ProcessedOutput
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
@@ -115,7 +117,8 @@ class ThreadRun:
                 case RunTools(reply, calls):
                     steps = self._run_tools(reply, calls, may_have_started=interrupted)
                 case CallModel() if self._is_far_enough():
-                    yield Finished(self._completed(_last_reply(self._thread)))
+                    reply = _last_reply(self._thread)
+                    yield Finished(self._completed(reply, judge(self._thread, reply)))
                     return
                 case CallModel() if self._turns == self._setup.max_turns:
                     raise TurnsExhausted(self._setup.max_turns)
@@ -132,7 +135,7 @@ class ThreadRun:
                         continue
                     if interrupted or self._setup.streaming:  # else this run has just saved it, and nobody was let in since
                         await self._setup.storage.submit(self._thread, author=self._setup.author)
-                    yield Finished(self._completed(reply))
+                    yield Finished(self._completed(reply, judge_reply(self._thread, reply)))
                     return
                 case unknown:
                     assert_never(unknown)
@@ -146,26 +149,31 @@ class ThreadRun:
         if not callable(self._setup.until):
             return self._setup.until == "turn" and self._turns == 1
         thread = self._thread
-        answered = thread.new_message is None and thread.last_message is not None and thread.last_message.role is not MessageRole.user
-        return answered and any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
+        if (last := thread.last_message) is None or last.role is MessageRole.user or last.is_partial or thread.new_message is not None:
+            return False
+        return any(each.role is MessageRole.assistant for each in thread.history) and self._setup.until(thread)
 
     def _asks_again(self, reply: ChatMessage) -> bool:
-        """Whether an earlier run gave up on a structured output that is worth another try: then the model is told why."""
-        verdict = judge(self._thread, reply)
+        """Whether an earlier run gave up on a structured output or a step that is worth another try: then the model is told why."""
+        verdict = judge_reply(self._thread, reply)
         if not isinstance(verdict, Invalid) or not verdict.worth_asking_again:
             return False
-        self._thread.history.append(feedback(verdict, reply))
+        self._tell_why(verdict, reply)
         return True
 
-    def _completed(self, reply: ChatMessage) -> Completed:
-        verdict = judge(self._thread, reply)
+    def _tell_why(self, verdict: Invalid, reply: ChatMessage) -> None:
+        message = ask_for_step(verdict, reply) if isinstance(verdict, StepMissed) else feedback(verdict, reply)
+        if message is not None:
+            self._thread.history.append(message)
+
+    def _completed(self, reply: ChatMessage, verdict: Verdict) -> Completed:
         if isinstance(verdict, Invalid):
-            raise NoStructuredOutput(verdict.name, verdict.reason)
+            raise verdict.error
         json_object = self._output.json_object if self._output else verdict.object if isinstance(verdict, Valid) else None
         return Completed(self._thread, reply, self._output, json_object, tuple(self._failures), self._structured, self._spent)
 
     async def _turn(self) -> AsyncGenerator[Event, None]:
-        """One reply; of a structured output, as many as are allowed until one is valid."""
+        """One reply; of a structured output or a step of a workflow, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
             await self._setup.line.check(prepared)
@@ -186,7 +194,7 @@ class ThreadRun:
             if not isinstance(verdict, Invalid):
                 return
             if not verdict.worth_asking_again or left == 0:
-                raise NoStructuredOutput(verdict.name, verdict.reason)
+                raise verdict.error
 
     async def _require_bytes(self, prepared: Prepared) -> None:
         """Make sure that what the request needs can be had when it is sent."""
@@ -202,16 +210,17 @@ class ThreadRun:
     async def _save_reply(self, call: ModelCall, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
-        message = message_of(answer, thread)
-        verdict = judge(thread, message)
+        with understanding(answer.raw.client):
+            message = message_of(answer, thread)
+        _drop_partial(thread)
+        verdict = judge_reply(thread, message)
         self._output = output_of(answer, message, verdict, thread)
         self._structured += not isinstance(verdict, NotStructured)
         self._spent = self._spent.plus(answer.tokens, answer.cost)
-        thread.history.append(message)
-        advance_workflow(thread, message, verdict)
+        add_reply(thread, message, verdict)
         if isinstance(verdict, Invalid) and verdict.worth_asking_again and may_ask_again:
-            thread.history.append(feedback(verdict, message))
-        note = f"reply of {answer.raw.client}/{answer.reply.model}"
+            self._tell_why(verdict, message)
+        note = legible(f"reply of {answer.raw.client}/{answer.reply.model}")
         await self._setup.storage.submit(thread, self._output, author=self._setup.author, note=note)
         if not isinstance(verdict, Invalid):
             await call.keep(answer, message.lineage_id)
@@ -220,7 +229,7 @@ class ThreadRun:
         return message, verdict
 
     async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
-        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message without a finish reason."""
+        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message that says so."""
         if not self._setup.streaming:
             yield await call.answer()
             return
@@ -234,9 +243,11 @@ class ThreadRun:
             raise
 
     async def _save_partial(self, text: str) -> None:
+        _drop_partial(self._thread)
         last = self._thread.last_message
         parent = last.lineage_id if last else None
-        self._thread.history.append(ChatMessage(role=MessageRole.assistant, content=text, parent_message_uuid=parent))
+        broken = FinishReason.broken_off
+        self._thread.history.append(ChatMessage(role=MessageRole.assistant, content=text, finish_reason=broken, parent_message_uuid=parent))
         await self._setup.storage.submit(self._thread, author=self._setup.author, note="part of a reply that broke off")
 
     async def _run_tools(self, reply: ChatMessage, calls: tuple[ToolCall, ...], *, may_have_started: bool) -> AsyncGenerator[Event, None]:
@@ -249,7 +260,7 @@ class ThreadRun:
         for call in calls:
             tool = self._thread.tool_named(call.name)
             if may_have_started and isinstance(tool, CallableTool) and not tool.idempotent:
-                yield await self._save_result(call, _interrupted(tool, call, reply))
+                yield await self._save_result(reply, call, _interrupted(tool, call, reply))
             else:
                 to_run.append(call)
                 yield ToolCalled(call)
@@ -263,11 +274,11 @@ class ThreadRun:
         async with aclosing(results):
             async for call, message in results:
                 yield ToolResult(call, message)
-                yield await self._save_result(call, message)
+                yield await self._save_result(reply, call, message)
 
-    async def _save_result(self, call: ToolCall, message: ChatMessage) -> Saved:
-        self._thread.history.append(message)
-        await self._setup.storage.submit(self._thread, author=self._setup.author, note=f"result of {call.name}")
+    async def _save_result(self, reply: ChatMessage, call: ToolCall, message: ChatMessage) -> Saved:
+        add_result(self._thread, reply, message)
+        await self._setup.storage.submit(self._thread, author=self._setup.author, note=legible(f"result of {call.name}"))
         return Saved(self._thread.ecs_id, message)
 
 
@@ -281,6 +292,12 @@ def _interrupted(tool: CallableTool, call: ToolCall, reply: ChatMessage) -> Chat
         tool_error=True,
         parent_message_uuid=reply.lineage_id,
     )
+
+
+def _drop_partial(thread: ChatThread) -> None:
+    """Make room at the end for what takes the place of a reply that broke off; that one stays in the versions before."""
+    if thread.history and thread.history[-1].is_partial:
+        thread.history.pop()
 
 
 def _last_reply(thread: ChatThread) -> ChatMessage:

@@ -72,6 +72,11 @@ class SlidingWindow:
                 return spending.latest + self.length
         return inf
 
+    def held_until(self, amount: int, now: float) -> float:
+        """The moment until which what others use leaves no room for `amount`, as the provider says; at most `now` if it does."""
+        self._move_on(now)
+        return self._elsewhere.until if self._elsewhere.amount > max(0, self.limit - amount) else now
+
     def spend(self, amount: int, now: float) -> Spending:
         """Count `amount` from now on; `settle` must follow."""
         spending = Spending(amount, now + self._slack)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from minference.ecs.choices import a_choice
 from minference.ecs.entity import Entity
 from minference.ecs.recording import OnConflict
-from minference.errors import UnusableText, WrongArgument
+from minference.errors import TimeWithoutZone, UnusableText, WrongArgument
 
 C = TypeVar("C", bound=type[Entity])
 
@@ -61,6 +62,20 @@ def a_count(argument: str, value: object) -> int:
     """
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise WrongArgument(argument, value, "an int from 0 to 2**63 - 1")
+    return value
+
+
+def a_time(argument: str, value: datetime) -> datetime:
+    """The time that was passed.
+
+    Raises:
+        WrongArgument: It is none.
+        TimeWithoutZone: It could be any of many.
+    """
+    if not isinstance(value, datetime):
+        raise WrongArgument(argument, value, "a datetime with a time zone (of a text, pass datetime.fromisoformat(text))")
+    if value.utcoffset() is None:
+        raise TimeWithoutZone(value)
     return value
 
 

@@ -260,7 +260,13 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
     url: str
     """Where: without a password."""
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        """The storage, open and current. After it was left it can be entered again, also in another event loop.
+
+        Raises:
+            AlreadyOpen: It is open, and stays as it is.
+        """
+        ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from minference.ecs.changes import has_changes
+from minference.ecs.changes import find_changes, has_changes
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
 from minference.ecs.merge import MergeResult, check_strategy, merge_entities
@@ -31,9 +31,22 @@ async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None
     return await storage.register(entity, author=author, note=note if note is not None else f"revert to {to}")
 
 
-async def rebase(storage: EntityStorage, entity: E, onto: Entity | UUID | None, strategy: Strategy | None) -> MergeResult[E]:
+async def rebase(
+    storage: EntityStorage, ledger: Ledger, entity: E, onto: Entity | UUID | None, strategy: Strategy | None
+) -> MergeResult[E]:
     """See `EntityStorage.rebase`."""
     check_strategy(strategy)
+    conflicts = (await _rebase(storage, entity, onto, strategy)).conflicts
+    if onto is None:
+        # What hangs on it may have moved on with another holder: whoever holds comes before what is held, whose merge covers both.
+        found = find_changes(entity, ledger)
+        for child in reversed(found.order):
+            if id(child) in found.changed and child is not entity and ledger.state_of(child) is not None:
+                conflicts += (await _rebase(storage, child, None, strategy)).conflicts
+    return MergeResult(entity, conflicts)
+
+
+async def _rebase(storage: EntityStorage, entity: E, onto: Entity | UUID | None, strategy: Strategy | None) -> MergeResult[E]:
     while True:
         standing = entity.ecs_id
         target = version_of(onto) if onto is not None else await _next(storage, standing)

@@ -17,7 +17,7 @@ from minference.errors import ReadFailed
 from minference.storage.archive import Archive, Outline, Tagged
 from minference.storage.base import Record
 from minference.storage.erasing import Eraser
-from minference.storage.lines import HEADER, write_blob, write_commit, write_erasure, write_tag, write_version
+from minference.storage.lines import HEADER, Tally, write_blob, write_commit, write_erasure, write_tag, write_version
 
 VERSIONS_AT_ONCE = 256
 """Versions that are read together; a commit is never split."""
@@ -33,6 +33,15 @@ Before = dict[int, tuple[int, ...]]
 async def export_lines(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
     """The lines. In memory are the keys and ids of all versions, the content of a few hundred at a time, and one blob."""
     yield HEADER
+    tally = Tally()
+    async for line in _content(archive, eraser, lineages):
+        tally.add(line)
+        yield line
+    yield tally.end()
+
+
+async def _content(archive: Archive, eraser: Eraser, lineages: Sequence[UUID] | None) -> AsyncIterator[str]:
+    """What is between the first line and the last."""
     outline = await archive.outline(lineages)
     for erasure in await eraser.erasures(None if lineages is None else list(outline.lineages)):
         yield write_erasure(erasure)

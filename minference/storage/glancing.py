@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from minference.ecs.diff import EntityDiff, same_value
 from minference.ecs.entity import Entity, kind_to_class, kinds_of, plan_of
 from minference.ecs.lineage import VersionInfo
 from minference.ecs.state import Ledger
-from minference.ecs.values import stored_config, stored_type
+from minference.ecs.values import adapter_of
 from minference.errors import NoPlainField, NoSuchCollection, UnfitValue, WrongEntityType
 from minference.storage.arguments import a_class, a_count, a_text, an_id
 from minference.storage.base import Backend, Record
@@ -132,11 +131,6 @@ def _fitting(cls: type[Entity], field: str, value: object) -> Any:
     if field not in (*plan.values, *plan.mutable):
         raise NoPlainField(cls.__name__, field, (*plan.values, *plan.mutable))
     try:
-        return _adapter(cls, field).validate_python(value, by_alias=False, by_name=True)
+        return adapter_of(cls, field).validate_python(value, by_alias=False, by_name=True)
     except ValidationError as error:
         raise UnfitValue(cls.__name__, field, value, error.errors(include_url=False)[0]["msg"]) from error
-
-
-@cache
-def _adapter(cls: type[Entity], field: str) -> TypeAdapter[Any]:
-    return TypeAdapter(stored_type(cls, field), config=stored_config(cls))

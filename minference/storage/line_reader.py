@@ -16,7 +16,19 @@ from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.shapes import Shape, ShapeField, shape_of
 from minference.errors import InvalidExport, UnknownStoredField, UnreadableVersion
 from minference.storage.erasing import Erasure
-from minference.storage.lines import BlobLine, CommitLine, ListEdit, TagLine, VersionLine, read_blob, read_line
+from minference.storage.lines import (
+    VERSION,
+    WITHOUT_END,
+    BlobLine,
+    CommitLine,
+    Counts,
+    EndLine,
+    ListEdit,
+    TagLine,
+    VersionLine,
+    read_blob,
+    read_line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,12 @@ class _Seen:
 class LineReader:
     """Reads the lines of an export in order, and refuses what does not follow from the lines before. Needs no database."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = VERSION) -> None:
+        """`version` is that of the format."""
+        self._is_open = version != WITHOUT_END
+        """Whether a last line has yet to come."""
+        self._is_over = False
+        self._counts = dict.fromkeys(Counts.model_fields, 0)
         self._seen: dict[UUID, _Seen] = {}
         self._shapes: dict[int, Shape] = {}
         self._fits: dict[tuple[type[Entity], Shape], Fit] = {}
@@ -80,34 +97,57 @@ class LineReader:
         """Blobs that the next commit holds."""
 
     def read(self, text: str, number: int) -> ReadCommit | TagLine | Erasure | None:
-        """One line after the header; `None` of a blob, which comes with its commit.
+        """One line after the header; `None` of a blob, which comes with its commit, and of the last one.
 
         Raises:
             InvalidExport: It is nothing that an export holds, builds on what no line before holds, or does not fit the classes
                 of this program.
             NewerSchema: A version was written by newer code.
         """
+        if self._is_over:
+            raise InvalidExport(number, "it comes after the line that ends the export: two exports are two files")
         match read_line(text, number):
+            case EndLine(end=counts):
+                self._close(counts, number)
+                return None
             case BlobLine() as line:
+                self._counts["blobs"] += 1
                 self._take(read_blob(line, number), number)
                 return None
             case Erasure() as erasure:
+                self._counts["erased"] += 1
                 return erasure
             case TagLine() as line:
                 if line.version not in self._seen:
                     raise InvalidExport(number, f"tag {line.tag!r} names version {line.version}, which is on no line before")
+                self._counts["tags"] += 1
                 return line
             case line:
+                self._counts["commits"] += 1
                 return self._read_commit(line, number, len(text))
 
     def end(self, number: int) -> None:
         """Make sure that nothing is missing after the last line.
 
         Raises:
-            InvalidExport: The commit that holds the last blob is.
+            InvalidExport: Something is: the commit that holds the last blob, or the line that ends the export.
         """
+        self._refuse_unheld(number)
+        if self._is_open:
+            reason = "it is the last one, but not the one that ends an export: what followed was cut off. Get a whole copy, or export again"
+            raise InvalidExport(number, reason)
+
+    def _refuse_unheld(self, number: int) -> None:
         if self._arrived:
             raise InvalidExport(number, f"the export ends before the commit that holds blob {next(iter(self._arrived))}")
+
+    def _close(self, counts: Counts, number: int) -> None:
+        self._refuse_unheld(number)
+        found = Counts(**self._counts)
+        if counts != found:
+            reason = f"it ends an export of {_counted(counts)}, and before it are {_counted(found)}: some were cut out. Get a whole copy"
+            raise InvalidExport(number, reason)
+        self._is_open, self._is_over = False, True
 
     def _take(self, blob: Blob, number: int) -> None:
         if blob.sha256 in self._sizes:
@@ -214,6 +254,10 @@ class LineReader:
                 raise InvalidExport(number, f"version {line.id} holds {child} in {name!r}, which is on no line before")
             if not issubclass(held.cls, types.get(name, Entity)) and not held.cls.__opaque__:
                 yield f"version {line.id} holds a {held.shape.kind} in {name!r}, where none belongs"
+
+
+def _counted(counts: Counts) -> str:
+    return f"{counts.commits} commits, {counts.blobs} blobs, {counts.tags} tags and {counts.erased} erasures"
 
 
 def _lengths(version: ReadVersion, before: Mapping[str, int], number: int) -> dict[str, int]:

@@ -32,6 +32,7 @@ class Lineages(Protocol):
 
         Raises:
             TimeWithoutZone: `when` is naive.
+            WrongArgument: It is no time.
             NothingYet: The first version was created after `when`.
             VersionNotFound: There is no such lineage.
             WrongEntityType: It is of another class.
@@ -56,7 +57,8 @@ class Lineages(Protocol):
         """Let the object stand on another version, with its own changes replayed there; saves nothing.
 
         Its changes are what is unsaved and, on a branch, what was saved since that began. By default it goes to the end of
-        the main line that continues its version; if none does, to that of the lineage. So after `StaleVersion`:
+        the main line that continues its version; if none does, to that of the lineage; and what it holds and was changed goes
+        to the end of its own, as a message that moved on with another thread. So after `StaleVersion`:
         `await storage.rebase(thread)`, look at the conflicts, and register again. At a conflict the object stays as it was.
 
         Args:

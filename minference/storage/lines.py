@@ -1,6 +1,6 @@
 r"""The lines of an export: JSON, one line for each commit, each after all that it builds on.
 
-    {"format": "minference export", "version": 1}
+    {"format": "minference export", "version": 2}
     {"erased": {"lineage": ..., "at": ..., "reason": ..., "author": ..., "because_of": ...}}   # of every lineage that was erased
     {"blob": "<its SHA-256>", "size": 12345, "data": "<base64>"}   # right before the first commit that holds it
     {"at": ..., "author": ..., "note": ...,
@@ -12,10 +12,12 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
         "lists": {"history": {"keep": 5, "add": [ids], "tail": 0}},   # how it came from the parent's; not there: unchanged
         "keys": {"named": ["a", "b"]}}]}                       # of keyed fields
     {"tag": "main", "version": "<id>", "at": ...}              # after all commits
+    {"end": {"erased": 0, "blobs": 1, "commits": 1, "tags": 1}}   # how many lines of each sort came before: all of it is there
 
 The first `keep` members of the parent's list come first, then those in `add`, then the parent's last `tail`. Halves of
 surrogate pairs stand as `\udXXX`, whole characters as they are. A shape says which fields the versions were written with,
 and in which schema version of their class. Versions of lineages that were erased are there like all others, without content.
+Exports of version 1 have no end, and are read as far as they go.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -53,12 +56,23 @@ from minference.storage.erasing import Erasure
 from minference.storage.lineages import is_tag_name
 
 FORMAT = "minference export"
-VERSION = 1
+VERSION = 2
 HEADER = json.dumps({"format": FORMAT, "version": VERSION})
+WITHOUT_END = 1
+"""The version whose exports do not say where they end."""
 
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _followed(at: datetime) -> datetime:
+    if not MINYEAR < at.year < MAXYEAR:
+        raise ValueError("must leave room for other times before and after it, in every time zone")
+    return at
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_followed)]
 
 
 class ListEdit(_Line):
@@ -75,7 +89,7 @@ class VersionLine(_Line):
     id: UUID
     lineage: UUID
     parent: UUID | None
-    at: AwareDatetime
+    at: _Moment
     kind: str
     shape: int | None = None
     """The number of a shape on this line or one before."""
@@ -110,7 +124,7 @@ class ShapeLine(_Line):
 class CommitLine(_Line):
     """Everything that was saved at one moment by one author with one note."""
 
-    at: AwareDatetime
+    at: _Moment
     author: Any
     note: Any
     shapes: dict[int, ShapeLine] = Field(default_factory=dict)
@@ -138,7 +152,7 @@ class Tombstone(_Line):
     """An erasure."""
 
     lineage: UUID
-    at: AwareDatetime
+    at: _Moment
     reason: Any
     author: Any
     because_of: UUID
@@ -167,7 +181,7 @@ class TagLine(_Line):
 
     tag: str
     version: UUID
-    at: AwareDatetime
+    at: _Moment
 
     @field_validator("tag")
     @classmethod
@@ -175,6 +189,40 @@ class TagLine(_Line):
         if not is_tag_name(tag):
             raise ValueError("is no name of a version")
         return tag
+
+
+class Counts(_Line):
+    """Lines of each sort."""
+
+    erased: NonNegativeInt
+    blobs: NonNegativeInt
+    commits: NonNegativeInt
+    tags: NonNegativeInt
+
+
+class EndLine(_Line):
+    """The last line."""
+
+    end: Counts
+
+
+_SORTS = {'{"erased":': "erased", '{"blob":': "blobs", '{"at":': "commits", '{"tag":': "tags"}
+"""How lines begin that are written here."""
+
+
+class Tally:
+    """Counts lines as they are written."""
+
+    def __init__(self) -> None:
+        self._found = dict.fromkeys(_SORTS.values(), 0)
+
+    def add(self, line: str) -> None:
+        """Count one after the header."""
+        self._found[_SORTS[line[: line.index(":") + 1]]] += 1
+
+    def end(self) -> str:
+        """The line after all those."""
+        return dump({"end": self._found})
 
 
 def write_commit(commit: CommitInfo, shapes: Mapping[int, Shape], versions: Sequence[str]) -> str:
@@ -263,11 +311,11 @@ def _is_strict(document: str) -> bool:
     return not constants
 
 
-def read_header(line: str) -> None:
-    """Make sure that an export of this format follows. Some editors put a byte order mark before it, which says nothing.
+def read_header(line: str) -> int:
+    """The version of the format in which an export follows. Some editors put a byte order mark before it, which says nothing.
 
     Raises:
-        InvalidExport: It does not.
+        InvalidExport: None follows, or a newer one.
     """
     try:
         found = json.loads(line.removeprefix("\ufeff"))
@@ -275,11 +323,13 @@ def read_header(line: str) -> None:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("version"), int):
         raise InvalidExport(1, f"an export begins with {HEADER}, and this {'begins otherwise' if line.strip() else 'is empty'}")
-    if found["version"] != VERSION:
-        raise InvalidExport(1, f"it has version {found['version']} of the format, and this minference reads {VERSION}: use a newer one")
+    version: int = found["version"]
+    if version not in (WITHOUT_END, VERSION):
+        raise InvalidExport(1, f"it has version {version} of the format, and this minference reads up to {VERSION}: use a newer one")
+    return version
 
 
-def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine | Erasure:
+def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine | Erasure | EndLine:
     """What a line after the header says.
 
     Raises:
@@ -296,6 +346,8 @@ def read_line(line: str, number: int) -> CommitLine | BlobLine | TagLine | Erasu
                 return TagLine.model_validate(data)
             case {"erased": _}:
                 return ErasureLine.model_validate(data).erasure()
+            case {"end": _}:
+                return EndLine.model_validate(data)
             case _:
                 return CommitLine.model_validate(data)
     except ValidationError as error:

@@ -29,6 +29,7 @@ from minference.storage.memory_rows import Row, Rows
 from minference.storage.memory_runs import MemoryRuns
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
+from minference.storage.searchable import check_searchable
 from minference.storage.sequences import EMPTY, Place, Run, Span, place_edit
 from minference.storage.shallow import Known, Shallow
 from minference.storage.stored import StoredVersion
@@ -320,9 +321,8 @@ class MemoryBackend:
 
     async def search(self, classes: Sequence[type[Entity]], field: str, text: str, limit: int) -> list[Hit]:
         """See `Backend.search`."""
+        check_searchable(classes[0], field)
         words = words_of(text)
-        if classes[0].model_fields[field].annotation not in (str, str | None):
-            raise ConfigurationError(f"field {field!r} of {classes[0].__name__} is no text to search in")
         found: dict[UUID, Row] = {}
         for row in self._rows.values():
             if words and kind_to_class(row.info.kind) in classes and (held := row.values.get(field)) and set(words) <= set(words_of(held)):

@@ -28,6 +28,7 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Migrate 
         ConfigurationError: The URL names no storage, or asks for what is not done.
         UnknownChoice: `durability` or `migrate` is none of its values.
         DatabaseUnreadable: On entering: the database cannot be used.
+        DatabaseGone: On leaving: something was saved, and the file of the database does not stand under its name any more (SQLite only).
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"the URL of a storage is a str such as 'sqlite:///chats.db', and got one of type {type(url).__name__}")

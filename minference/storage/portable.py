@@ -49,11 +49,12 @@ class Portable(Protocol):
     def export_lines(self, lineages: Iterable[UUID] | None = None) -> AsyncIterator[str]:
         """Lineages with every version, and all that any of their versions holds, as lines of JSON; everything by default.
 
-        A header, then one line for each commit, after all that it builds on; the same content gives the same lines, whatever
-        the backend, and in whatever parts it came there. Versions stay exactly as they are: ids, parents, authors, notes, times,
-        order, values, tags; of what was erased the tombstones come first. The bytes of blobs are lines of their own, each once.
-        What is saved meanwhile is not in it. Content is read a few hundred versions at a time, and one blob. Versions in older
-        shapes are exported as their class reads them now, those of kinds that the program does not define as they are stored.
+        A header, then one line for each commit, after all that it builds on, and a last one that says how many there were, so
+        that a part of an export is not taken for all of it. The same content gives the same lines, whatever the backend, and in
+        whatever parts it came there. Versions stay exactly as they are: ids, parents, authors, notes, times, order, values,
+        tags; of what was erased the tombstones come first. The bytes of blobs are lines of their own, each once. What is saved
+        meanwhile is not in it. Content is read a few hundred versions at a time, and one blob. Versions in older shapes are
+        exported as their class reads them now, those of kinds that the program does not define as they are stored.
 
         Raises:
             VersionNotFound: One of the ids is that of no lineage.
@@ -81,7 +82,8 @@ class Portable(Protocol):
         does not define are kept as they are.
 
         Raises:
-            InvalidExport: A line is not what an export holds, or does not fit; the message says which, and why.
+            InvalidExport: A line is not what an export holds, or does not fit, or lines are missing; the message says which, and
+                why.
             NewerSchema: A version was written by newer code than this program's.
             WriteFailed: The database refused.
         """
@@ -91,7 +93,7 @@ class Portable(Protocol):
         """`import_lines` from a file whose lines are all checked before the first one is written.
 
         Raises:
-            InvalidExport: A line is not what an export holds; nothing was written.
+            InvalidExport: A line is not what an export holds, or the file was cut; nothing was written.
             OSError: The file cannot be read.
         """
         ...

@@ -78,9 +78,10 @@ async def import_lines(backend: Backend, write: Callable[[Unit], None], lines: I
 
 def _portions(lines: Iterable[str]) -> Iterator[_Portion]:
     """What is on the lines. If one is refused, what comes before it is given first."""
-    reader, portion, number = LineReader(), _Portion(), 1
+    version, body = _opened(lines)
+    reader, portion, number = LineReader(version), _Portion(), 1
     try:
-        for number, line in _body(lines):
+        for number, line in body:
             found = reader.read(line, number)
             if found is None:
                 continue
@@ -102,18 +103,19 @@ async def import_from(add: Callable[[Iterable[str]], Awaitable[Imported]], path:
 
 
 def _check(path: Path) -> None:
-    reader, number = LineReader(), 1
-    for number, line in _body(_lines_in(path)):
+    version, body = _opened(_lines_in(path))
+    reader, number = LineReader(version), 1
+    for number, line in body:
         reader.read(line, number)
     reader.end(number)
 
 
-def _body(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The numbered lines after the header. Empty ones hold nothing."""
+def _opened(lines: Iterable[str]) -> tuple[int, Iterator[tuple[int, str]]]:
+    """The version of the format, and the numbered lines after the header. Empty ones hold nothing."""
     numbered = enumerate(lines, start=1)
     _, header = next(numbered, (1, ""))
-    read_header(header)
-    return ((number, line) for number, line in numbered if line.strip())
+    version = read_header(header)
+    return version, ((number, line) for number, line in numbered if line.strip())
 
 
 def _lines_in(path: Path) -> Iterator[str]:

@@ -31,11 +31,10 @@ from minference.errors import (
     StorageClosed,
     TagNotFound,
     TagTaken,
-    TimeWithoutZone,
     VersionNotFound,
     WrongEventLoop,
 )
-from minference.storage.arguments import a_class, a_count, a_text, an_id, check_save, ids, lineage_of, version_of
+from minference.storage.arguments import a_class, a_count, a_text, a_time, an_id, check_save, ids, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert
@@ -48,6 +47,7 @@ from minference.storage.erasure import erase, scope, to_the_end
 from minference.storage.exporting import export_lines
 from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
+from minference.storage.openness import Openness
 from minference.storage.portable import Imported
 from minference.storage.recording import RecordingBlock
 from minference.storage.replies import Replies
@@ -70,12 +70,12 @@ class VersionedStorage(Glancing, EntityStorage):
         self.url = backend.url
         self._ledger: Ledger | None = None
         self._committer: Committer | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._openness = Openness(f"the storage {backend.url}")
         self._before: CurrentStorage | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._ledger = await self._backend.open()
+        with self._openness.beginning():
+            self._ledger = await self._backend.open()
         self._committer = Committer(self._backend)
         self._before = use_storage(self)
         return self
@@ -84,15 +84,16 @@ class VersionedStorage(Glancing, EntityStorage):
         # Tokens of context variables cannot be reset from another context, as test fixtures would: put back the value.
         use_storage(self._before)
         committer, self._committer = self._open()[1], None
-        try:
-            await to_the_end(committer.close())
-        finally:
-            await to_the_end(self._backend.close())
+        with self._openness.ending():
+            try:
+                await to_the_end(committer.close())
+            finally:
+                await to_the_end(self._backend.close())
 
     def _open(self) -> tuple[Ledger, Committer]:
         if self._ledger is None or self._committer is None:
             raise StorageClosed(self.url)
-        if _running_loop() is not self._loop:
+        if not self._openness.is_here():
             raise WrongEventLoop(self.url)
         return self._ledger, self._committer
 
@@ -209,8 +210,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def at(self, cls: type[E], lineage_id: UUID, when: datetime) -> E:
         """See `Lineages.at`."""
-        if when.utcoffset() is None:
-            raise TimeWithoutZone(when)
+        a_time("when", when)
         versions = await self.lineage(lineage_id)
         if not versions:
             raise VersionNotFound(lineage_id, "it is the id of no lineage")
@@ -225,7 +225,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def rebase(self, entity: E, onto: Entity | UUID | None = None, *, strategy: Strategy | None = None) -> MergeResult[E]:
         """See `Lineages.rebase`."""
-        return await rebase(self, entity, onto, strategy)
+        return await rebase(self, self._open()[0], entity, onto, strategy)
 
     async def merge(
         self, ours: E, theirs: E | UUID, strategy: Strategy | None = None, *, author: str | None = None, note: str | None = None
@@ -377,7 +377,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def search(self, cls: type[Entity], text: str, *, field: str = "content", limit: int = 20) -> list[Hit]:
         """See `Search.search`."""
-        if field not in cls.model_fields:
+        if field not in a_class(cls).model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
         return await self._backend.search(with_subclasses(cls), field, a_text("text", text), a_count("limit", limit))
@@ -391,10 +391,3 @@ class VersionedStorage(Glancing, EntityStorage):
         _, committer = self._open()
         if waiting := [unit.done for unit in committer.pending()]:
             await asyncio.wait(waiting)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity
 from minference.ecs.erasing import empty_values
-from minference.errors import UnusableAttachment
+from minference.errors import UnusableAttachment, WrongArgument
 from minference.threads.media import PATTERN, is_text, media_type_of
 
 LARGEST = 50 * 2**20
@@ -81,6 +81,11 @@ class Attachment(Entity):
 
     @classmethod
     def _of(cls, data: bytes, name: str, media_type: str | None, max_size: int, **fields: object) -> Self:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise WrongArgument("data", data, "bytes (of a text, pass text.encode(); of a path, call from_path)")
+        if not isinstance(name, str):
+            raise WrongArgument("name", name, "a str")
+        data = bytes(data)
         if not data:
             raise UnusableAttachment(name, "it is empty")
         _require_size(name, len(data), max_size)
@@ -115,6 +120,7 @@ class FileAttachment(Attachment):
 
         Raises:
             UnusableAttachment: There are no or too many bytes, or it is unknown or doubtful what they are.
+            WrongArgument: They are no bytes, or the name is no text.
         """
         return cls._of(data, name, media_type, max_size)
 
@@ -153,6 +159,7 @@ class ImageAttachment(Attachment):
 
         Raises:
             UnusableAttachment: There are no or too many bytes, or they are no image that models look at.
+            WrongArgument: They are no bytes, or the name is no text.
         """
         return cls._of(data, name, media_type, max_size, detail=detail)
 

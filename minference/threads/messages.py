@@ -40,6 +40,8 @@ class FinishReason(StrEnum):
     """The provider withheld content."""
     refusal = "refusal"
     """The model declined to answer."""
+    broken_off = "broken_off"
+    """The stream ended, or was closed, before the reply did. This is no answer: running the thread again asks for a whole one."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -156,7 +158,7 @@ class ChatMessage(Entity):
     refusal: str | None = None
     """The model's words for not answering."""
     finish_reason: FinishReason | None = None
-    """Why the reply ended; `None` on everything that no model wrote, and on a reply that broke off."""
+    """Why the reply ended; `None` on everything that no model wrote, which counts as a whole reply all the same."""
     usage: Annotated[Usage | None, OnErase.stays] = None
     """What the reply cost in tokens; `None` on everything that no model wrote."""
 
@@ -165,6 +167,11 @@ class ChatMessage(Entity):
         """Who spoke, when, why it ended, and which tool was called stay, so that the thread remains a valid conversation."""
         calls = tuple(call.model_copy(update={"arguments_json": "{}"}) for call in values["tool_calls"])
         return super().erased_values(values) | {name: values[name] for name in _NO_CONTENT} | {"tool_calls": calls}
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is what came of a reply that broke off, and so no answer."""
+        return self.finish_reason is FinishReason.broken_off
 
     @property
     def tool_call(self) -> dict[str, JsonValue] | None:

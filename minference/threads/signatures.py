@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from math import isfinite
 from textwrap import dedent
-from types import NoneType, UnionType, new_class
+from types import FunctionType, NoneType, UnionType, new_class
 from typing import Annotated, Any, Never, NoReturn, Optional, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, create_model
@@ -175,13 +176,22 @@ def _hints(name: str, target: Callable[..., Any]) -> dict[str, Any]:
     """Evaluated annotations; those of a function inside another see the variables that it captured."""
     plain = inspect.unwrap(getattr(target, "__func__", target))
     try:
-        captured = inspect.getclosurevars(plain).nonlocals if inspect.isfunction(plain) else {}
+        captured = _captured(plain) if inspect.isfunction(plain) else {}
         return get_type_hints(target, localns=captured or None, include_extras=True)
     except NameError as error:
         reason = f"an annotation names {error.name!r}, which is not defined in its module: move the definition to the top of the module"
         raise UnusableFunction(name, reason) from error
     except TypeError as error:
         raise UnusableFunction(name, f"its annotations cannot be read ({error})") from error
+
+
+def _captured(function: FunctionType) -> dict[str, Any]:
+    """The variables of outer functions that a function uses, without those that are assigned later, such as its own tool."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # nothing in it yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _field(parameter: Parameter, docstring: Docstring) -> tuple[Any, Any]:

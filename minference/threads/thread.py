@@ -29,7 +29,7 @@ class ChatThread(Entity):
     """The user's next message. The next inference moves it into the history."""
     tools: list[CallableTool | StructuredTool] = Field(default_factory=list)
     forced_output: CallableTool | StructuredTool | None = None
-    """The tool that a structured or forced reply must use."""
+    """The tool that a structured or forced reply must use: `llm_config.response_format` says that it is one."""
     prefill: str = "Here's the valid JSON object response:```json"
     """How an answer in `json_beg` format is made to begin."""
     postfill: str = "\n\nPlease provide your response in JSON format."

@@ -40,7 +40,10 @@ Step = CallModel | RunTools | Ask | Done
 
 
 def next_step(thread: ChatThread) -> Step:
-    """What the thread waits for. Reads the messages only, so a reloaded thread resumes by itself."""
+    """What the thread waits for. Reads the messages only, so a reloaded thread resumes by itself.
+
+    An assistant message without a finish reason, which somebody wrote by hand, is an answer; a reply that broke off is none.
+    """
     if thread.new_message is not None:
         return CallModel()
     reply = next((message for message in reversed(thread.history) if message.role is MessageRole.assistant), None)
@@ -51,6 +54,8 @@ def next_step(thread: ChatThread) -> Step:
         case MessageRole.system:
             return Ask()
         case MessageRole.user:
+            return CallModel()
+        case MessageRole.assistant if last.is_partial:
             return CallModel()
         case MessageRole.assistant:
             missing = _calls_to_run(thread, last)

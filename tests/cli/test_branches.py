@@ -12,7 +12,7 @@ from minference.ecs.lineage import short_id
 from minference.storage.base import EntityStorage
 from minference.testing import ProviderServer
 from minference.threads.config import LLMConfig
-from minference.threads.messages import ChatMessage, MessageRole, ToolCall
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.cli.threads import a_thread, contents, grown, in_database, say
@@ -133,6 +133,17 @@ def test_what_cannot_begin_a_branch_changes_nothing(cli: Cli, line: list[UUID], 
     assert (said.code, said.out) == (2, "")
     assert why in said.err
     assert (versions_in(tmp_path), [tag["version"] for tag in cli("threads", "tags", "sky", "--json").json]) == (4, [str(line[1])])
+
+
+def test_one_goes_on_from_a_reply_that_broke_off(cli: Cli, tmp_path: Path) -> None:
+    async def save(storage: EntityStorage) -> None:
+        thread = a_thread("q", name="half")
+        thread.history.append(ChatMessage(role=MessageRole.assistant, content="Well", finish_reason=FinishReason.broken_off))
+        await storage.register(thread)
+
+    in_database(tmp_path, save)
+    assert cli("threads", "branch", "half", "--say", "x").code == 0
+    assert "ended by broken_off" in cli("threads", "show", "half").out
 
 
 def test_nothing_is_said_where_tool_calls_wait(cli: Cli, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_help_goes_to_stdout_and_is_no_error(process: Cli, arguments: list[str])
 def test_help_documents_the_exit_codes(cli: Cli) -> None:
     flat = " ".join(cli("--help").out.split())
     codes = "0 all went well; 1 some threads failed, or a provider did; 2 usage or configuration; 3 the database; "
-    assert codes + "4 a merge with conflicts, nothing saved; 130 interrupted" in flat
+    assert codes + "4 a merge with conflicts, nothing saved; 130 interrupted; 143 ended by SIGTERM before all was done" in flat
 
 
 def test_help_imports_neither_an_sdk_nor_a_database() -> None:

@@ -216,8 +216,11 @@ def test_killed_in_the_middle_nothing_is_asked_or_run_twice(
     assert saved(tmp_path, count) == {f"c{number}": ["user", "assistant", "tool", "assistant"] for number in range(count)}
 
 
-def test_interrupted_it_saves_what_is_on_its_way_and_the_same_command_continues(
-    process: Cli, start: Callable[..., Program], write: Write, server: ProviderServer
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_told_to_stop_it_saves_what_is_on_its_way_and_the_same_command_continues(
+    process: Cli, start: Callable[..., Program], write: Write, server: ProviderServer, number: int, code: int, said: str
 ) -> None:
     prompts(write, 40)
     write("run.toml", SERVED)
@@ -232,12 +235,52 @@ def test_interrupted_it_saves_what_is_on_its_way_and_the_same_command_continues(
     server.answer = answer
     running = start("run", "run.toml")
     assert waiting.wait(60)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     go_on.set()
     out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (130, "", "error: interrupted; what was answered before is saved\n")
+    assert (running.returncode, out, err) == (code, "", f"error: {said}; what was answered before is saved\n")
     assert process("run", "run.toml", "--json").code == 0
     assert len(server.requests) == 40
+
+
+def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Program], write: Write, server: ProviderServer) -> None:
+    prompts(write, 1)
+    write("run.toml", SERVED)
+    waiting, done = threading.Event(), threading.Event()
+
+    def answer(body: dict[str, Any]) -> Any:
+        waiting.set()
+        done.wait(60)
+        return default_answer(body)
+
+    server.answer = answer
+    running = start("run", "run.toml")
+    assert waiting.wait(60)
+    while running.poll() is None:  # the first drains for 30 s, however often it is looked at
+        running.send_signal(signal.SIGTERM)
+    done.set()
+    assert (running.returncode, running.communicate()[0]) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_results_are_shown_and_not_called_saved_when_the_database_is_gone(
+    cli: Cli, write: Write, server: ProviderServer, tmp_path: Path, command: str
+) -> None:
+    prompts(write, 2)
+    write("run.toml", SERVED)
+    server.faults = {1: Status(400), 2: Status(400)}
+    if command == "resume":
+        assert cli("run", "run.toml").code == 1
+
+    def answer(body: dict[str, Any]) -> Any:
+        (tmp_path / "runs.db").unlink(missing_ok=True)
+        return "Here I am."
+
+    server.faults, server.answer = {}, answer
+    said = cli(command, *(["capitals", "-d", "runs.db"] if command == "resume" else ["run.toml"]), "--json")
+    assert [(line["status"], line["text"]) for line in said.lines] == [("done", "Here I am.")] * 2
+    assert (said.code, "saved in" in said.err) == (3, False)
+    assert "runs.db was lost: its file was deleted" in said.err
 
 
 def test_the_example_that_we_ship_runs(cli: Cli, tmp_path: Path) -> None:

@@ -85,28 +85,31 @@ def _seen(cli: Cli) -> dict[str, Any]:
     return dict(run)
 
 
-def test_after_an_interruption_what_is_on_its_way_is_saved_and_resume_does_the_rest(
-    cli: Cli, write: Write, server: ProviderServer, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_what_is_on_its_way_is_saved_when_resume_is_told_to_stop_and_resume_does_the_rest(
+    cli: Cli, write: Write, server: ProviderServer, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: int, code: int
 ) -> None:
     prompts(write, 5)
     gate = threading.Event()
 
     def answer(body: dict[str, Any]) -> str:
-        if len(server.requests) == 3:
+        if len(server.requests) in (2, 4):
             gate.wait(30)
         return "Here I am."
 
     server.answer = answer
-    running = start("run", write("run.toml", SERVED))
-    while len(server.requests) < 3:
-        assert running.poll() is None, running.communicate()
-    running.send_signal(signal.SIGINT)
-    gate.set()
-    running.communicate()
-    assert running.returncode == 130
-    assert _seen(cli)["status"] == "interrupted"
+    for asked, command in ((2, ("run", write("run.toml", SERVED))), (4, ("resume", "capitals", "-d", "runs.db"))):
+        gate.clear()
+        running = start(*command)
+        while len(server.requests) < asked:
+            assert running.poll() is None, running.communicate()
+        running.send_signal(number)
+        gate.set()
+        running.communicate()
+        assert running.returncode == code
+        assert _seen(cli)["status"] == "interrupted"
     resumed = cli("resume", "capitals", "--json", "-d", "runs.db")
-    assert {line["id"]: line["already_done"] for line in resumed.lines}.items() >= {"c2": True, "c3": False, "c4": False}.items()
+    assert {line["id"]: line["already_done"] for line in resumed.lines}.items() >= {"c3": True, "c4": False}.items()
     assert {line["status"] for line in resumed.lines} == {"done"}
     assert saved(tmp_path, 5) == {f"c{number}": ["user", "assistant"] for number in range(5)}
     assert len(server.requests) == 5

@@ -91,18 +91,30 @@ def test_tags_and_what_messages_carry_go_along_and_a_tag_that_stays_is_told(cli:
 
 def test_one_thread_goes_to_stdout(cli: Cli, saved: list[ChatThread]) -> None:
     said = cli("threads", "export", "sea")
-    header, commit = said.lines
-    assert header == {"format": "minference export", "version": 1}
+    header, commit, end = said.lines
+    assert header == {"format": "minference export", "version": 2}
+    assert end == {"end": {"erased": 0, "blobs": 0, "commits": 1, "tags": 0}}
     assert {each["lineage"] for each in commit["versions"]} == {str(saved[1].lineage_id), str(saved[1].llm_config.lineage_id)}
 
 
 def test_a_file_with_a_bad_line_is_named_and_imports_nothing(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
     cli("threads", "export", "-o", "all.jsonl")
     file = tmp_path / "all.jsonl"
-    file.write_bytes(file.read_bytes()[:-20])
+    file.write_bytes(file.read_bytes()[:-80])
     said = cli("threads", "import", "all.jsonl", "-d", "other.db")
     assert (said.code, said.out) == (3, "")
     assert said.err.startswith("error: line 3 cannot be imported: it is no JSON")
+    assert cli("threads", "list", "-d", "other.db").out == "no threads yet\n"
+    assert saved
+
+
+def test_a_file_that_lost_its_last_lines_is_told_from_a_whole_one(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
+    cli("threads", "export", "-o", "all.jsonl")
+    file = tmp_path / "all.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    said = cli("threads", "import", "all.jsonl", "-d", "other.db")
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("error: line 2 cannot be imported: it is the last one, but not the one that ends an export")
     assert cli("threads", "list", "-d", "other.db").out == "no threads yet\n"
     assert saved
 

@@ -148,6 +148,11 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
     )
 
 
+def counted(**usage: Any) -> dict[str, Any]:
+    """An answer whose tokens are counted like that."""
+    return completion({"content": "x"}, usage={"prompt_tokens": 1, "completion_tokens": 1, **usage})
+
+
 @pytest.mark.parametrize(
     ("client", "payload", "found"),
     [
@@ -161,6 +166,12 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
         (OPENAI, completion({"tool_calls": [{"function": {"name": "a", "arguments": "{}"}}]}), "tool_calls.0.id': field required"),
         (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "a", "arguments": {}}}]}), "function.arguments"),
         (OPENAI, completion({"content": "x"}, usage={"prompt_tokens": -1}), "-1 at 'usage.prompt_tokens'"),
+        (OPENAI, counted(completion_tokens=2**63), "9223372036854775808 at 'usage.completion_tokens'"),
+        (OPENAI, counted(prompt_tokens_details={"cached_tokens": -1}), "-1 at 'usage.prompt_tokens_details.cached_tokens'"),
+        (OPENAI, counted(prompt_tokens_details={"cached_tokens": 2**63}), "cached_tokens': input should be less"),
+        (OPENAI, counted(prompt_tokens_details={"audio_tokens": -1}), "prompt_tokens_details.audio_tokens'"),
+        (OPENAI, counted(completion_tokens_details={"reasoning_tokens": -1}), "completion_tokens_details.reasoning_tokens'"),
+        (ANTHROPIC, {**answer(), "usage": {"input_tokens": 1, "output_tokens": 10**30}}, "at 'usage.output_tokens'"),
         (ANTHROPIC, {}, "at 'model': field required"),
         (ANTHROPIC, {**answer(), "content": None}, "None at 'content'"),
         (ANTHROPIC, answer({"text": "x"}), "at 'type': field required"),

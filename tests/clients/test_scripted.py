@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from minference.clients.base import Reply, Response, TextDelta
 from minference.clients.catalog import create_client
-from minference.clients.scripted import ScriptedClient
-from minference.errors import ConfigurationError, ProviderTimeout
+from minference.clients.scripted import FunctionClient, ScriptedClient
+from minference.errors import ConfigurationError, ProviderTimeout, WrongArgument
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import FinishReason, ToolCall
 from minference.threads.thread import ChatThread
@@ -45,6 +46,26 @@ async def test_a_script_is_followed_in_order_and_its_end_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="has ended after 5 replies"):
         await reply_of(client, thread)
     assert client.requests == [client.to_request(thread)] * 6
+
+
+@pytest.mark.parametrize(
+    "script", ["Hello", b"Hello", 5, None, ToolCall(id="1", name="add"), Reply("x", "m", FinishReason.stop), ProviderTimeout("s", "late")]
+)
+def test_a_reply_that_is_not_in_a_list_is_no_script(script: Any) -> None:
+    with pytest.raises(WrongArgument, match=r"script must be replies in a list, also if it is one: \['Hello.'\]"):
+        ScriptedClient(script)
+    with pytest.raises(WrongArgument, match=r"function must be a function .*ScriptedClient\(replies\)"):
+        FunctionClient(script)
+
+
+@pytest.mark.parametrize("client", [ScriptedClient(["{}"]), FunctionClient(lambda _: "{}"), ScriptedClient()])
+@pytest.mark.parametrize("wanted", [ResponseFormat.structured_output, ResponseFormat.tool])
+def test_a_form_without_its_schema_is_refused_as_by_every_provider(client: ScriptedClient, wanted: ResponseFormat) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        client.to_request(asked("scripted", wanted))
+    with pytest.raises(ConfigurationError, match=r"needs thread\.forced_output: set it") as by_provider:
+        create_client("openai").to_request(asked("openai", wanted))
+    assert str(refused.value) == str(by_provider.value)
 
 
 async def test_a_function_sees_the_thread_as_the_model_does_and_cannot_change_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minference.clients.anthropic_replies import AnswerStream
+from minference.clients.anthropic_replies import AnswerStream, read_answer
 from minference.clients.base import Client, Response, TextDelta
 from minference.clients.catalog import create_client
 from minference.clients.openai_replies import CompletionStream, read_completion
@@ -64,8 +64,9 @@ def part(id: str | None, name: str | None, arguments: str, **index: int) -> dict
         ],
         [part("a", "add", '{"x":'), part(None, None, "1}"), part("b", "now", "{}")],
         [part("a", "add", '{"x":1}', index=0), part("b", "now", "{}", index=0)],
+        [part("a", "add", '{"x":', index=0), part("a", "add", "1}", index=0), part("b", "no", "{", index=1), part("b", "w", "}", index=1)],
     ],
-    ids=["by index", "by id alone", "new id under an old index"],
+    ids=["by index", "by id alone", "new id under an old index", "with the name in each part, or in pieces"],
 )
 def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> None:
     stream = CompletionStream("openai")
@@ -73,6 +74,31 @@ def test_parts_of_tool_calls_find_their_call(parts: list[dict[str, Any]]) -> Non
         stream.add(each)
     reply = read_completion("openai", stream.payload())
     assert [(call.id, call.name, call.arguments_json) for call in reply.tool_calls] == [("a", "add", '{"x":1}'), ("b", "now", "{}")]
+
+
+def test_a_letter_that_a_stream_cut_in_two_is_one_again() -> None:
+    stream = CompletionStream("openai")
+    for each in (
+        chunk({"content": "a\ud83d"}),
+        chunk({"content": "\ude00b\ude00"}),
+        part("1", "f", '"\ud83d'),
+        part(None, None, '\ude00"'),
+    ):
+        stream.add(each)
+    stream.add(chunk({}, "stop"))
+    reply = read_completion("openai", stream.payload())
+    assert (reply.content, reply.tool_calls[0].arguments_json) == ("a\U0001f600b\ude00", '"\U0001f600"')
+    answer = AnswerStream("anthropic")
+    answer.add({"type": "message_start", "message": {"model": "m", "content": []}})
+    answer.add({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+    answer.add({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "1", "name": "f", "input": {}}})
+    for half in ("\ud83d", "\ude00"):
+        answer.add({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": half}})
+    for piece in ('{"a": "\ud83d', '\ude00"}'):
+        answer.add({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": piece}})
+    answer.add({"type": "message_delta", "delta": {"stop_reason": "tool_use"}})
+    reply = read_answer("anthropic", answer.payload())
+    assert (reply.content, reply.tool_calls[0].arguments) == ("\U0001f600", {"a": "\U0001f600"})
 
 
 def test_reasoning_blocks_grow_by_index() -> None:
@@ -95,10 +121,45 @@ def test_openai_a_chunk_of_another_shape_is_refused(bad: object) -> None:
         stream.add(bad)
 
 
-@pytest.mark.parametrize("bad", [[], "x", {}, {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        "x",
+        {},
+        {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "message_start", "message": {"model": "m", "usage": "[]"}},
+        {"type": "message_delta", "delta": "end"},
+        {"type": "content_block_start", "index": 0, "content_block": "text"},
+    ],
+)
 def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
     with pytest.raises(InvalidReply, match="no event of a message"):
         AnswerStream("anthropic").add(bad)
+
+
+def test_anthropic_blocks_that_are_in_no_order_are_refused() -> None:
+    stream = AnswerStream("anthropic")
+    for index in (0, "1"):
+        stream.add({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
+    with pytest.raises(InvalidReply, match="cannot be understood") as caught:
+        stream.payload()
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_anthropic_half_of_a_surrogate_pair_is_kept_with_thoughts_and_arguments() -> None:
+    stream = AnswerStream("anthropic")
+    for event in (
+        {"type": "message_start", "message": {"model": "m", "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "x\ud800y", "signature": "s"}},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "1", "name": "add", "input": {}}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a": "\ud800"}'}},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+    ):
+        stream.add(event)
+    reply = read_answer("anthropic", stream.payload())
+    assert (reply.reasoning, reply.tool_calls[0].arguments) == ("x\ud800y", {"a": "\ud800"})
+    assert "x\\ud800y" in (reply.reasoning_json or "")
 
 
 def test_anthropic_arguments_that_were_cut_off_stay_text() -> None:

@@ -16,6 +16,7 @@ from minference.distributed import Part, PartDone, Worker, WorkQueue, engine
 from minference.distributed.claims import claimed
 from minference.ecs.callables import CallableRegistry
 from minference.errors import (
+    AlreadyOpen,
     ClaimsLost,
     ConfigurationError,
     InvalidRunName,
@@ -25,6 +26,8 @@ from minference.errors import (
     RunBusy,
     UnknownChoice,
     UnknownOption,
+    UnusableValue,
+    WrongArgument,
 )
 from minference.inference.budgets import Budget
 from minference.inference.limits import RequestLimits
@@ -70,6 +73,12 @@ async def work(url: str, storage: EntityStorage, client: ScriptedClient | None =
 async def states(storage: EntityStorage, run: str = "night") -> list[tuple[EntryState, str]]:
     """The state of each thread, and the name of its error."""
     return [(entry.state, (entry.error or "").partition(":")[0]) for entry in await storage.runs().entries(run)]
+
+
+async def test_an_open_queue_is_not_entered_again_and_stays_open(chats: EntityStorage, queue: WorkQueue) -> None:
+    with pytest.raises(AlreadyOpen, match="the queue is open already"):
+        await queue.__aenter__()
+    assert (await queue.submit(chats, [thread()], run_id="night")).counts == {pending: 1}
 
 
 async def test_a_run_is_shared_out_and_each_thread_answered_once(
@@ -279,6 +288,11 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
         ({"max_turns": 0}, ValueError),
         ({"max_turn": 3}, UnknownOption),
         ({"part": 0}, ValueError),
+        ({"part": "3"}, WrongArgument),
+        ({"budget": 5.0}, WrongArgument),
+        ({"cache": "yes"}, WrongArgument),
+        ({"limits": {"s": 60}}, WrongArgument),
+        ({"about": ["x"]}, WrongArgument),
     ):
         with pytest.raises(error):
             await queue.submit(chats, [thread()], **{"run_id": "night", **options})  # type: ignore[arg-type]
@@ -288,6 +302,12 @@ async def test_what_cannot_be_queued_is_refused_and_changes_nothing(
     for url in ("sqlite:///chats.db", "memory:"):
         with pytest.raises(QueueNeedsPostgres, match="need PostgreSQL, and"):
             Worker(url, chats)
+    for wrong in ({"concurrency": "4"}, {"stall_seconds": None}, {"clients": [ScriptedClient()]}):
+        with pytest.raises(WrongArgument, match=next(iter(wrong))):
+            Worker(postgresql_storage_url, chats, **wrong)
+    for small in ({"concurrency": 0}, {"stall_seconds": 0.5}):
+        with pytest.raises(UnusableValue, match=next(iter(small))):
+            Worker(postgresql_storage_url, chats, **small)
     monkeypatch.setattr("minference.distributed.extra.find_spec", lambda name: None if name == "procrastinate" else name)
     with pytest.raises(MissingExtra, match=r'pip install "minference\[distributed\]"'):
         WorkQueue(postgresql_storage_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -35,6 +36,11 @@ class Counter:
         return 1
 
 
+class Adder:
+    def __call__(self, a: int) -> int:
+        return a + 1
+
+
 def defined_again() -> Callable[..., int]:
     """The function that a notebook cell defines, made anew at each call."""
     space: dict[str, Callable[..., int]] = {"__name__": "notebook"}  # type: ignore[dict-item]  # a module's name, not a function
@@ -60,7 +66,10 @@ def test_a_name_without_function_says_how_to_register_one() -> None:
 
 def test_a_taken_name_keeps_its_function() -> None:
     CallableRegistry.register("add", add)
-    with pytest.raises(ToolNameTaken, match=r"belongs to tests\.ecs\.test_callables\.add: choose another name, or register with replace"):
+    with pytest.raises(
+        ToolNameTaken,
+        match=r"belongs to tests\.ecs\.test_callables\.add: a name .* so choose another name, or register with replace=True",
+    ):
         CallableRegistry.register("add", subtract)
     assert CallableRegistry.get("add") is add
 
@@ -91,6 +100,26 @@ def test_functions_that_only_look_alike_do_not_replace_each_other(first: Callabl
     with pytest.raises(ToolNameTaken):
         CallableRegistry.register("tool", second)
     assert CallableRegistry.get("tool") is first
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "holder"),
+    [
+        pytest.param(adder_of(1), adder_of(2), "adder_of.<locals>.adder", id="closures"),
+        pytest.param(Counter().count, Counter().count, "Counter.count", id="methods"),
+        pytest.param(partial(partial(add, 1), 2), partial(add, 2), "add", id="partials"),
+        pytest.param(Adder(), Adder(), "Adder", id="objects"),
+    ],
+)
+def test_functions_of_one_user_are_not_advised_to_answer_everybody(
+    first: Callable[..., int], second: Callable[..., int], holder: str
+) -> None:
+    CallableRegistry.register("tool", first)
+    with pytest.raises(ToolNameTaken) as taken:
+        CallableRegistry.register("tool", second)
+    assert str(taken.value).startswith(f"tool name 'tool' belongs to tests.ecs.test_callables.{holder}: a name stands for one function")
+    assert "from a context variable (docs/tools.md, 'Tools of one user')" in str(taken.value)
+    assert "or register with replace" not in str(taken.value)
 
 
 def test_the_same_method_of_the_same_object_can_be_registered_again() -> None:

@@ -7,15 +7,17 @@ import os
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
+from typing_extensions import TypeAliasType, TypedDict
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import Entity, plan_of
 from minference.ecs.identity import uuid7
 from minference.errors import UnsupportedField
 
@@ -103,6 +105,8 @@ def test_assignments_are_validated() -> None:
     for name, value in (("name", 3), ("leaves", ["no leaf"]), ("nothing", 1), ("ecs_id", uuid7())):
         with pytest.raises(ValidationError):
             setattr(twig, name, value)
+    with pytest.raises(ValidationError):
+        twig.nme = "b"  # type: ignore[attr-defined]  # and the type checker sees it
     assert (twig.name, twig.leaves) == ("a", [])
 
 
@@ -112,9 +116,47 @@ class Holder(BaseModel):
     leaf: Leaf
 
 
+@dataclass
+class Pair:
+    """A dataclass with an entity inside."""
+
+    leaf: Leaf
+
+
+class Row(NamedTuple):
+    """A named tuple with one."""
+
+    leaf: Leaf
+
+
+class Keyed(TypedDict):
+    """A dictionary with one."""
+
+    leaf: Leaf
+
+
+Leaves = TypeAliasType("Leaves", list[Leaf])
+MaybeLeaf = TypeAliasType("MaybeLeaf", Leaf | None)
+
+
+class Alias(Entity, kind="entity_alias"):
+    leaves: Leaves = Field(default_factory=list)
+    leaf: MaybeLeaf = None
+
+
+def test_an_alias_of_entities_is_what_it_stands_for() -> None:
+    assert [field.name for field in plan_of(Alias).collections] == ["leaves"]
+    assert plan_of(Alias).references == ("leaf",)
+    leaf = Leaf(text="one")
+    assert plan_of(Alias).children(Alias(leaves=[leaf], leaf=leaf)) == [leaf, leaf]
+
+
 @pytest.mark.parametrize(
     "annotation",
-    [list[list[Leaf]], dict[str, list[Leaf]], dict[int, Leaf], set[Leaf], tuple[Leaf, Leaf], list[Leaf | str], Leaf | str, Holder],
+    [
+        *(list[list[Leaf]], dict[str, list[Leaf]], dict[int, Leaf], set[Leaf], tuple[Leaf, Leaf], list[Leaf | str], Leaf | str),
+        *(Holder, Pair, list[Pair], Row, Keyed, dict[str, Keyed], TypeAliasType("Nested", list[list[Leaf]])),
+    ],
     ids=str,
 )
 def test_a_field_whose_entities_could_not_be_versioned_is_refused(annotation: Any) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from minference.clients.base import Reply, Request, Response
+from minference.clients.base import Reply, Request, Response, TokenUsage
 from minference.clients.scripted import ScriptedClient
 from minference.errors import (
+    AlreadyOpen,
     ConfigurationError,
+    InvalidReply,
     MissingKey,
     NothingToAnswer,
     OrchestratorClosed,
@@ -24,6 +27,7 @@ from minference.errors import (
     UnknownClient,
     WrongArgument,
 )
+from minference.inference.events import Finished
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.retries import RetryPolicy
@@ -46,6 +50,35 @@ async def test_a_thread_that_fails_disturbs_no_other(memory: EntityStorage) -> N
     assert (completed(first).content, completed(third).content) == ("You said: a", "You said: c")
     assert failed(second).error is NOT_ALLOWED
     assert said(threads[1]) == [("user", "b")]
+
+
+class Confused(ScriptedClient):
+    """A client whose translation of answers raises what it likes, or counts what nobody can have used."""
+
+    def from_response(self, payload: dict[str, Any], request: Request | None = None) -> Reply:
+        if "odd" in payload["content"]:
+            raise KeyError("choices")
+        reply = super().from_response(payload, request)
+        return replace(reply, usage=TokenUsage(1, 1, audio=-1)) if "negative" in reply.content else reply
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(("said_last", "cause"), [("odd", KeyError), ("negative", ValidationError)])
+async def test_an_answer_that_a_client_cannot_understand_fails_its_thread_alone(
+    memory: EntityStorage, said_last: str, cause: type[Exception], streaming: bool
+) -> None:
+    async with InferenceOrchestrator(memory, clients={"scripted": Confused()}, retry=AT_ONCE) as orchestrator:
+        if streaming:
+            events = [event async for event in orchestrator.stream(thread(said_last))]
+            assert isinstance(events[-1], Finished)
+            wrong, right = events[-1].outcome, (await orchestrator.run([thread("plain")]))[0]
+        else:
+            wrong, right = await orchestrator.run([thread(said_last), thread("plain")])
+    error = failed(wrong).error
+    assert isinstance(error, InvalidReply)
+    assert isinstance(error.__cause__, cause)
+    assert cause.__name__ in str(error)
+    assert completed(right).content == "You said: plain"
 
 
 @pytest.mark.parametrize(
@@ -305,6 +338,17 @@ async def test_an_orchestrator_works_only_while_it_is_open(memory: EntityStorage
         await orchestrator.run_parallel_ai_completion([thread()])
 
 
+async def test_an_open_orchestrator_is_not_entered_again_and_stays_open(memory: EntityStorage) -> None:
+    orchestrator = InferenceOrchestrator(memory)
+    for _ in range(2):
+        async with orchestrator:
+            with pytest.raises(AlreadyOpen, match="the orchestrator is open already"):
+                async with orchestrator:
+                    pytest.fail("it was entered twice")
+            [outcome] = await orchestrator.run([thread()])
+            assert outcome.ok
+
+
 async def test_clients_that_were_given_stay_open_and_the_current_storage_is_the_default(memory: EntityStorage) -> None:
     client = ScriptedClient()
     async with InferenceOrchestrator(clients={"scripted": client}) as orchestrator:
@@ -343,11 +387,11 @@ async def test_a_call_that_a_client_cancels_by_itself_is_tried_again(memory: Ent
 async def test_what_is_no_thread_is_named_before_anything_is_sent(memory: EntityStorage, wrong: Any) -> None:
     client = ScriptedClient()
     async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             await orchestrator.run(wrong)
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             await orchestrator.run_parallel_ai_completion([thread(), *wrong])
-        with pytest.raises(WrongArgument, match="each of the threads must be a ChatThread"):
+        with pytest.raises(WrongArgument, match=r"must be (a ChatThread|ChatThreads in a list)"):
             async for _ in orchestrator.as_completed(list(wrong), run_id="nightly"):
                 pass
     assert client.requests == []

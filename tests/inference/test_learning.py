@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
@@ -12,9 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minference.clients.allowances import Allowance, allowances
+from minference.errors import ProviderPaused, ProviderRefused
 from minference.inference.concurrency import Concurrency
 from minference.inference.limits import RateLimiter, RequestLimits
+from minference.inference.orchestrator import InferenceOrchestrator
+from minference.storage.base import EntityStorage
 from minference.testing import ProviderServer, RecordedRequest, Status
+from minference.threads.config import LLMConfig
+from tests.inference.helpers import completed, failed, thread
 from tests.support.virtual_time import run_virtually, virtual_now
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -88,6 +94,22 @@ def test_an_exhausted_limit_of_unknown_size_pauses_until_it_is_reset() -> None:
 
 def test_a_request_larger_than_what_a_provider_told_waits_for_all_of_it_instead_of_failing() -> None:
     assert starts(None, [[Allowance("tokens", 15, 15, 0.0)]], 3) == [0.0, 0.0, 60.0]
+
+
+@pytest.mark.parametrize("limit", [10, None])
+def test_a_reset_in_a_thousand_years_is_borne_by_nobody_and_believed_for_an_hour(limit: int | None) -> None:
+    async def main() -> float:
+        shared = RateLimiter(clock=virtual_now)
+        first = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.learn([Allowance("requests", limit, 0, 3e10)])
+        first.settle()
+        with pytest.raises(ProviderPaused) as caught:
+            await shared.reserve("c", "m", input_tokens=0, output_tokens=0, patience=900.0)
+        assert (caught.value.seconds, virtual_now()) == (3e10, 0.0)
+        (await shared.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
+        return virtual_now()
+
+    assert run_virtually(main()) == 3600.0
 
 
 def test_what_is_allowed_in_a_minute_can_be_spread_over_it() -> None:
@@ -197,10 +219,7 @@ def test_a_server_that_only_gets_slower_is_not_swamped() -> None:
 
 
 def test_a_quota_that_is_used_up_for_good_is_not_asked_again(provider_server: ProviderServer) -> None:
-    from minference.errors import ProviderRefused
-    from minference.inference.orchestrator import InferenceOrchestrator
     from minference.storage.open import open_storage
-    from tests.inference.helpers import failed, thread
 
     body = {"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your current quota."}}
     provider_server.faults = lambda _request: Status(429, {"retry-after": "0.01"}, body)
@@ -217,10 +236,29 @@ def test_a_quota_that_is_used_up_for_good_is_not_asked_again(provider_server: Pr
 
 
 @pytest.mark.parametrize("client", ["openai", "anthropic"])
+@pytest.mark.parametrize("wanted", ["1000000000", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_provider_that_wants_to_be_left_alone_for_years_fails_threads_at_once_or_is_replaced_by_a_fallback(
+    memory: EntityStorage, provider_server: ProviderServer, client: str, wanted: str
+) -> None:
+    provider_server.faults = [Status(429, {"retry-after": wanted})]
+    paused, replaced = thread("Hi.", client=client), thread("Hello.", client=client)
+    replaced.llm_config = LLMConfig(client=client, model="model", fallbacks=(LLMConfig(client=client, model="other"),))
+    async with InferenceOrchestrator(memory) as orchestrator:
+        first = failed((await orchestrator.run([thread("Hi.", client=client)]))[0]).error
+        second, third = await orchestrator.run([paused, replaced])
+    assert isinstance(first, ProviderRefused)
+    assert re.search(r"it wants to be left alone for [0-9,]{13,} s", str(first))
+    error = failed(second).error
+    assert isinstance(error, ProviderPaused)
+    assert re.search(r"wants no calls of 'model' for [0-9,]{11,} s, and a call may wait 900 s for that", str(error))
+    assert completed(third).content == "You said: Hello."
+    assert [request.body["model"] for request in provider_server.requests] == ["model", "other"]
+
+
+@pytest.mark.parametrize("client", ["openai", "anthropic"])
 async def test_what_the_headers_of_a_refusal_tell_is_obeyed(provider_server: ProviderServer, client: str) -> None:
-    from minference.inference.orchestrator import InferenceOrchestrator
     from minference.storage.open import open_storage
-    from tests.inference.helpers import AT_ONCE, completed, thread
+    from tests.inference.helpers import AT_ONCE
 
     reset = {"openai": "300ms", "anthropic": None}[client]
     headers = (

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from minference.errors import RequestTooLarge
+from minference.errors import ProviderPaused, RequestTooLarge
 from minference.inference.limits import MINUTE, Limits, RateLimiter, RequestLimits, Reservation, limits_for
 from minference.inference.tokens import TokenRatios, estimate_tokens
 from tests.support.examples import examples
@@ -181,6 +181,37 @@ def test_a_pause_that_comes_while_the_first_in_line_waits_holds_it_as_well() -> 
         return await asyncio.gather(*waiting)
 
     assert run_virtually(main()) == [0.0, 100.0]
+
+
+def test_who_would_be_held_back_for_longer_than_it_can_bear_is_told_at_once_and_after_an_hour_one_asks_again() -> None:
+    async def main() -> tuple[list[float], list[float]]:
+        shared = limiter(None)
+        shared.pause("c", "m", 1e12)
+
+        async def refused() -> float:
+            with pytest.raises(ProviderPaused, match="wants no calls of 'm' for") as caught:
+                await shared.reserve("c", "m", input_tokens=0, output_tokens=0, patience=900.0)
+            return caught.value.seconds
+
+        told = list(await asyncio.gather(refused(), refused()))
+        assert virtual_now() == 0.0
+        await asyncio.sleep(2699)
+        told.append(await refused())
+        await asyncio.sleep(1)
+        (await shared.reserve("c", "m", input_tokens=0, output_tokens=0, patience=900.0)).settle()
+        return told, [virtual_now()]
+
+    assert run_virtually(main()) == ([1e12, 1e12, 1e12 - 2699], [3600.0])
+
+
+def test_a_pause_of_a_minute_is_borne_by_the_most_impatient() -> None:
+    async def main() -> float:
+        shared = limiter(None)
+        shared.pause("c", "m", 60.0)
+        (await shared.reserve("c", "m", input_tokens=0, output_tokens=0, patience=1.0)).settle()
+        return virtual_now()
+
+    assert run_virtually(main()) == 60.0
 
 
 @pytest.mark.parametrize("steps", [0, 1])

@@ -66,9 +66,9 @@ async def test_other_arguments_of_a_method_are_meant_as_well(call: Call) -> None
     [
         ({"max_turns": "3"}, WrongArgument, "max_turns must be an int, and is '3'"),
         ({"max_turns": 0}, ValueError, "max_turns is 0"),
-        ({"budget": 5}, WrongArgument, "budget must be a Budget or None, and is 5"),
-        ({"deadline": "1 s"}, WrongArgument, "a deadline must be a number of seconds or None"),
-        ({"thread_deadline": -1}, ValueError, "a deadline after -1 s leaves no time"),
+        ({"budget": 5}, WrongArgument, "budget must be a Budget such as .*, or None, and is 5"),
+        ({"deadline": "1 s"}, WrongArgument, "deadline must be a number of seconds or None"),
+        ({"thread_deadline": -1}, ValueError, "thread_deadline is -1: it leaves no time"),
     ],
     ids=["turns as text", "no turns", "budget as a number", "deadline as text", "deadline in the past"],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from minference.clients.allowances import Allowance
 from minference.clients.scripted import ScriptedClient
-from minference.errors import RequestTooLarge, SharedLimitsUnavailable
+from minference.errors import ProviderPaused, RequestTooLarge, SharedLimitsUnavailable
 from minference.inference.limits import Limits, RateLimiter, RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.redis_limits import RedisQuotas
@@ -99,6 +99,20 @@ async def test_a_pause_and_what_others_use_hold_for_all(url: str) -> None:
         await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]
         (await other.reserve("c", "paused", input_tokens=0, output_tokens=0)).settle()
         assert time.monotonic() - began >= 0.29
+
+
+async def test_a_provider_that_wants_to_be_left_alone_for_years_holds_no_process_for_longer_than_it_can_bear(url: str) -> None:
+    async with shared(url, RequestLimits(requests_per_minute=10)) as one, shared(url, RequestLimits(requests_per_minute=10)) as other:
+        first = await one.reserve("c", "reset", input_tokens=0, output_tokens=0)
+        first.learn([Allowance("requests", 20, 0, 3e11)])
+        first.settle()
+        one.pause("c", "paused", one.now() + 1e15)
+        await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]  # what was told is on its way
+        for limiter in (one, other):
+            for model in ("reset", "paused"):
+                with pytest.raises(ProviderPaused) as caught:
+                    await limiter.reserve("c", model, input_tokens=0, output_tokens=0, patience=900.0)
+                assert caught.value.seconds > 3590
 
 
 async def test_a_large_call_is_not_overtaken_by_small_ones_of_another_process(url: str) -> None:

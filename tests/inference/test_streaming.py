@@ -15,8 +15,9 @@ from minference.inference.events import Event, Finished, Saved, ToolCalled, Tool
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
-from minference.threads.messages import ToolCall
+from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
+from minference.threads.turns import CallModel, next_step
 from tests.inference.helpers import AT_ONCE, Keyless, add_tool, completed, failed, said, thread, versions
 
 BROKEN = ProviderUnreachable("scripted", "the stream broke", retryable=True)
@@ -79,7 +80,7 @@ async def test_streaming_stores_the_same_as_running(memory: EntityStorage) -> No
 
 
 @pytest.mark.parametrize(("silently", "error"), [(False, ProviderUnreachable), (True, InvalidReply)], ids=["with an error", "silently"])
-async def test_the_text_of_a_broken_stream_is_saved_as_a_message_without_finish_reason(
+async def test_the_text_of_a_broken_stream_is_saved_as_a_message_that_says_so(
     memory: EntityStorage, silently: bool, error: type[Exception]
 ) -> None:
     chat = thread("Count.")
@@ -92,12 +93,53 @@ async def test_the_text_of_a_broken_stream_is_saved_as_a_message_without_finish_
         assert len(failed(events[-1].outcome).attempts) == 1
         stored = await memory.get(ChatThread, chat.ecs_id)
         assert said(stored) == [("user", "Count."), ("assistant", "One two ")]
-        assert (stored.history[-1].finish_reason, stored.history[-1].usage) == (None, None)
+        assert (stored.history[-1].finish_reason, stored.history[-1].usage) == (FinishReason.broken_off, None)
 
         chat.new_message = "Go on."
         await events_of(orchestrator, chat)
     assert said(chat)[2:] == [("user", "Go on."), ("assistant", "One two three.")]
     assert client.closed_streams == 2
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed again", "run"])
+async def test_a_reply_that_broke_off_is_asked_for_again_and_the_whole_one_takes_its_place(storage: EntityStorage, streamed: bool) -> None:
+    chat = thread("Count.")
+    client = Breaking(2, 1)
+    async with InferenceOrchestrator(storage, clients={"scripted": client}, retry=AT_ONCE) as orchestrator:
+        await events_of(orchestrator, chat)
+        first = chat.ecs_id
+        await events_of(orchestrator, chat)
+        assert said(chat) == [("user", "Count."), ("assistant", "One ")]
+        reloaded = await storage.get(ChatThread, chat.ecs_id)
+        assert next_step(reloaded) == CallModel()
+        [outcome] = (
+            [event.outcome async for event in orchestrator.stream(reloaded) if isinstance(event, Finished)]
+            if streamed
+            else await orchestrator.run([reloaded])
+        )
+        output = completed(outcome).output
+        assert output is not None
+        rebuilt = await output.raw_output.request({"scripted": client})
+    assert completed(outcome).content == "One two three."
+    assert said(await storage.get(ChatThread, reloaded.ecs_id)) == [("user", "Count."), ("assistant", "One two three.")]
+    assert said(await storage.get(ChatThread, first)) == [("user", "Count."), ("assistant", "One two ")]
+    assert [[message["content"] for message in request["messages"]] for request in (*client.requests, rebuilt)] == [["Count."]] * 4
+
+
+async def test_a_goal_is_not_reached_by_half_a_reply(memory: EntityStorage) -> None:
+    chat = thread("Count.")
+    async with InferenceOrchestrator(memory, clients={"scripted": Breaking(1)}, retry=AT_ONCE) as orchestrator:
+        await events_of(orchestrator, chat)
+        [outcome] = await orchestrator.run([chat], until=lambda thread: True)
+    assert completed(outcome).content == "One two three."
+
+
+async def test_an_answer_that_somebody_wrote_by_hand_is_an_answer(memory: EntityStorage) -> None:
+    history = [ChatMessage(role=MessageRole.user, content="Count."), ChatMessage(role=MessageRole.assistant, content="One")]
+    client = ScriptedClient([])
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        [outcome] = await orchestrator.run([thread(None, history=history)])
+    assert (completed(outcome).content, client.requests) == ("One", [])
 
 
 async def test_a_stream_that_breaks_before_its_first_text_is_tried_again(memory: EntityStorage) -> None:

@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from minference.clients.base import Reply
 from minference.clients.scripted import Said, ScriptedClient
-from minference.errors import NoStructuredOutput
+from minference.errors import ConfigurationError, NoStructuredOutput
 from minference.inference.orchestrator import InferenceOrchestrator
-from minference.inference.outcomes import Outcome
+from minference.inference.outcomes import Failed, Outcome
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import FinishReason, ToolCall
@@ -64,6 +64,35 @@ async def test_a_valid_object_is_given_and_stored(memory: EntityStorage, respons
     [found] = await memory.list_by_type(GeneratedJsonObject)
     stored = await memory.get(GeneratedJsonObject, found.ecs_id)
     assert (stored.name, stored.object) == ("City", {"name": "Rome", "people": 3})
+
+
+async def test_a_schema_that_nothing_would_be_told_of_is_refused_with_what_to_set(memory: EntityStorage) -> None:
+    chat, client = about_rome(ResponseFormat.text), ScriptedClient([GOOD])
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        [outcome] = await orchestrator.run([chat])
+        assert isinstance(outcome, Failed)
+        assert isinstance(outcome.error, ConfigurationError)
+        assert "forced_output is 'City', and response_format 'text' takes no notice of it: set response_format='structured_o" in str(
+            outcome.error
+        )
+        assert (client.requests, chat.new_message, chat.history) == ([], "Tell me about Rome.", [])
+        chat.llm_config.response_format = ResponseFormat.structured_output
+        assert completed((await orchestrator.run([chat]))[0]).object == {"name": "Rome", "people": 3}
+
+
+async def test_a_schema_may_be_kept_beside_text_that_has_a_use_for_it(memory: EntityStorage) -> None:
+    in_words, among_tools, later = (about_rome(ResponseFormat.text) for _ in range(3))
+    in_words.use_schema_instruction = True
+    assert among_tools.forced_output is not None
+    among_tools.tools = [among_tools.forced_output]
+    later.llm_config.response_format = ResponseFormat.structured_output
+    client = ScriptedClient([GOOD, "Well.", "Well.", "You are welcome."])
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        [first] = await orchestrator.run([later])
+        later.llm_config.response_format = ResponseFormat.text
+        later.new_message = "Thank you."
+        outcomes = [outcome for each in (in_words, among_tools, later) for outcome in await orchestrator.run([each])]
+    assert [completed(outcome).content for outcome in (first, *outcomes)] == [GOOD, "Well.", "Well.", "You are welcome."]
 
 
 async def test_an_object_in_a_fence_is_the_object(memory: EntityStorage) -> None:
@@ -144,8 +173,9 @@ async def test_a_reply_that_does_not_call_the_forced_tool_is_asked_for_again(mem
 
 @pytest.mark.parametrize("response_format", [ResponseFormat.text, ResponseFormat.json_object, ResponseFormat.json_beg])
 async def test_text_that_happens_to_be_json_stays_text(memory: EntityStorage, response_format: ResponseFormat) -> None:
-    outcome = await run(memory, about_rome(response_format), GOOD)
-    done = completed(outcome)
+    chat = about_rome(response_format)
+    chat.use_schema_instruction = True
+    done = completed(await run(memory, chat, GOOD))
     assert (done.object, done.content) == (None, GOOD)
 
 

@@ -38,7 +38,7 @@ class Colour(Enum):
         ("as it is\n", "as it is\n", "as it is\n"),
         (None, "null", None),
         ({"a": [1, 2.5, "ü"]}, '{"a":[1,2.5,"ü"]}', {"a": [1, 2.5, "ü"]}),
-        (Order(item="tea", how_many=2), '{"item":"tea","howMany":2}', {"item": "tea", "howMany": 2}),
+        (Order(item="tea", howMany=2), '{"item":"tea","howMany":2}', {"item": "tea", "howMany": 2}),
         ([date(2026, 1, 2)], '["2026-01-02"]', ["2026-01-02"]),
         (Colour.red, "r", "r"),
         (b"bytes", "bytes", "bytes"),

@@ -46,7 +46,7 @@ async def test_arguments_are_coerced_and_nested_models_stay_models() -> None:
 
     call = a_call(what={"item": "tea", "howMany": "3"}, when="2026-11-21", times="4")
     assert await run(order, call) == ToolSucceeded("null", None)
-    assert received == [(Order(item="tea", how_many=3), date(2026, 11, 21), 4)]
+    assert received == [(Order(item="tea", howMany=3), date(2026, 11, 21), 4)]
 
 
 async def test_defaults_are_the_functions_own() -> None:

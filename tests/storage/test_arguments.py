@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity
 from minference.errors import ConfigurationError, UnknownChoice, WriteFailed, WrongArgument
 from minference.storage.base import EntityStorage
@@ -140,6 +141,35 @@ async def test_what_is_loaded_as_is_a_class_of_entities(storage: EntityStorage) 
             await storage.get(wrong, memo.ecs_id)
         with pytest.raises(WrongArgument, match="cls must be a class of entities"):
             await storage.list_by_type(wrong)
+
+
+async def test_a_text_is_no_time(storage: EntityStorage) -> None:
+    memo = await storage.register(Memo())
+    when: Any
+    for when in ("2026-01-01", 0, None):
+        with pytest.raises(WrongArgument, match=r"when must be a datetime .*datetime.fromisoformat\(text\)"):
+            await storage.at(Memo, memo.lineage_id, when)
+
+
+async def test_what_is_searched_is_a_class_of_entities(storage: EntityStorage) -> None:
+    wrong: Any = "Memo"
+    with pytest.raises(WrongArgument, match="cls must be a class of entities"):
+        await storage.search(wrong, "word")
+
+
+def test_bytes_are_made_of_bytes() -> None:
+    wrong: Any
+    for wrong in ("text", 5, None, [1]):
+        with pytest.raises(WrongArgument, match="data must be bytes"):
+            Blob.of(wrong)
+    assert Blob.of(bytearray(b"a")) == Blob.of(memoryview(b"a")) == Blob.of(b"a")
+
+
+@pytest.mark.parametrize("rest", ["localhost:port/x", "ann:se:cret@localhost:port/x", "localhost:65536/x"])
+def test_a_url_whose_port_is_none_is_refused_and_its_password_not_told(rest: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no database URL.*a port is") as refused:
+        open_storage(f"postgresql://{rest}")
+    assert ("cret" in str(refused.value), refused.value.__cause__) == (False, None)
 
 
 @pytest.mark.parametrize("query", ["mode=ro", "mode=ro&uri=false", "uri=true", ".db"])

@@ -14,6 +14,7 @@ from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
+from tests.storage import specimens  # noqa: F401 - opening a database compares tables of the application with what it finds
 from tests.storage.tables import damage
 
 

@@ -17,6 +17,7 @@ from minference.threads.attachments import ERASED_URL, FileAttachment, ImageAtta
 from minference.threads.thread import ChatThread
 from tests.storage.erasures import a_thread, files_with, tables_with
 from tests.storage.test_erasing_older import whole
+from tests.support.exports import export_of
 from tests.support.sqlite import with_tables
 
 SECRET = "Wintermute"
@@ -104,7 +105,7 @@ async def test_tombstones_shapes_tags_and_blobs_travel_together(storage: EntityS
     await storage.erase(thread.history[0], reason="asked to")
     lines = [line async for line in storage.export_lines()]
     kinds = [next(iter(line[2:].split('"'))) for line in lines[1:]]
-    assert sorted(set(kinds), key=kinds.index) == ["erased", "blob", "at", "tag"]
+    assert sorted(set(kinds), key=kinds.index) == ["erased", "blob", "at", "tag", "end"]
     assert SECRET not in "\n".join(lines)
     done = await other.import_lines(lines)
     assert (done.present, done.blobs, done.tags, done.erased) == (0, 2, 1, 0)
@@ -112,7 +113,7 @@ async def test_tombstones_shapes_tags_and_blobs_travel_together(storage: EntityS
     assert await other.check() == []
     # What comes from before the erasure brings nothing back, the bytes included.
     async with open_storage("memory:") as third:
-        await third.import_lines(lines[: kinds.index("blob") + 1])
+        await third.import_lines(export_of(lines[1 : kinds.index("blob") + 1]))
         late = await third.import_lines(before)
         assert (late.blobs, late.emptied > 0) == (1, True)
         with pytest.raises(BlobNotFound):

@@ -17,6 +17,7 @@ from tests.storage.erasures import files_with, tables_with
 from tests.storage.programs import run_program, undefined
 from tests.storage.tables import broken_rules
 from tests.storage.test_later_tables import CLASSES, READ, TABLES, WRITE
+from tests.support.exports import export_of
 
 SECRET = "Wintermute"
 KIND = "erasing_then_and_now"
@@ -129,7 +130,7 @@ async def test_new_versions_of_an_erased_lineage_of_an_unknown_kind_come_without
         await elsewhere.erase(thing, reason="asked to")
         tombstones = [line async for line in elsewhere.export_lines() if line.startswith('{"erased"')]
     with undefined(Forgotten.__kind__):
-        done = await storage.import_lines([lines[0], *tombstones, *lines[1:]])
+        done = await storage.import_lines(export_of([*tombstones, *lines[1:-1]]))
         left = await storage.get(OpaqueEntity, thing.ecs_id)
         assert (done.versions, done.emptied, left.erased, left.collections) == (2, 2, True, {"named": ["0"]})
         assert left.data == {"text": "", "number": 0, "flag": False, "items": [], "data": {}, "nothing": None}

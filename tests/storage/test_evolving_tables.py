@@ -110,7 +110,7 @@ async def main(storage, old):
     [
         (
             "stars: Mapped[int] = mapped_column(BigInteger)",
-            "",
+            "auto",
             "table note lacks the column stars, which is NOT NULL: give it a server_default",
         ),
         (

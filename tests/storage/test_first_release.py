@@ -12,7 +12,6 @@ import minference.threads.tables  # noqa: F401 - declares the tables
 from minference.ecs.entity import Entity
 from minference.errors import OutdatedDatabase, ReadFailed
 from minference.storage.base import EntityStorage
-from minference.storage.lines import HEADER
 from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD
@@ -20,6 +19,7 @@ from minference.storage.sql.opening import open_database
 from minference.threads.thread import ChatThread
 from tests.storage.first_release import LoudMessage, Shelf, exported_then, load_first_release
 from tests.storage.tables import broken_rules, rows_of
+from tests.support.exports import HEADER_WITHOUT_END
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_cycle_of_entities_without_a_table_is_whole(upgraded: EntityStor
 async def test_an_export_of_that_time_is_imported(empty_sql_url: str) -> None:
     async with open_storage(empty_sql_url) as storage:
         then = exported_then()
-        await storage.import_lines([HEADER, *map(json.dumps, then)])
+        await storage.import_lines([HEADER_WITHOUT_END, *map(json.dumps, then)])
         assert _plain([json.loads(line) async for line in storage.export_lines()][1:]) == _plain(then)
         assert await storage.check() == []
 

@@ -101,6 +101,27 @@ async def test_a_rebase_returns_conflicts_and_keeps_ones_own_side(storage: Entit
     assert (mine.name, said(mine), mine.ecs_id) == ("mine", "a y", thread.ecs_id)
 
 
+async def test_a_rebase_takes_along_what_moved_on_with_another_holder(storage: EntityStorage) -> None:
+    thread = a_thread("a", "b", name="one")
+    other = ChatThread(name="other", llm_config=thread.llm_config, history=list(thread.history))
+    await storage.register(thread, other)
+    thread.history[0].content, thread.history[1].content = "A", "B"
+    await storage.register(thread)
+    mine = await storage.get(ChatThread, other.ecs_id)
+    mine.history[0].content = "mine"
+    say(mine, "c")
+    for refused in (mine, await storage.get(ChatThread, other.ecs_id)):
+        refused.history[0].content = "mine"
+        with pytest.raises(StaleVersion):
+            await storage.register(refused, on_conflict="raise")
+    [conflict] = (await storage.rebase(mine)).conflicts
+    assert (conflict.path, conflict.ours, conflict.theirs) == ("content", "mine", "A")
+    assert said(mine) == "mine b c"
+    await storage.register(mine, on_conflict="raise")
+    assert mine.history[0].parent_id == thread.history[0].ecs_id
+    assert said(await storage.get(ChatThread, mine.ecs_id)) == "mine b c"
+
+
 async def test_a_rebase_with_append_puts_ones_own_messages_last(storage: EntityStorage) -> None:
     thread, _ = await line(storage, "a")
     mine = await storage.get(ChatThread, thread.ecs_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from minference.ecs.entity import Entity
 from minference.errors import MinferenceError, UnstorableValue, UnusableText, WrongArgument
@@ -18,6 +20,7 @@ from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, Usage
+from minference.threads.tables import ChatMessageSQL
 from minference.threads.thread import ChatThread
 from tests.cli.threads import a_thread
 from tests.support.sqlite import with_tables
@@ -169,3 +172,22 @@ async def test_what_was_put_past_the_checks_of_a_class_is_refused_and_changes_no
 async def test_numbers_that_no_column_holds_are_refused_where_they_are_assigned() -> None:
     with pytest.raises(ValueError, match="less than 9223372036854775808"):
         _usage().prompt_tokens = 2**63
+
+
+@pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)], ids=["min", "max"])
+async def test_the_first_and_the_last_moment_come_back_as_they_were(storage: EntityStorage, moment: datetime) -> None:
+    message = await storage.register(ChatMessage(role=MessageRole.user, content="x", timestamp=moment))
+    loaded = await storage.get(ChatMessage, message.ecs_id)
+    assert (loaded.timestamp, loaded.timestamp.utcoffset()) == (moment, timedelta(0))
+    assert (await storage.submit(loaded)).info is None
+    loaded.content = "edited"
+    await storage.register(loaded)
+    assert [each.ecs_id for each in await storage.find_by(ChatMessage, timestamp=moment)] == [loaded.ecs_id]
+    lines = [line async for line in storage.export_lines()]
+    async with open_storage("memory:") as other:
+        await other.import_lines(lines)
+        assert (await other.get(ChatMessage, loaded.ecs_id)).timestamp == moment
+    if storage.url != "memory:":
+        assert await storage.check() == []
+        async with storage.sql() as session:
+            assert set(await session.scalars(select(ChatMessageSQL.timestamp))) == {moment}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,6 +33,7 @@ from tests.storage.edits import THING_EDITS, Thing, edit_thing, numbers, pick
 from tests.storage.graphs import contents_of
 from tests.storage.tables import damage
 from tests.support.examples import examples
+from tests.support.exports import HEADER_WITHOUT_END, export_of
 from tests.support.sqlite import with_tables
 
 
@@ -97,7 +98,7 @@ async def test_an_export_imported_elsewhere_gives_the_same_versions_and_the_same
     thread = await a_history(storage)
     lines = await exported(storage)
     done = await other.import_lines(lines)
-    assert (done.commits, done.present) == (len(lines) - 1, 0)
+    assert (done.commits, done.present) == (len(lines) - 2, 0)
     assert done.versions == (await storage.status()).versions == (await other.status()).versions
     assert await exported(other) == lines
     assert await other.check() == []
@@ -123,8 +124,8 @@ async def test_importing_again_changes_nothing(storage: EntityStorage, other: En
 async def test_an_import_adds_what_is_missing(storage: EntityStorage, other: EntityStorage) -> None:
     thread = await a_history(other)
     early = await exported(other)
-    await storage.import_lines(early[:4])
-    assert (await storage.import_lines(early)).commits == len(early) - 4
+    await storage.import_lines(export_of(early[1:4]))
+    assert (await storage.import_lines(early)).commits == len(early) - 5
     latest = await other.get(ChatThread, thread.ecs_id)
     latest.history.append(ChatMessage(role=MessageRole.user, content="more"))
     await other.register(latest)
@@ -140,7 +141,7 @@ async def test_parts_of_one_commit_come_together_again(storage: EntityStorage, o
     await storage.import_lines(await exported(other, one.lineage_id))
     commits = {(await storage.info(each.ecs_id)).commit for each in (one, two)}
     assert len(commits) == 1
-    assert len(await exported(storage)) == 2
+    assert len(await exported(storage)) == 3
 
 
 async def test_the_same_content_gives_the_same_lines_whatever_came_first(storage: EntityStorage, other: EntityStorage) -> None:
@@ -174,9 +175,9 @@ async def test_an_export_of_one_thread_holds_what_it_reaches_and_no_other_thread
     stranger = ChatThread(name="another", llm_config=thread.llm_config)
     await storage.register(stranger)
     lines = await exported(storage, thread.lineage_id)
-    kinds = {version["kind"] for line in lines[1:] for version in json.loads(line)["versions"]}
+    kinds = {version["kind"] for line in lines[1:-1] for version in json.loads(line)["versions"]}
     assert kinds == {"chat_thread", "chat_message", "usage", "system_prompt", "llm_config", "callable_tool"}
-    ids = {version["lineage"] for line in lines[1:] for version in json.loads(line)["versions"]}
+    ids = {version["lineage"] for line in lines[1:-1] for version in json.loads(line)["versions"]}
     assert str(thread.lineage_id) in ids
     assert str(stranger.lineage_id) not in ids
 
@@ -187,9 +188,9 @@ async def test_an_export_of_nothing_known_says_so(storage: EntityStorage) -> Non
         await exported(storage, missing)
 
 
-async def test_an_empty_storage_exports_a_header(storage: EntityStorage) -> None:
+async def test_an_empty_storage_exports_a_header_and_an_end(storage: EntityStorage) -> None:
     lines = await exported(storage)
-    assert lines == [HEADER]
+    assert lines == [HEADER, '{"end":{"erased":0,"blobs":0,"commits":0,"tags":0}}']
     assert await storage.import_lines(lines) == Imported(0, 0, 0)
 
 
@@ -216,7 +217,7 @@ async def test_appending_to_a_long_list_adds_a_short_line(storage: EntityStorage
     root.items.append(Piece(name="last"))
     await storage.register(root)
     lines = await exported(storage)
-    version = next(each for each in json.loads(lines[-1])["versions"] if each["id"] == str(root.ecs_id))
+    version = next(each for each in json.loads(lines[-2])["versions"] if each["id"] == str(root.ecs_id))
     assert version["lists"] == {"items": {"keep": 300, "add": [str(root.items[-1].ecs_id)], "tail": 0}}
 
 
@@ -325,6 +326,8 @@ BREAKS: dict[str, Any] = {
     "a member that is not there": lambda line: _changed(line, lambda each: each.update(references={"usage": str(uuid4())})),
     "a list that it has not": lambda line: _changed(line, lambda each: each.update(lists={"history": {}})),
     "a time without a zone": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00")),
+    "the last time that there is": lambda line: _changed(line, lambda each: each.update(at="9999-12-31T23:59:59.999999Z")),
+    "a time before all times": lambda line: json.dumps({**json.loads(line), "at": "0001-01-01T00:00:00+05:00"}),
     "a note that not every database keeps": lambda line: json.dumps({**json.loads(line), "note": "a\0b"}),
     "a time before that of its parent": lambda line: _changed(line, lambda each: each.update(at="2020-01-01T00:00:00Z"), "chat_thread"),
     "a number that no column holds": lambda line: _changed(line, lambda each: each["values"].update(workflow_step=2**70), "chat_thread"),
@@ -362,12 +365,56 @@ async def test_a_bad_line_is_named_and_nothing_of_its_file_is_imported(other: En
         ("", "an export begins with .*, and this is empty"),
         ("{}", "an export begins with .*, and this begins otherwise"),
         ("chat", "an export begins with .*, and this begins otherwise"),
-        ('{"format": "minference export", "version": 2}', "newer"),
+        ('{"format": "minference export", "version": 3}', "newer"),
     ],
 )
 async def test_what_is_no_export_is_refused(storage: EntityStorage, header: str, reason: str) -> None:
     with pytest.raises(InvalidExport, match=reason):
         await storage.import_lines([header])
+
+
+CUTS: dict[str, Callable[[list[str]], list[str]]] = {
+    "the end": lambda lines: lines[:-1],
+    "half of it": lambda lines: lines[: len(lines) // 2],
+    "all but the header": lambda lines: lines[:1],
+    "a line in the middle": lambda lines: [*lines[:-3], *lines[-2:]],
+    "the tag": lambda lines: [*lines[:-2], lines[-1]],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_an_export_that_lost_lines_is_no_export(storage: EntityStorage, other: EntityStorage, tmp_path: Path, cut: str) -> None:
+    await other.tag("main", await a_history(other))
+    left = CUTS[cut](await exported(other))
+    file = tmp_path / "cut.jsonl"
+    file.write_text("\n".join(left), encoding="utf-8")
+    with pytest.raises(InvalidExport, match=r"Get a whole copy") as raised:
+        await storage.import_from(file)
+    assert raised.value.line == len(left)
+    assert (await storage.status()).versions == 0
+    with pytest.raises(InvalidExport, match=r"Get a whole copy"):
+        await storage.import_lines(left)
+    kept = [line for line in left[1:] if line.startswith('{"at"')]
+    assert await exported(storage) == export_of(kept)
+
+
+async def test_nothing_follows_the_end_of_an_export(storage: EntityStorage, other: EntityStorage, tmp_path: Path) -> None:
+    await a_history(other)
+    lines = await exported(other)
+    file = tmp_path / "two.jsonl"
+    file.write_text("\n".join([*lines, "", *lines]), encoding="utf-8")
+    with pytest.raises(InvalidExport, match="it comes after the line that ends the export") as raised:
+        await storage.import_from(file)
+    assert raised.value.line == len(lines) + 2
+    assert (await storage.status()).versions == 0
+
+
+async def test_an_export_from_before_there_was_an_end_is_read_as_far_as_it_goes(storage: EntityStorage, other: EntityStorage) -> None:
+    await other.tag("main", await a_history(other))
+    lines = await exported(other)
+    assert (await storage.import_lines([HEADER_WITHOUT_END, *lines[1:3]])).commits == 2
+    assert (await storage.import_lines([HEADER_WITHOUT_END, *lines[1:-1]])).tags == 1
+    assert await exported(storage) == lines
 
 
 @pytest.mark.parametrize(("line", "reason"), [("[1]", r"it is no JSON object, but '\[1\]'"), ("{}", "at: Field required")])
@@ -441,11 +488,11 @@ async def test_a_file_is_written_whole_or_not_at_all(storage: EntityStorage, tmp
     file = tmp_path / "threads.jsonl"
     commits = await storage.export_to(file)
     assert file.read_text(encoding="utf-8") == "\n".join([*await exported(storage), ""])
-    assert commits == len(await exported(storage)) - 1
+    assert commits == len(await exported(storage)) - 2
     with pytest.raises(VersionNotFound):
         await storage.export_to(file, [uuid4()])
     assert [path.name for path in tmp_path.glob("*.jsonl*")] == ["threads.jsonl"]
-    assert len(file.read_text(encoding="utf-8").split("\n")) == commits + 2
+    assert len(file.read_text(encoding="utf-8").split("\n")) == commits + 3
 
 
 async def test_a_file_is_read_back(storage: EntityStorage, other: EntityStorage, tmp_path: Path) -> None:
@@ -469,8 +516,8 @@ async def test_threads_in_turn_are_carried_while_little_of_them_is_remembered(
             await other.register(thread)
     lines = await exported(other)
     part = len(lines) // 2
-    assert (await storage.import_lines(lines[:part])).commits == part - 1
-    assert (await storage.import_lines(lines)).commits == len(lines) - part
+    assert (await storage.import_lines(export_of(lines[1:part]))).commits == part - 1
+    assert (await storage.import_lines(lines)).commits == len(lines) - 1 - part
     assert await exported(storage) == lines
 
 
@@ -499,8 +546,8 @@ async def test_an_import_that_is_cancelled_leaves_whole_commits_and_can_be_done_
             await importing
         await storage.flush()
         part = await exported(storage)
-        assert 1 < len(part) < len(lines)
-        assert part == lines[: len(part)]
+        assert 2 < len(part) < len(lines)
+        assert part == export_of(lines[1 : len(part) - 1])
         assert await storage.check() == []
         await storage.import_lines(lines)
         assert await exported(storage) == lines
@@ -514,7 +561,7 @@ async def test_what_is_saved_while_it_is_exported_makes_no_half_commit(storage: 
         thread.history.append(ChatMessage(role=MessageRole.user, content="meanwhile"))
         await storage.register(thread)
     await other.import_lines(lines)
-    assert lines == (await exported(storage))[: len(lines)]
+    assert lines == export_of((await exported(storage))[1 : len(lines) - 1])
     assert await other.check() == []
 
 

@@ -120,6 +120,12 @@ async def test_what_cannot_be_searched_is_refused(storage: EntityStorage) -> Non
             await storage.search(cls, "x", field=field)
 
 
+async def test_a_text_without_a_column_of_its_own_is_searched_on_no_storage(storage: EntityStorage) -> None:
+    await storage.register(Note(content="a word"))
+    with pytest.raises(ConfigurationError, match="Note has no table with a column for a text 'content' to search in: declare one"):
+        await storage.search(Note, "word")
+
+
 async def test_several_processes_can_search_a_new_database_at_once(sql_url: str) -> None:
     async with open_storage(sql_url) as one, open_storage(sql_url) as two:
         await two.register(a_thread(*(f"word {number}" for number in range(3_000))))

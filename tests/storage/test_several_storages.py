@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from minference.ecs.registry import EntityRegistry, current_storage
-from minference.errors import FrozenSnapshot, StillPending, StorageClosed, VersionExists, WrongEventLoop
+from minference.errors import AlreadyOpen, DatabaseUnreadable, FrozenSnapshot, StillPending, StorageClosed, VersionExists, WrongEventLoop
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
@@ -176,6 +177,52 @@ async def test_a_storage_can_be_closed_by_another_task_than_opened_it() -> None:
     await asyncio.create_task(storage.__aexit__(None, None, None))
     with pytest.raises(StorageClosed):
         storage.submit(Thing())
+
+
+async def test_an_open_storage_is_not_entered_again_and_stays_open_for_whoever_entered_it(storage: EntityStorage) -> None:
+    first = await storage.register(Thing(name="a"))
+    with pytest.raises(AlreadyOpen, match=r"is open already.*enter it once"):
+        async with storage:
+            pytest.fail("it was entered twice")
+    with pytest.raises(AlreadyOpen):
+        await asyncio.to_thread(lambda: asyncio.run(storage.__aenter__()))
+    assert current_storage() is storage
+    await storage.register(Thing(name="b"))
+    assert (await storage.get(Thing, first.ecs_id)).name == "a"
+
+
+async def test_of_many_who_enter_one_storage_at_once_one_gets_it(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    entered = await asyncio.gather(*(asyncio.create_task(storage.__aenter__()) for _ in range(5)), return_exceptions=True)
+    assert [type(each) for each in entered] == [type(storage), *[AlreadyOpen] * 4]
+    await storage.register(Thing(name="a"))
+    leaving = asyncio.create_task(storage.__aexit__(None, None, None))
+    with pytest.raises(AlreadyOpen):  # it begins to close, and is not closed yet
+        await asyncio.create_task(storage.__aenter__())
+    await leaving
+
+
+async def test_a_storage_that_was_left_is_entered_again_in_any_event_loop(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+
+    async def save() -> int:
+        async with storage:
+            await storage.register(Thing(name="a"))
+            return len(await storage.list_by_type(Thing))
+
+    assert [await save(), await save()] == [1, 2]
+    assert await asyncio.to_thread(lambda: asyncio.run(save())) == 3
+    assert await save() == 4
+
+
+async def test_a_storage_that_could_not_be_opened_can_be_tried_again(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'later' / 'chats.db'}")
+    for _ in range(2):
+        with pytest.raises(DatabaseUnreadable):
+            await storage.__aenter__()
+    (tmp_path / "later").mkdir()
+    async with storage:
+        await storage.register(Thing(name="a"))
 
 
 async def test_another_event_loop_or_thread_is_told_where_the_storage_belongs(storage: EntityStorage) -> None:

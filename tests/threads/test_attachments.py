@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from minference.ecs.blobs import Blob
-from minference.errors import UnusableAttachment
+from minference.errors import UnusableAttachment, WrongArgument
 from minference.threads.attachments import LARGEST, Attachment, FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.media import is_text
@@ -81,6 +81,18 @@ def test_bytes_that_are_not_what_is_asked_for_are_refused_with_the_reason(
     with pytest.raises(UnusableAttachment, match=reason) as raised:
         make.from_bytes(data, name, media_type=media_type)
     assert raised.value.name == name
+
+
+@pytest.mark.parametrize("cls", [FileAttachment, ImageAttachment])
+def test_what_is_no_bytes_is_refused_with_what_to_pass(cls: type[FileAttachment | ImageAttachment]) -> None:
+    wrong: Any
+    for wrong in ("some text", Path("a.png"), None, 5):
+        with pytest.raises(WrongArgument, match=r"data must be bytes \(of a text, pass text.encode\(\); of a path, call from_path\)"):
+            cls.from_bytes(wrong, "a.txt")
+    with pytest.raises(WrongArgument, match="name must be a str"):
+        cls.from_bytes(b"text", wrong)
+    view: Any = memoryview(b"text")
+    assert FileAttachment.from_bytes(view, "a.txt").data == b"text"
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_options_are_kept() -> None:
     assert (tool.name, tool.description, tool.timeout, tool.idempotent, tool.strict_schema) == ("weather-2", "Tell.", None, False, False)
 
 
+def test_a_function_may_use_what_is_assigned_after_it_became_a_tool() -> None:
+    def ask(question: str) -> str:
+        return f"{tool.name} of {later}: {question}"
+
+    tool = CallableTool.from_callable(ask)
+    later = "now"
+    assert ask("why?") == "ask of now: why?"
+    assert tool.input_schema["required"] == ["question"]
+
+
 def test_a_function_without_parameters_takes_an_empty_object() -> None:
     def now() -> date:
         return date.today()  # noqa: DTZ011 - never called

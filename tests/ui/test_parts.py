@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import html
+import importlib
 import re
+import sys
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 from xml.etree import ElementTree
@@ -14,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+import minference.ui
 from minference.ecs.diff import EntityDiff
 from minference.ecs.identity import utc_now
 from minference.ecs.lineage import CommitInfo, LineageTree, VersionInfo
+from minference.errors import MissingExtra
 from minference.storage.open import open_storage
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.ui.charts import bars, ceiling, days_between, lines
@@ -28,6 +32,14 @@ from minference.ui.window import window_of
 from tests.ui.samples import HOSTILE, WEATHER, a_thread
 
 LINEAGE = uuid4()
+
+
+@pytest.mark.parametrize("package", ["starlette", "jinja2"])
+def test_who_imports_the_inspector_without_its_packages_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"needs '{package}', which is not installed: pip install \"minference\[ui\]\"") as missing:
+        importlib.reload(minference.ui)
+    assert isinstance(missing.value, ImportError)
 
 
 def versions_of(parents: list[int | None]) -> list[VersionInfo]:

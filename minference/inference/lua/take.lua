@@ -1,4 +1,5 @@
--- Take room for one call, or say after how many milliseconds it is worth asking again.
+-- Take room for one call, or say after how many milliseconds it is worth asking again, and for how many the provider itself
+-- wants nothing.
 -- ARGV: ticket, life of a ticket, life of a call, most calls at once (-1: any number), then of each meter:
 -- label, limit, length of its window, slack (-1: until the call is over), amount. Times are in milliseconds.
 local name = KEYS[1]
@@ -19,10 +20,11 @@ for _, key in ipairs({line, seen, flight, name .. ':number'}) do
   redis.call('PEXPIRE', key, call_life * 2)
 end
 if redis.call('ZRANGE', line, 0, 0)[1] ~= ticket then
-  return {0, ticket_life}
+  return {0, ticket_life, 0}
 end
 
 local wait = math.max(0, tonumber(redis.call('GET', name .. ':pause') or 0) - now)
+local told = wait
 redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
 if most >= 0 and redis.call('ZCARD', flight) >= most then
   wait = math.max(wait, tonumber(redis.call('ZRANGE', flight, 0, 0, 'WITHSCORES')[2]) - now)
@@ -42,7 +44,11 @@ for i = 5, #ARGV, 5 do
     if not entry[1] then
       break
     end
-    missing = missing - tonumber(string.match(entry[1], ':(%d+)$'))
+    local used = tonumber(string.match(entry[1], ':(%d+)$'))
+    if string.sub(entry[1], 1, 10) == 'elsewhere:' and used + amount > limit then
+      told = math.max(told, tonumber(entry[2]) - now)
+    end
+    missing = missing - used
     first = first + 1
     if missing <= 0 then
       wait = math.max(wait, tonumber(entry[2]) - now)
@@ -50,7 +56,7 @@ for i = 5, #ARGV, 5 do
   end
 end
 if wait > 0 then
-  return {0, math.ceil(wait)}
+  return {0, math.ceil(wait), math.ceil(told)}
 end
 
 for i = 5, #ARGV, 5 do
@@ -65,4 +71,4 @@ redis.call('ZADD', flight, now + call_life, ticket)
 redis.call('ZREM', line, ticket)
 redis.call('ZREM', seen, ticket)
 redis.call('PUBLISH', name .. ':news', 'line')
-return {1, 0}
+return {1, 0, 0}

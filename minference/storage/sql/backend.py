@@ -27,6 +27,7 @@ from minference.storage.sql.checking import SqlChecks
 from minference.storage.sql.dialects import Transient, diagnose, dialect_of, open_engine, read_failed, shown_url
 from minference.storage.sql.driver import Driver, Patience, PostgresDriver, SqliteDriver, is_driver_error
 from minference.storage.sql.erasing import SqlEraser
+from minference.storage.sql.files import OpenFile
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
 from minference.storage.sql.moving import RowMover
@@ -52,6 +53,7 @@ class SqlBackend:
         self._engine = open_engine(url, durability=durability)
         self._migrate: Literal["auto", "check", "off"] = migrate
         self.url = shown_url(url)
+        self._file: OpenFile | None = None
         self._driver: Driver | None = None
         self._reader: Reader | None = None
         self._writer: Writer | None = None
@@ -65,6 +67,7 @@ class SqlBackend:
         except BaseException:
             await self._engine.dispose()
             raise
+        self._file = OpenFile.of(self._engine)
         self._driver = SqliteDriver(self._engine) if dialect_of(self._engine) == "sqlite" else PostgresDriver(self._engine)
         ledger = Ledger(database_id)
         keys = KeyBlock(self._driver)
@@ -76,11 +79,14 @@ class SqlBackend:
 
     async def close(self) -> None:
         """See `Backend.close`."""
+        file = self._file if self._driver is not None and self._driver.wrote else None
         if self._driver is not None:
             await self._driver.close()
         self._reader = self._writer = self._tag_writer = self._driver = None
         await self._sessions.close()
         await self._engine.dispose()
+        if file is not None:
+            file.require()
 
     async def _ask(self, question: Callable[[Reader], Awaitable[T]]) -> T:
         """The answer; asked again for a while if the database is busy or away."""

@@ -67,7 +67,7 @@ def shown_as(column_type: TypeEngine[Any], dialect: DialectName) -> Callable[[An
             return lambda cell: parse(unescape_json(cell))
         case Kind.uuid:
             return lambda cell: UUID(hex=str(cell))
-        case Kind.time if sqlite:
+        case Kind.time:
             return decode_time
         case Kind.boolean if sqlite:
             return bool

@@ -20,7 +20,7 @@ from minference.storage.sql.schema import Base
 _COLUMNS = {
     "sqlite": """
         SELECT t.name, c.name, c."notnull" = 0, c.dflt_value IS NOT NULL
-        FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND c.hidden <> 1""",
+        FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND t.rootpage > 0 AND c.hidden <> 1""",
     "postgresql": """
         SELECT t.relname, c.attname, NOT c.attnotnull, c.atthasdef OR c.attidentity <> ''
         FROM pg_class t JOIN pg_attribute c ON c.attrelid = t.oid

@@ -57,7 +57,7 @@ class Decoder:
         self._fields = (*kinds, *packed)
 
     def values(
-        self, columns: Sequence[Sequence[Any]], count: int, name_of: NameOf, *, times_are_text: bool, absent: Collection[str] = ()
+        self, columns: Sequence[Sequence[Any]], count: int, name_of: NameOf, *, absent: Collection[str] = ()
     ) -> list[dict[str, Any]]:
         """The values of each of `count` rows. The fields in `absent` get their defaults, whatever is in their columns.
 
@@ -66,7 +66,7 @@ class Decoder:
             UnreadableVersion: A row does not fit the class.
         """
         found = {
-            name: self._column(name, kind, column, name_of, times_are_text=times_are_text)
+            name: self._column(name, kind, column, name_of)
             for (name, kind), column in zip(self._kinds.items(), columns, strict=True)
             if name not in absent
         }
@@ -81,10 +81,10 @@ class Decoder:
                 add_defaults(self._cls, self._fields, name_of(number), row)
         return rows
 
-    def _column(self, name: str, kind: Kind, cells: Sequence[Any], name_of: NameOf, *, times_are_text: bool) -> list[Any]:
+    def _column(self, name: str, kind: Kind, cells: Sequence[Any], name_of: NameOf) -> list[Any]:
         """Validated values of one column."""
         escaped: dict[int, str] = {}
-        if kind is Kind.time and times_are_text:
+        if kind is Kind.time:
             cells = [None if cell is None else decode_time(cell) for cell in cells]
         elif kind is Kind.text and _is_any_marked(cells):
             cells = [None if cell is None else unescape_text(cell) for cell in cells]

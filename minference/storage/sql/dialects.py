@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ READ_ONLY = "it cannot be written; check the permissions of the file and its dir
 ERASED_LINEAGE = "ck_entity_version_erased_lineage"
 """What the trigger says that refuses new versions of erased lineages."""
 
+_LAST_PORT = 65_535
+_PASSWORD = re.compile(r"(//[^:/@]*):.*@")
 _DRIVERS: dict[str, str] = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -43,8 +46,14 @@ def async_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError(f"{url!r} is no database URL: use sqlite:///file.db or postgresql://user@host/database") from error
+        if parsed.port is not None and parsed.port > _LAST_PORT:
+            raise ValueError(parsed.port)
+    except (ArgumentError, ValueError) as error:
+        reason = "" if isinstance(error, ArgumentError) else f" (a port is a number up to {_LAST_PORT})"
+        shown = _PASSWORD.sub(r"\1:***@", url)
+        raise ConfigurationError(
+            f"{shown!r} is no database URL{reason}: use sqlite:///file.db or postgresql://user@host/database"
+        ) from None  # its text could quote the password
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise ConfigurationError(f"database driver {parsed.drivername!r} is not supported: use sqlite:///file.db or postgresql://")
@@ -71,6 +80,11 @@ def _require_heard(url: str, parsed: URL) -> None:
 def shown_url(url: str) -> str:
     """The URL as the user wrote it, without its password: for messages and logs."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def shown_engine(engine: AsyncEngine) -> str:
+    """The URL of an engine, without its password and the name of the driver."""
+    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def dialect_of(engine: AsyncEngine) -> DialectName:

@@ -97,6 +97,11 @@ class Driver(Protocol):
         """A connection outside of any transaction, for what does not work inside one. On SQLite nothing else is written meanwhile."""
         ...
 
+    @property
+    def wrote(self) -> bool:
+        """Whether there is a writing connection: something was written, or was to be."""
+        ...
+
     async def close(self) -> None:
         """Give back the writing connection."""
         ...
@@ -156,6 +161,11 @@ class SqliteDriver:
             connection = await _driver_connection(lent)
 
             yield _SqliteTransaction(connection).fetch
+
+    @property
+    def wrote(self) -> bool:
+        """See `Driver.wrote`."""
+        return self._connection is not None
 
     async def close(self) -> None:
         """See `Driver.close`."""
@@ -272,6 +282,11 @@ class PostgresDriver:
         """See `Driver.alone`."""
         async with self.reading() as fetch:
             yield fetch
+
+    @property
+    def wrote(self) -> bool:
+        """See `Driver.wrote`."""
+        return self._connection is not None
 
     async def close(self) -> None:
         """See `Driver.close`."""

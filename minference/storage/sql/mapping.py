@@ -206,7 +206,7 @@ class Mapping:
 
         loaded = Loaded(
             ids,
-            self._decoder.values(cells, len(ids), name_of_row, times_are_text=dialect == "sqlite", absent=absent),
+            self._decoder.values(cells, len(ids), name_of_row, absent=absent),
             rows_of(dict(zip(self.references, columns, strict=False)), len(ids)),
             *self._ordered(columns, len(ids), absent),
             self._nothing,

@@ -219,7 +219,7 @@ def _data(held: Kind, cell: Any) -> Any:
         case Kind.boolean:
             return bool(cell)
         case Kind.time:
-            return to_jsonable_python(decode_time(cell) if isinstance(cell, str) else cell)
+            return to_jsonable_python(decode_time(cell))
         case Kind.uuid:
             return str(UUID(cell))
         case Kind.json:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
-from minference.storage.sql.dialects import BUSY_TIMEOUT, READ_ONLY, Transient, diagnose, dialect_of, is_damage
+from minference.storage.sql.dialects import BUSY_TIMEOUT, READ_ONLY, Transient, diagnose, dialect_of, is_damage, shown_engine
 from minference.storage.sql.guards import set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
 
@@ -47,7 +47,7 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
     """
     for module in table_modules():
         import_module(module)
-    url = _shown(engine)
+    url = shown_engine(engine)
     try:
         _require_place(engine, url, migrate)
         revision, database_id = await _recognise(engine, url)
@@ -59,10 +59,6 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
     assert database_id is not None, "a database of ours has an id"
     return database_id
-
-
-def _shown(engine: AsyncEngine) -> str:
-    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def _require_place(engine: AsyncEngine, url: str, migrate: Migrate) -> None:

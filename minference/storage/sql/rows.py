@@ -143,7 +143,7 @@ def _unpacked(mapping: Mapping, value: Any, ecs_id: UUID | None) -> Values:
     """The fields that share the column `extra`; what was not stored takes its default."""
     cell = None if value is None else escape_json(json_document(value))
     decoder = Decoder(mapping.cls, {}, mapping.packed, has_packed_cell=True)
-    return decoder.values([[cell]], 1, lambda _: ecs_id, times_are_text=False)[0]
+    return decoder.values([[cell]], 1, lambda _: ecs_id)[0]
 
 
 def _holding(cls: type[Entity]) -> tuple[str, ...]:

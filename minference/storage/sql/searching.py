@@ -136,11 +136,21 @@ class SearchReader(Reader):
 
 def _names(cls: type[Entity], field: str, dialect: str) -> dict[str, Any]:
     """What to put into the statements."""
-    mapping = mapping_for(cls)
-    column = next((each.column.name for each in mapping.values if each.field == field and each.kind is Kind.text), None)
+    return _index(mapping_for(cls).table.name, text_column(cls, field), dialect)
+
+
+def text_column(cls: type[Entity], field: str) -> str:
+    """The name of the column that holds a text.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    column = next((each.column.name for each in mapping_for(cls).values if each.field == field and each.kind is Kind.text), None)
     if column is None:
-        raise ConfigurationError(f"{cls.__name__} has no table with a column for a text {field!r} to search in")
-    return _index(mapping.table.name, column, dialect)
+        raise ConfigurationError(
+            f"{cls.__name__} has no table with a column for a text {field!r} to search in: declare one, class ...(EntityTable, entity=...)"
+        )
+    return column
 
 
 def _index(table: str, column: str, dialect: str) -> dict[str, Any]:

@@ -116,12 +116,15 @@ def encode_time(value: datetime) -> str:
     return in_utc(value).isoformat(timespec="microseconds")
 
 
-def decode_time(stored: str) -> datetime:
-    """The inverse of `encode_time`, which also reads what other programs wrote in ISO 8601.
+def decode_time(stored: str | datetime) -> datetime:
+    """The inverse of `encode_time`, which also reads what other programs wrote in ISO 8601, and what PostgreSQL gives.
 
     Raises:
         DamagedCell: It is no time.
     """
+    if isinstance(stored, datetime):
+        # The first and the last moment that there are, asyncpg stores as infinities and gives back without their zone.
+        return stored if stored.tzinfo is not None else stored.replace(tzinfo=UTC)
     try:
         return datetime.fromisoformat(stored)
     except (TypeError, ValueError) as error:
@@ -158,7 +161,7 @@ class ExactText(TypeDecorator[str]):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment, read back in UTC. On SQLite ISO text with microseconds."""
+    """An aware moment, read back in UTC. On SQLite ISO text with microseconds. `datetime.min` and `max` are infinities on PostgreSQL."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -172,7 +175,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return encode_time(value) if dialect.name == "sqlite" else in_utc(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+        return None if value is None else decode_time(value)
 
 
 class Json(TypeDecorator[Any]):

@@ -79,6 +79,23 @@ DATABASES = (
         tests=("tests/storage/test_mapping.py::test_any_float_comes_back_as_it_was[sqlite-with a column--0.0]",),
     ),
     Mutant(
+        name="the-last-moment-loses-its-zone",
+        promise="The first and the last moment that there are come back from PostgreSQL with their zone",
+        marks=("P5",),
+        file="minference/storage/sql/types.py",
+        old="        return stored if stored.tzinfo is not None else stored.replace(tzinfo=UTC)",
+        new="        return stored",
+        tests=("tests/storage/test_odd_values.py::test_the_first_and_the_last_moment_come_back_as_they_were[postgresql-max]",),
+    ),
+    Mutant(
+        name="a-cut-export-is-imported",
+        promise="An export that lost its last lines is refused, and nothing of its file is imported",
+        file="minference/storage/line_reader.py",
+        old="        if self._is_open:\n",
+        new="        if False:\n",
+        tests=("tests/storage/test_portable.py::test_an_export_that_lost_lines_is_no_export[memory-half of it]",),
+    ),
+    Mutant(
         name="fields-of-subclasses-are-lost",
         promise="Each field of each class comes back with any value it admits",
         marks=("I10",),

@@ -136,7 +136,7 @@ IDENTITY = (
         name="a-refused-assignment-stays",
         promise="A refused assignment leaves the object as it was",
         file="minference/ecs/entity.py",
-        old='leaves the new value in place.\n            object.__setattr__(self, "__dict__", before)',
+        old='leaves the new value in place.\n                object.__setattr__(self, "__dict__", before)',
         new="leaves the new value in place.",
         tests=("tests/storage/test_contract.py::test_a_refused_assignment_leaves_the_object_as_it_was[memory]",),
     ),
@@ -144,7 +144,7 @@ IDENTITY = (
         name="cold-snapshots-can-be-assigned-to",
         promise="The setters of a cold snapshot raise",
         file="minference/ecs/entity.py",
-        old="            if state.cold:\n                raise frozen(self, name)",
+        old="                if state.cold:\n                    raise frozen(self, name)",
         new="",
         tests=("tests/storage/test_contract.py::test_a_cold_snapshot_cannot_change[memory]",),
     ),
@@ -181,5 +181,13 @@ IDENTITY = (
         new="            values = row.values\n"
         "            values.update((name, load_json(row.cls, name, data)) for name, data in row.json.items() if name not in values)",
         tests=("tests/storage/test_contract.py::test_editing_what_was_loaded_changes_no_stored_version[memory]",),
+    ),
+    Mutant(
+        name="a-default-is-one-object-for-all",
+        promise="Each object has a copy of its own of an entity that is the default of a field",
+        file="minference/ecs/defaults.py",
+        old="    return isinstance(default, Entity)",
+        new="    return False",
+        tests=("tests/ecs/test_defaults.py::test_editing_a_default_of_one_object_changes_no_other[memory]",),
     ),
 )
