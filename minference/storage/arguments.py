@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +14,7 @@ from minference.ecs.entity import Entity
 from minference.ecs.recording import OnConflict
 from minference.errors import TimeWithoutZone, UnusableText, WrongArgument
 
+_PASSWORD = re.compile(r"(//[^:/@]*):.*@")
 C = TypeVar("C", bound=type[Entity])
 E = TypeVar("E", bound=Entity)
 
@@ -79,6 +81,11 @@ def a_time(argument: str, value: datetime) -> datetime:
     if value.utcoffset() is None:
         raise TimeWithoutZone(value)
     return value
+
+
+def without_password(url: str) -> str:
+    """A URL as errors may quote it."""
+    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def unkept(text: str) -> str | None:

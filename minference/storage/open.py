@@ -6,6 +6,7 @@ from typing import Literal
 
 from minference.ecs.choices import a_choice
 from minference.errors import ConfigurationError
+from minference.storage.arguments import without_password
 from minference.storage.memory import MemoryBackend
 from minference.storage.versioned import VersionedStorage
 
@@ -41,4 +42,6 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Migrate 
         from minference.storage.sql.backend import SqlBackend
 
         return VersionedStorage(SqlBackend(url, durability=durability, migrate=migrate))
-    raise ConfigurationError(f"{url!r} names no storage: use memory:, sqlite:///file.db or postgresql://user@host/database")
+    raise ConfigurationError(
+        f"{without_password(url)!r} names no storage: use memory:, sqlite:///file.db or postgresql://user@host/database"
+    )

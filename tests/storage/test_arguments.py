@@ -221,3 +221,8 @@ async def test_the_url_that_the_refusal_recommends_reads_only(tmp_path: Path) ->
 def test_what_names_no_storage_is_refused(url: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"names no storage|is a str such as|NUL character"):
         open_storage(url)
+
+
+def test_no_refusal_quotes_a_password() -> None:
+    with pytest.raises(ConfigurationError, match=r"'mysql://user:\*\*\*@host/chats' names no storage"):
+        open_storage("mysql://user:secret@host/chats")

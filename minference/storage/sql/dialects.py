@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from minference.errors import ConfigurationError, ReadFailed, WriteFailed
+from minference.storage.arguments import without_password
 from minference.storage.sql.types import DamagedCell, DialectName
 
 BUSY_TIMEOUT = 30.0
@@ -28,7 +28,6 @@ ERASED_LINEAGE = "ck_entity_version_erased_lineage"
 """What the trigger says that refuses new versions of erased lineages."""
 
 _LAST_PORT = 65_535
-_PASSWORD = re.compile(r"(//[^:/@]*):.*@")
 _DRIVERS: dict[str, str] = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -50,9 +49,8 @@ def async_url(url: str) -> URL:
             raise ValueError(parsed.port)
     except (ArgumentError, ValueError) as error:
         reason = "" if isinstance(error, ArgumentError) else f" (a port is a number up to {_LAST_PORT})"
-        shown = _PASSWORD.sub(r"\1:***@", url)
         raise ConfigurationError(
-            f"{shown!r} is no database URL{reason}: use sqlite:///file.db or postgresql://user@host/database"
+            f"{without_password(url)!r} is no database URL{reason}: use sqlite:///file.db or postgresql://user@host/database"
         ) from None  # its text could quote the password
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
