@@ -24,8 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clients",),
     ("inference",),
     ("testing",),
-    ("cli", "ui", "distributed"),
-    ("__main__",),
+    ("cli", "ui", "distributed", "__main__"),
 )
 """Modules and packages of minference, the lowest first. Each imports only from its own place and from those above it here."""
 
