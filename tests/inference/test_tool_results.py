@@ -147,7 +147,7 @@ def test_json_data_comes_back_unchanged(data: Any) -> None:
         (r"C:\Users\Ada Byron\notes.txt is locked", "notes.txt is locked"),
         ("GET https://example.org/v1/users/7 gave 404", "GET https://example.org/v1/users/7 gave 404"),
         ("data/notes.txt and ./a/b stay, 1/2 too", "data/notes.txt and ./a/b stay, 1/2 too"),
-        ("half a pair: \ud800", "half a pair: ?"),
+        ("half a pair: \ud800", "half a pair: \\ud800"),
         ("", ""),
     ],
 )
