@@ -33,7 +33,7 @@ demo: $(RUNTIME) ## Talk to a real model on this machine's CPU: no key, no serve
 
 test: $(DEV) ## Run the whole test suite, with a real PostgreSQL of its own
 	$(RUN) -m pytest -m "not local_model" --numprocesses $(WORKERS) --dist worksteal
-	$(RUN) -m pytest -m "local_model" $$(grep -rl local_model tests --include='test_*.py')
+	$(RUN) -m pytest -m "local_model" --numprocesses 2 --dist loadfile $$(grep -rl local_model tests --include='test_*.py')
 
 thorough: $(DEV) ## Try many more random cases than a run of the suite has time for: 10,000 steps on each storage (ten minutes)
 	THOROUGH=1 $(RUN) -m pytest -n 2 --dist worksteal -o faulthandler_timeout=0 -m "not local_model" $$(grep -rl support.examples tests --include='test_*.py')
