@@ -139,6 +139,14 @@ BRANCHING = (
         tests=("tests/storage/test_merging.py::test_a_refused_save_is_rebased_and_saved[memory]",),
     ),
     Mutant(
+        name="a-rebase-leaves-what-is-held-behind",
+        promise="`rebase` takes along what the object holds and changed, as a message that moved on with another thread",
+        file="minference/storage/branching.py",
+        old="    if onto is None:\n        # What hangs",
+        new="    if False:\n        # What hangs",
+        tests=("tests/storage/test_merging.py::test_a_rebase_takes_along_what_moved_on_with_another_holder[memory]",),
+    ),
+    Mutant(
         name="one-s-own-messages-come-first",
         promise="A rebase with `append` puts one's own additions after those that are there",
         file="minference/storage/branching.py",
