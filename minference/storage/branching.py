@@ -38,19 +38,13 @@ async def rebase(
     check_strategy(strategy)
     an_entity("entity", entity)
     conflicts = (await _rebase(storage, entity, onto, strategy)).conflicts
-    done = {(id(entity), entity.ecs_id)}
-    # What hangs on it may have moved on with another holder. Each merge may change more, and what else is held by whom.
-    while onto is None and (child := _next_changed(entity, ledger, done)) is not None:
-        conflicts += (await _rebase(storage, child, None, strategy)).conflicts
-        done.add((id(child), child.ecs_id))
+    if onto is None:
+        # What hangs on it may have moved on with another holder: whoever holds comes before what is held, whose merge covers both.
+        found = find_changes(entity, ledger)
+        for child in reversed(found.order):
+            if id(child) in found.changed and child is not entity and ledger.state_of(child) is not None:
+                conflicts += (await _rebase(storage, child, None, strategy)).conflicts
     return MergeResult(entity, conflicts)
-
-
-def _next_changed(root: Entity, ledger: Ledger, done: set[tuple[int, UUID]]) -> Entity | None:
-    """Something changed that was stored before, whoever holds before what is held, whose merge covers both."""
-    found = find_changes(root, ledger)
-    changed = (each for each in reversed(found.order) if id(each) in found.changed and ledger.state_of(each) is not None)
-    return next((each for each in changed if (id(each), each.ecs_id) not in done), None)
 
 
 async def _rebase(storage: EntityStorage, entity: E, onto: Entity | UUID | None, strategy: Strategy | None) -> MergeResult[E]:
