@@ -169,7 +169,7 @@ def test_interrupted_an_import_says_that_the_same_command_goes_on(cli: Cli, tmp_
     with closing(sqlite3.connect(other, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")  # so that it waits
         running = start("threads", "import", "all.jsonl", "-d", "other.db")
-        while running.poll() is None and not _opens(running, tmp_path / "all.jsonl"):
+        while running.poll() is None and not _opens(running, Path(other)):
             os.sched_yield()
         running.send_signal(signal.SIGINT)
         somebody.execute("ROLLBACK")
