@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from minference.cli.database import url_of, writing
+from minference.cli.draining import print_stopping, told_to_stop
 from minference.cli.interrupts import ANSWERED, Interrupted, if_interrupted
 from minference.cli.output import counted, one_line, print_json, stderr
 from minference.cli.own_modules import import_own
@@ -75,8 +76,13 @@ class _Shift:
                 redis=options.redis,
                 report=self._report,
             )
-            with _engine_warnings():
-                self._listen(worker)
+
+            def stop(number: int) -> None:
+                self._signal = number
+                print_stopping()
+                worker.stop()
+
+            with _engine_warnings(), told_to_stop(stop):
                 ends = "ends when no job is left" if options.until_empty else "Ctrl-C ends it, after what is on its way"
                 _say(f"working on {storage.url}, {counted(options.concurrency, 'job')} at once; {ends}")
                 await worker.run()
@@ -84,21 +90,6 @@ class _Shift:
         if self._signal == signal.SIGINT:
             raise Interrupted(ANSWERED)
         return int(self._bad and options.until_empty)
-
-    def _listen(self, worker: Worker) -> None:
-        """Stop the worker at the first signal; the second one does what it always does."""
-        loop = asyncio.get_running_loop()
-
-        def heard(number: int) -> None:
-            self._signal = number
-            for each in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(each)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            _say("stopping; replies on their way are waited for and saved, a second signal ends at once")
-            worker.stop()
-
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, heard, each)
 
     def _report(self, done: PartDone) -> None:
         self._bad = self._bad or done.failed > 0 or (done.error is not None and not done.again)

@@ -44,6 +44,17 @@ def look_up(city: str) -> str:
     return city.upper()
 """
 
+TWO_SIGNALS = """
+import asyncio, os, signal
+
+async def ring_twice(city: str) -> str:
+    \"\"\"Ring twice, and wait.\"\"\"
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.Event().wait()
+    return city
+"""
+
 
 def prompts(write: Write, count: int) -> None:
     write("prompts.jsonl", "".join(json.dumps({"prompt": f"City {number}", "id": f"c{number}"}) + "\n" for number in range(count)))
@@ -238,12 +249,15 @@ def test_told_to_stop_it_saves_what_is_on_its_way_and_the_same_command_continues
     running.send_signal(number)
     go_on.set()
     out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (code, "", f"error: {said}; what was answered before is saved\n")
+    assert (running.returncode, out, err.splitlines()[-1]) == (code, "", f"error: {said}; what was answered before is saved")
     assert process("run", "run.toml", "--json").code == 0
     assert len(server.requests) == 40
 
 
-def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Program], write: Write, server: ProviderServer) -> None:
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
+def test_it_says_that_it_is_stopping_and_a_second_signal_ends_it_at_once(
+    start: Callable[..., Program], write: Write, server: ProviderServer, number: int, how: str
+) -> None:
     prompts(write, 1)
     write("run.toml", SERVED)
     waiting, done = threading.Event(), threading.Event()
@@ -255,11 +269,28 @@ def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Program], write: 
 
     server.answer = answer
     running = start("run", "run.toml")
+    assert running.stderr is not None
     assert waiting.wait(60)
-    while running.poll() is None:  # the first drains for 30 s, however often it is looked at
-        running.send_signal(signal.SIGTERM)
+    running.send_signal(number)  # the first drains for 30 s, however often it is looked at
+    assert any("stopping: replies on their way are waited for and saved; a second signal ends at once" in line for line in running.stderr)
+    running.send_signal(number)
+    _, err = running.communicate()
     done.set()
-    assert (running.returncode, running.communicate()[0]) == (-signal.SIGTERM, "")
+    told = f"error: {how} at once: replies on their way are lost, what was saved before stays\n"
+    assert (running.returncode, err) == (128 + number, told)
+
+
+def test_two_signals_that_come_together_end_it_at_once(start: Callable[..., Program], write: Write, server: ProviderServer) -> None:
+    """As from a terminal and from the program that started it: neither may be lost in the other."""
+    prompts(write, 1)
+    write("two_signals.py", TWO_SIGNALS)
+    write("run.toml", SERVED + '[[tools]]\nfunction = "two_signals:ring_twice"\n')
+    server.call_tools = True
+    running = start("run", "run.toml")
+    _, err = running.communicate()
+    assert running.returncode == 130
+    assert "error: interrupted at once: " in err
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])

@@ -104,6 +104,8 @@ def test_what_is_on_its_way_is_saved_when_resume_is_told_to_stop_and_resume_does
         while len(server.requests) < asked:
             assert running.poll() is None, running.communicate()
         running.send_signal(number)
+        assert running.stderr is not None
+        assert any(line.startswith("stopping: replies on their way") for line in running.stderr)
         gate.set()
         running.communicate()
         assert running.returncode == code

@@ -132,7 +132,7 @@ def test_a_worker_that_is_told_to_stop_saves_what_is_on_its_way_and_leaves_the_r
     assert running.stderr is not None
     assert asked_twice.wait(30), running.communicate()
     running.send_signal(number)
-    assert any("stopping; replies on their way" in line for line in running.stderr)
+    assert any("stopping: replies on their way" in line for line in running.stderr)
     gate.set()
     _, err = running.communicate()
     assert running.returncode == code
@@ -153,8 +153,8 @@ def test_a_second_signal_ends_a_worker_at_once(start: Start, server: ProviderSer
     running.send_signal(signal.SIGINT)
     assert any("a second signal ends at once" in line for line in running.stderr)
     running.send_signal(signal.SIGINT)
-    running.communicate()
-    assert running.returncode == 130
+    _, err = running.communicate()
+    assert (running.returncode, err) == (130, "error: interrupted at once: replies on their way are lost, what was saved before stays\n")
 
 
 def test_the_prompts_of_a_file_are_done_by_workers_that_are_given_its_tools(
