@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -58,7 +58,14 @@ def check_strategy(strategy: Strategy | None) -> None:
 
 
 def merge_entities(
-    base: Entity, ours: E, theirs: E, strategy: Strategy | None = None, *, onto_theirs: bool = False, theirs_first: bool = False
+    base: Entity,
+    ours: E,
+    theirs: E,
+    strategy: Strategy | None = None,
+    *,
+    onto_theirs: bool = False,
+    theirs_first: bool = False,
+    settled: Container[int] = (),
 ) -> MergeResult[E]:
     """Bring what `theirs` changed since `base` into `ours`, and all that hangs on them; saves nothing.
 
@@ -69,6 +76,7 @@ def merge_entities(
     Args:
         strategy: `ours` or `theirs` settles every conflict by that side. `append` keeps both sides' additions to an ordered
             collection where they meet: theirs after ours, as two continuations of one thread, or `theirs_first`.
+        settled: `id()` of objects of ours that stay on their versions, whatever is merged into them.
 
     Raises:
         DifferentClasses: They are of different classes.
@@ -89,7 +97,7 @@ def merge_entities(
     yours = Graph(theirs)
     merge = _Merge(mine if base is ours else Graph(base), mine, yours, strategy, theirs_first=theirs_first)
     merged = merge.run()
-    apply_merged(merged, mine, yours, onto_theirs=onto_theirs)
+    apply_merged(merged, mine, yours, onto_theirs=onto_theirs, settled=settled)
     return MergeResult(ours, tuple(merge.conflicts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,15 @@ class Merged:
     is_theirs: bool
 
 
-def apply_merged(merged: Mapping[Key, Merged], ours: Graph, theirs: Graph, *, onto_theirs: bool) -> None:
+def apply_merged(merged: Mapping[Key, Merged], ours: Graph, theirs: Graph, *, onto_theirs: bool, settled: Container[int] = ()) -> None:
     """Make the root of ours hold what was decided.
 
     An entity that is in everything below it as one side has it is represented by that side's object, so that it needs no
     new version. The others, and always the root, are our objects with new content; they stay on their versions or, with
-    `onto_theirs`, come to stand on those of theirs.
+    `onto_theirs`, come to stand on those of theirs, but for the settled ones.
     """
-    whole_ours, whole_theirs = _whole(merged, ours, theirs, onto_theirs=onto_theirs)
+    stays = {key for key, node in ours.nodes.items() if id(node.entity) in settled} if settled else set[Key]()
+    whole_ours, whole_theirs = _whole(merged, ours, theirs, stays, onto_theirs=onto_theirs)
     objects: dict[Key, Entity] = {}
     for key in merged:
         mine, yours = (graph.nodes[key].entity if key in graph.nodes else None for graph in (ours, theirs))
@@ -37,7 +38,7 @@ def apply_merged(merged: Mapping[Key, Merged], ours: Graph, theirs: Graph, *, on
     for key, decided in merged.items():
         if key in whole_ours or _is_cold(objects[key]):
             continue
-        if onto_theirs and key not in whole_theirs and key in ours.nodes and key in theirs.nodes:
+        if onto_theirs and key not in stays and key not in whole_theirs and key in ours.nodes and key in theirs.nodes:
             stand_on(objects[key], theirs.entity(key))
         _fill(objects[key], decided.node, objects)
 
@@ -48,10 +49,10 @@ def _is_cold(entity: Entity) -> bool:
     return state is not None and state.cold
 
 
-def _whole(merged: Mapping[Key, Merged], ours: Graph, theirs: Graph, *, onto_theirs: bool) -> tuple[set[Key], set[Key]]:
+def _whole(merged: Mapping[Key, Merged], ours: Graph, theirs: Graph, stays: set[Key], *, onto_theirs: bool) -> tuple[set[Key], set[Key]]:
     """The entities that are with all below them as ours (as theirs) has them; one that is both is of one version."""
     as_ours = {key for key, decided in merged.items() if decided.is_ours} - {ours.root}
-    as_theirs = {key for key, decided in merged.items() if decided.is_theirs} - {ours.root}
+    as_theirs = {key for key, decided in merged.items() if decided.is_theirs} - {ours.root} - stays
     twice = {key for key in as_ours & as_theirs if ours.entity(key).ecs_id != theirs.entity(key).ecs_id}
     children = {key: list(decided.node.children()) for key, decided in merged.items()}
 

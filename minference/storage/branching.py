@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from minference.ecs.changes import find_changes, has_changes
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import LineageTree
-from minference.ecs.merge import MergeResult, check_strategy, merge_entities
+from minference.ecs.merge import Conflict, MergeResult, check_strategy, merge_entities
 from minference.ecs.merge_lists import Strategy
 from minference.ecs.state import Ledger
 from minference.errors import UnrelatedVersions, UnsavedChanges
@@ -37,26 +38,49 @@ async def rebase(
     """See `EntityStorage.rebase`."""
     check_strategy(strategy)
     an_entity("entity", entity)
-    conflicts = (await _rebase(storage, entity, onto, strategy)).conflicts
+    conflicts, _ = await _rebase(storage, entity, onto, strategy)
     if onto is None:
-        # What hangs on it may have moved on with another holder: whoever holds comes before what is held, whose merge covers both.
-        found = find_changes(entity, ledger)
-        for child in reversed(found.order):
-            if id(child) in found.changed and child is not entity and ledger.state_of(child) is not None:
-                conflicts += (await _rebase(storage, child, None, strategy)).conflicts
+        conflicts += await _take_along(storage, ledger, entity, strategy)
     return MergeResult(entity, conflicts)
 
 
-async def _rebase(storage: EntityStorage, entity: E, onto: Entity | UUID | None, strategy: Strategy | None) -> MergeResult[E]:
+async def _take_along(storage: EntityStorage, ledger: Ledger, root: Entity, strategy: Strategy | None) -> tuple[Conflict, ...]:
+    """Rebase what hangs on the root and changed, and has moved on with another holder. The conflicts of that.
+
+    Whoever holds comes before what is held, whose merge covers both. A merge may bring in older versions of what stands on the
+    end of its line already, in a cycle also of what holds it: that stays where it stands, so that this comes to an end.
+    """
+    conflicts: tuple[Conflict, ...] = ()
+    settled, seen = {id(root): root}, set[UUID]()
+    moved = True
+    while moved:
+        moved, found = False, find_changes(root, ledger)
+        for child in reversed(found.order):
+            if id(child) not in found.changed or id(child) in settled or child.ecs_id in seen or ledger.state_of(child) is None:
+                continue
+            seen.add(child.ecs_id)
+            clashes, moved = await _rebase(storage, child, await _tip(storage, child.ecs_id), strategy, settled)
+            conflicts += clashes
+            settled[id(child)] = child
+            if moved:  # other things may be held, and changed, than were
+                break
+    return conflicts
+
+
+async def _rebase(
+    storage: EntityStorage, entity: Entity, onto: Entity | UUID | None, strategy: Strategy | None, settled: Container[int] = ()
+) -> tuple[tuple[Conflict, ...], bool]:
+    """The conflicts, and whether the entity stands on another version now."""
     while True:
         standing = entity.ecs_id
         target = version_of(onto) if onto is not None else await _next(storage, standing)
         base = await _fork_point(storage, standing, target)
         if base == target:
-            return MergeResult(entity)
+            return (), False
         before, head = await storage.get(type(entity), base), await storage.get(type(entity), target)
         if entity.ecs_id == standing:
-            return merge_entities(before, entity, head, strategy, onto_theirs=True, theirs_first=True)
+            result = merge_entities(before, entity, head, strategy, onto_theirs=True, theirs_first=True, settled=settled)
+            return result.conflicts, True
 
 
 async def merge(
@@ -84,9 +108,18 @@ async def merge(
 
 async def _next(storage: EntityStorage, standing: UUID) -> UUID:
     """The end of the main line that continues a version; if none does, of the lineage."""
-    tree = LineageTree(await storage.lineage((await storage.info(standing)).lineage_id))
+    tree = await _tree(storage, standing)
     tip = tree.tip(standing)
     return tip.ecs_id if tip.ecs_id != standing else tree.main_line[-1].ecs_id
+
+
+async def _tip(storage: EntityStorage, standing: UUID) -> UUID:
+    """The end of the main line that continues a version; itself, if none does."""
+    return (await _tree(storage, standing)).tip(standing).ecs_id
+
+
+async def _tree(storage: EntityStorage, standing: UUID) -> LineageTree:
+    return LineageTree(await storage.lineage((await storage.info(standing)).lineage_id))
 
 
 async def _fork_point(storage: EntityStorage, one: UUID, other: UUID) -> UUID:

@@ -59,7 +59,8 @@ class Lineages(Protocol):
         Its changes are what is unsaved and, on a branch, what was saved since that began. By default it goes to the end of
         the main line that continues its version; if none does, to that of the lineage; and what it holds and was changed goes
         to the end of its own, as a message that moved on with another thread. So after `StaleVersion`:
-        `await storage.rebase(thread)`, look at the conflicts, and register again. At a conflict the object stays as it was.
+        `await storage.rebase(thread)`, look at the conflicts, and register again. At a conflict the object stays as it was. If the
+        database fails in the middle, what was done stands, nothing is lost, and the same call does the rest.
 
         Args:
             strategy: As in `merge`; `append` puts one's own additions after those that are there.

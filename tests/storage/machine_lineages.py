@@ -160,6 +160,10 @@ class LineageMachine(Machine):
         ends = [each for each in self.versions_like(entity) if each not in self.children] if onto is None else [onto]
         foretold = {each: self.forecast(entity, each, strategy) for each in ends}
         result = await self.storage.rebase(entity, onto, strategy=strategy)
+        if onto is None:
+            times = Counter(each.lineage_id for each in reachable([entity]))
+            left = [each for each in expected_changes([entity], self.stored) if each.ecs_id in self.children]
+            assert all(times[each.lineage_id] > 1 for each in left)
         if moves:
             self.tally["rebases that the model cannot tell"] += 1
             return

@@ -15,6 +15,7 @@ from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.messages import ChatMessage, SystemPrompt
 from minference.threads.thread import ChatThread
+from tests.storage.edits import Thing
 from tests.storage.lineage_samples import Box, Item, Scale, Shelf, a_thread, line, said, say, versions_of
 from tests.support.examples import examples
 
@@ -120,6 +121,43 @@ async def test_a_rebase_takes_along_what_moved_on_with_another_holder(storage: E
     await storage.register(mine, on_conflict="raise")
     assert mine.history[0].parent_id == thread.history[0].ecs_id
     assert said(await storage.get(ChatThread, mine.ecs_id)) == "mine b c"
+
+
+async def test_a_rebase_takes_along_what_only_a_rebase_has_changed(storage: EntityStorage) -> None:
+    """The item is saved; but with the box it comes to stand on a version which others have continued."""
+    item = Thing(name="item")
+    box = Thing(name="box", one=item)
+    root = Thing(name="root", one=box)
+    await storage.register(root)
+    theirs = await storage.get(Thing, box.ecs_id)
+    item.name = "mine"
+    await storage.register(item)
+    assert theirs.one is not None
+    theirs.one.number = 1
+    await storage.register(theirs)
+    theirs.one.data = {"more": True}
+    await storage.register(theirs.one)
+    assert (await storage.rebase(root)).conflicts == ()
+    assert (item.name, item.number, item.data, item.ecs_id) == ("mine", 1, {"more": True}, theirs.one.ecs_id)
+    await storage.register(root, on_conflict="raise")
+
+
+async def test_what_a_rebase_has_put_on_the_end_of_its_line_stays_there(storage: EntityStorage) -> None:
+    """In a cycle there is no order: what the second one's versions hold of the first is older than where that stands."""
+    one, two = Thing(name="one"), Thing(name="two")
+    one.other, two.other = two, one
+    root = Thing(name="root", one=one)
+    await storage.register(root)
+    theirs = await storage.get(Thing, one.ecs_id)
+    theirs.number = 1
+    await storage.register(theirs)
+    theirs.number, theirs.other = 2, None
+    await storage.register(theirs)
+    one.data, two.data = {"mine": True}, {"mine": True}
+    await storage.rebase(root)
+    assert (one.ecs_id, one.number, one.data) == (theirs.ecs_id, 2, {"mine": True})
+    await storage.register(root, on_conflict="raise")
+    assert one.parent_id == theirs.ecs_id
 
 
 async def test_a_rebase_with_append_puts_ones_own_messages_last(storage: EntityStorage) -> None:
