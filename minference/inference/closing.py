@@ -9,15 +9,11 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from minference.errors import OrchestratorClosed
+from minference.inference.crowd import END, End
 
 T = TypeVar("T")
 
 
-class _End:
-    """Comes after the last item."""
-
-
-_END = _End()
 _INSIDE: ContextVar[tuple[UnderWay, ...]] = ContextVar("inside", default=())
 """Of which work this task is a part."""
 
@@ -78,11 +74,11 @@ class UnderWay:
         while True:
             try:
                 with self.block():
-                    item = await anext(items, _END)
+                    item = await anext(items, END)
             except OrchestratorClosed as closed:
                 yield last(closed)
                 return
-            if isinstance(item, _End):
+            if isinstance(item, End):
                 return
             yield item
 

@@ -15,11 +15,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _End:
+class End:
     """Comes after the last item, and after the last result."""
 
 
-_END = _End()
+END = End()
 
 
 def check_concurrency(concurrency: int) -> None:
@@ -56,11 +56,11 @@ async def in_parallel(
     workers = concurrency
     if isinstance(items, Sized):
         workers, deadline = min(concurrency, max(len(items), 1)), None
-    results: asyncio.Queue[R | _End] = asyncio.Queue(maxsize=1)
+    results: asyncio.Queue[R | End] = asyncio.Queue(maxsize=1)
     crew = asyncio.create_task(_all(_each(items, check), work, workers, results, deadline, over))
     try:
         with collected_less_often():
-            while not isinstance(result := await results.get(), _End):
+            while not isinstance(result := await results.get(), End):
                 yield result
             await crew
     finally:
@@ -82,7 +82,7 @@ async def _all(
         while True:
             async with turn:
                 item = await _next(items, deadline, over)
-            if isinstance(item, _End):
+            if isinstance(item, End):
                 return
             await results.put(await work(item))
 
@@ -91,28 +91,28 @@ async def _all(
             for _ in range(workers):
                 group.create_task(worker())
     except BaseExceptionGroup as bugs:
-        await results.put(_END)
+        await results.put(END)
         if len(bugs.exceptions) > 1:
             raise
         raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
-    await results.put(_END)
+    await results.put(END)
 
 
-async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | _End:
+async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | End:
     """The next item; the end if it is over, or there is none until the deadline."""
     if over():
-        return _END
+        return END
     if deadline is None:
-        return await anext(items, _END)
+        return await anext(items, END)
     if asyncio.get_running_loop().time() >= deadline.moment:
-        return _END
+        return END
     try:
         async with asyncio.timeout_at(deadline.moment) as limit:
-            return await anext(items, _END)
+            return await anext(items, END)
     except TimeoutError:
         if not limit.expired():
             raise  # it is the iterable's own
-        return _END
+        return END
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T], check: Callable[[T], None]) -> AsyncGenerator[T, None]:

@@ -304,15 +304,14 @@ class InferenceOrchestrator:
     async def _as_completed(
         self, threads: Iterable[ChatThread] | AsyncIterable[ChatThread], setup: Setup, concurrency: int, total: int | None
     ) -> AsyncGenerator[Outcome, None]:
-        under_way = self._under_way
+        closed, given = self._under_way.is_closed, 0
         with self._shown(total, setup):
-            working = in_parallel(
-                threads, lambda one: self._claimed_outcome(one, setup), concurrency, check_thread, setup.deadline, under_way.is_closed
-            )
+            working = in_parallel(threads, lambda one: self._claimed_outcome(one, setup), concurrency, check_thread, setup.deadline, closed)
             async with aclosing(working) as outcomes:
                 async for outcome in outcomes:
+                    given += 1
                     yield outcome
-        if under_way.is_closed():
+        if closed() and given != total:
             raise OrchestratorClosed(midway=True)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:

@@ -58,8 +58,8 @@ def a_text(argument: str, value: object, wanted: str = "a str") -> str:
     return value
 
 
-def a_count(argument: str, value: object) -> int:
-    """The number that was passed: how many of something.
+def a_row_count(argument: str, value: object) -> int:
+    """The number that was passed: how many rows.
 
     Raises:
         WrongArgument: It is none that a database could count to.

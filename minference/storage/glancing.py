@@ -15,7 +15,7 @@ from minference.ecs.lineage import VersionInfo
 from minference.ecs.state import Ledger
 from minference.ecs.values import adapter_of
 from minference.errors import NoPlainField, NoSuchCollection, UnfitValue, WrongEntityType
-from minference.storage.arguments import a_class, a_count, a_text, an_id
+from minference.storage.arguments import a_class, a_row_count, a_text, an_id
 from minference.storage.base import Backend, Record
 from minference.storage.building import build, no_garbage_collection, opaque_values
 from minference.storage.differences import differences, known_versions
@@ -49,7 +49,7 @@ class Glancing(Glances):
     async def newest(self, cls: type[Entity], limit: int) -> list[Newest]:
         """See `Glances.newest`."""
         await self._settled()
-        return await self._backend.shallow().newest(await self._kinds(cls), a_count("limit", limit))
+        return await self._backend.shallow().newest(await self._kinds(cls), a_row_count("limit", limit))
 
     async def length(self, lineage_id: UUID) -> int:
         """See `Glances.length`."""
@@ -59,7 +59,7 @@ class Glancing(Glances):
     async def recent(self, lineage_id: UUID, limit: int, *, skip: int = 0) -> list[VersionInfo]:
         """See `Glances.recent`."""
         await self._settled()
-        return await self._backend.shallow().recent(an_id("lineage_id", lineage_id), a_count("limit", limit), a_count("skip", skip))
+        return await self._backend.shallow().recent(an_id("lineage_id", lineage_id), a_row_count("limit", limit), a_row_count("skip", skip))
 
     async def called(self, cls: type[Entity], digits: str) -> Called:
         """See `Glances.called`."""

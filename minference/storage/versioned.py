@@ -34,7 +34,7 @@ from minference.errors import (
     VersionNotFound,
     WrongEventLoop,
 )
-from minference.storage.arguments import a_class, a_count, a_text, a_time, an_id, blobs_in, check_save, ids, lineage_of, version_of
+from minference.storage.arguments import a_class, a_row_count, a_text, a_time, an_id, blobs_in, check_save, ids, lineage_of, version_of
 from minference.storage.base import Backend, Commit, EntityStorage, OnConflict, Pending, Unit
 from minference.storage.blame import blame
 from minference.storage.branching import merge, rebase, revert
@@ -383,7 +383,7 @@ class VersionedStorage(Glancing, EntityStorage):
         if field not in a_class(cls).model_fields:
             raise ConfigurationError(f"{cls.__name__} has no field {field!r} to search in")
         await self._settle()
-        return await self._backend.search(with_subclasses(cls), field, a_text("text", text), a_count("limit", limit))
+        return await self._backend.search(with_subclasses(cls), field, a_text("text", text), a_row_count("limit", limit))
 
     async def _settled(self) -> Ledger:
         await self._settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from itertools import count
 from typing import Any
 
@@ -92,6 +92,17 @@ async def test_an_endless_loop_ends(storage: EntityStorage) -> None:
         await left(gate, orchestrator, loop)
     assert [was_closed(outcome) for outcome in outcomes] == [True] * 3
     assert [len(outcome.thread.history) for outcome in outcomes] == [2] * 3
+
+
+@pytest.mark.parametrize("more", [0, 5])
+async def test_a_loop_whose_orchestrator_is_left_says_so_only_if_something_is_left_to_be_done(storage: EntityStorage, more: int) -> None:
+    orchestrator = InferenceOrchestrator(storage, clients={"scripted": FunctionClient(lambda _: "an answer")})
+    async with orchestrator:
+        coming = orchestrator.as_completed([thread(str(number)) for number in range(2 + more)], concurrency=1)
+        outcomes = [await anext(coming) for _ in range(2)]
+    assert all(outcome.ok for outcome in outcomes)
+    with pytest.raises(OrchestratorClosed) if more else nullcontext():
+        assert len([outcome async for outcome in coming]) == 0
 
 
 async def test_a_stream_ends_with_an_outcome(storage: EntityStorage) -> None:
