@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from operator import is_
 from typing import Any, NoReturn
 
 
@@ -45,3 +46,20 @@ def freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     return value
+
+
+def thaw(value: Any) -> Any:
+    """The value with every frozen list and dict in it replaced by one that can change; itself, if there is none in it."""
+    if isinstance(value, FrozenList):
+        return [thaw(item) for item in value]
+    if isinstance(value, FrozenDict):
+        return {key: thaw(item) for key, item in value.items()}
+    if type(value) is tuple:
+        thawed = tuple(map(thaw, value))
+        return value if all(map(is_, thawed, value)) else thawed
+    return value
+
+
+def type_of(value: object) -> type:
+    """The type that a value has when it can change."""
+    return list if isinstance(value, FrozenList) else dict if isinstance(value, FrozenDict) else type(value)

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from minference.ecs.cold import thaw
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.merge_graph import Graph, Key, Node, above
 
@@ -83,7 +84,8 @@ def stand_on(entity: Entity, other: Entity) -> None:
 def _fill(entity: Entity, node: Node, objects: Mapping[Key, Entity]) -> None:
     """Give the object the decided content, in one step: validators of the class have seen it as a whole."""
     plan, before = plan_of(type(entity)), entity.__dict__
-    fields: dict[str, Any] = {name: node.data[name] for name in (*plan.values, *plan.mutable)}
+    fields: dict[str, Any] = {name: node.data[name] for name in plan.values}
+    fields |= {name: value if (value := node.data[name]) is before[name] else thaw(value) for name in plan.mutable}
     fields |= {name: None if key is None else objects[key] for name, key in node.references.items()}
     for collection in plan.collections:
         members = [objects[key] for key in node.collections[collection.name]]

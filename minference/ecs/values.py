@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, ConfigDict, PydanticUserError, TypeAdapter, 
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 from typing_extensions import TypedDict
 
+from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.sets import may_hold_sets, with_elements
 from minference.errors import UnstorableValue
@@ -213,7 +214,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _alike(one: Any, other: Any) -> bool:
     """The same for objects of any class."""
-    if type(one) is not type(other):
+    if type_of(one) is not type_of(other):
         return False
     match one:
         case dict():

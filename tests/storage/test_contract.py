@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -363,6 +364,12 @@ async def test_editing_an_old_version_branches_and_shares_what_is_before(storage
     assert [info.ecs_id for info in await storage.ancestors(branch.ecs_id)][1] == versions[2]
 
 
+class Free(Entity, kind="contract_free"):
+    """Holds anything that JSON can."""
+
+    anything: Any = None
+
+
 async def test_a_cold_snapshot_cannot_change(storage: EntityStorage) -> None:
     thread = a_thread(tools=[CallableTool(name="t", input_schema={"type": "object"})])
     await storage.register(thread)
@@ -375,6 +382,18 @@ async def test_a_cold_snapshot_cannot_change(storage: EntityStorage) -> None:
         cold.tools[0].input_schema["x"] = 1
     with pytest.raises(FrozenSnapshot):
         cold.llm_config.model = "other"
+
+
+async def test_a_value_of_a_cold_snapshot_is_stored_as_part_of_another(storage: EntityStorage) -> None:
+    """Where the annotation is `Any`, pydantic keeps the frozen lists and dicts in it."""
+    note = Free(anything={"a": [1, {"b": [2]}]})
+    await storage.register(note)
+    cold = await storage.get_cold_snapshot(Free, note.ecs_id)
+    for value in (cold.anything, {"again": cold.anything}, [cold.anything["a"]]):
+        note.anything = value
+        await storage.register(note)
+        assert (await storage.get(Free, note.ecs_id)).anything == value
+    assert cold.anything == {"a": [1, {"b": [2]}]}
 
 
 async def test_editing_what_was_loaded_changes_no_stored_version(storage: EntityStorage) -> None:

@@ -160,6 +160,28 @@ async def test_what_a_rebase_has_put_on_the_end_of_its_line_stays_there(storage:
     assert one.parent_id == theirs.ecs_id
 
 
+async def test_what_a_merge_takes_from_a_cold_snapshot_can_change(storage: EntityStorage) -> None:
+    """One side pins a version of the part, with data that the other has not: the mix is no snapshot any more."""
+    part = Thing(name="part")
+    ours = Thing(name="root", one=part)
+    await storage.register(ours)
+    theirs = await storage.get(Thing, ours.ecs_id)
+    part.data = {"a": [1, {"b": 2}]}
+    await storage.register(part)
+    ours.one = await storage.get_cold_snapshot(Thing, part.ecs_id)
+    await storage.register(ours)
+    assert theirs.one is not None
+    theirs.one.name = "theirs"
+    await storage.register(theirs)
+    assert (await storage.merge(ours, theirs)).conflicts == ()
+    assert (ours.one.name, ours.one.data) == ("theirs", {"a": [1, {"b": 2}]})
+    ours.one.data["a"].append(3)  # type: ignore[union-attr]
+    await storage.register(ours)
+    again = await storage.get(Thing, ours.ecs_id)
+    assert again.one is not None
+    assert again.one.data == {"a": [1, {"b": 2}, 3]}
+
+
 async def test_a_rebase_with_append_puts_ones_own_messages_last(storage: EntityStorage) -> None:
     thread, _ = await line(storage, "a")
     mine = await storage.get(ChatThread, thread.ecs_id)

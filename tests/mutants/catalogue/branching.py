@@ -163,6 +163,14 @@ BRANCHING = (
         tests=("tests/storage/test_merging.py::test_what_a_rebase_has_put_on_the_end_of_its_line_stays_there[memory]",),
     ),
     Mutant(
+        name="a-merge-hands-on-what-is-frozen",
+        promise="What a merge takes from a cold snapshot can change, and can be saved",
+        file="minference/ecs/merge_apply.py",
+        old="else thaw(value)",
+        new="else value",
+        tests=("tests/storage/test_merging.py::test_what_a_merge_takes_from_a_cold_snapshot_can_change[memory]",),
+    ),
+    Mutant(
         name="one-s-own-messages-come-first",
         promise="A rebase with `append` puts one's own additions after those that are there",
         file="minference/storage/branching.py",
