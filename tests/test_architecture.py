@@ -71,7 +71,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("minference/clients/",),
     "xllamacpp": ("minference/clients/local",),
     "typer": ("minference/cli/",),
-    "rich": ("minference/cli/", "minference/inference/progress.py", "minference/ecs/diff_render.py"),
+    "rich": ("minference/cli/", "minference/inference/pace.py", "minference/inference/progress.py", "minference/ecs/diff_render.py"),
     "mcp": ("minference/inference/mcp",),
     "pydantic_monty": ("minference/inference/sandbox.py",),
     "starlette": ("minference/ui/", "minference/testing/"),

@@ -18,8 +18,8 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 0.5
 """Seconds for which nobody needs to be told why a command has not ended yet."""
-_SHOW_CURSOR = "\x1b[?25h"
-"""What a progress bar that was not left has hidden."""
+_LEAVE_BAR = "\x1b[?25h\n"
+"""Shows the cursor that a progress bar has hidden, and goes to the line after it."""
 
 
 def run_draining(work: Coroutine[Any, Any, T], outcome: str) -> T:
@@ -55,7 +55,7 @@ def run_draining(work: Coroutine[Any, Any, T], outcome: str) -> T:
 
 def print_stopping() -> None:
     """Say what the process is waiting for, and what does not wait."""
-    print("stopping: replies on their way are waited for and saved; a second signal ends at once", file=sys.stderr, flush=True)
+    print("stopping: replies on their way are waited for; a second signal ends at once", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -92,9 +92,9 @@ def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    cursor = _SHOW_CURSOR if os.isatty(2) else ""
+    before = _LEAVE_BAR if os.isatty(2) else ""
     how = (Terminated if number == signal.SIGTERM else Interrupted).how
     try:
-        os.write(2, f"{cursor}error: {how} at once: replies on their way are lost, what was saved before stays\n".encode())
+        os.write(2, f"{before}error: {how} at once: replies on their way are lost, what was saved before stays\n".encode())
     finally:
         os._exit(128 + number)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBar
     from rich.progress import TaskID
 
+    from minference.inference.pace import Pace
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -72,6 +74,7 @@ class RichProgress:
     def __init__(self, *, console: Console | None = None) -> None:
         self._console = console
         self._bar: RichBar | None = None
+        self._pace: Pace | None = None
         self._task: TaskID | None = None
         self._runs = self._total = self._done = self._failed = self._tokens = 0
         self._cost = 0.0
@@ -106,22 +109,25 @@ class RichProgress:
         if self._bar is not None:
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from minference.inference.pace import Pace, PaceColumn, TimeLeftColumn
 
         console = self._console or Console(stderr=True)
         if not console.is_terminal:
             return
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeElapsedColumn(), TimeRemainingColumn())
+        self._pace = pace = Pace()
+        counts = BarColumn(), MofNCompleteColumn(), PaceColumn(pace), TextColumn("{task.fields[facts]}")
+        columns = (*counts, TimeElapsedColumn(), TimeLeftColumn(pace))
         self._bar = Progress(*columns, console=console)
         self._task = self._bar.add_task("threads", total=self._all(), facts="")
         self._bar.start()
 
     def _show(self) -> None:
-        if self._bar is None or self._task is None:
+        if self._bar is None or self._task is None or self._pace is None:
             return
-        speed = self._bar.tasks[0].speed
-        facts = [f"{speed:.1f}/s"] if speed else []
-        facts.append(f"{self._tokens:,} tokens")
+        self._pace.note(self._done)
+        facts = [f"{self._tokens:,} tokens"]
         facts += [f"${self._cost:,.2f}"] if self._cost else []
         facts += [f"[red]{self._failed} failed[/red]"] if self._failed else []
         self._bar.update(self._task, total=self._all(), completed=self._done, facts=" · ".join(facts))
@@ -132,6 +138,6 @@ class RichProgress:
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = None
+        self._bar = self._task = self._pace = None
         self._total = self._done = self._failed = self._tokens = self._uncounted = 0
         self._cost = 0.0

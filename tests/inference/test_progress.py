@@ -11,6 +11,7 @@ from minference.clients.scripted import ScriptedClient
 from minference.errors import ProviderRefused
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Completed, Failed
+from minference.inference.pace import Pace
 from minference.inference.progress import (
     ProgressEvent,
     RichProgress,
@@ -72,6 +73,17 @@ async def test_a_terminal_shows_counts_tokens_and_failures(memory: EntityStorage
     last = next(line for line in reversed(screen.getvalue().splitlines()) if "tokens" in line)
     assert "3/3" in last
     assert f"{used} tokens · 1 failed" in last
+
+
+def test_the_pace_is_that_of_the_last_minute_and_falls_while_nothing_comes() -> None:
+    counts = {0.0: 0, 0.001: 30, 1.0: 30, 10.0: 40, 30.0: 40, 60.0: 100, 69.5: 100, 120.5: 100}
+    times = iter([0.0, *(time for time in counts for _ in range(2))])
+    pace = Pace(lambda: next(times))
+    told: list[float] = []
+    for done in counts.values():
+        pace.note(done)
+        told.append(round(pace.per_second(), 2))
+    assert told == [0.0, 60.0, 30.0, 4.0, 1.33, 1.67, 1.02, 0.0]
 
 
 async def test_without_a_terminal_nothing_is_shown(memory: EntityStorage) -> None:
