@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import cache
 from inspect import signature
 from reprlib import recursive_repr
@@ -14,10 +14,11 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.assigning import assign_refused
 from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
-from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
+from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan
 from minference.ecs.recording import note_constructed
 from minference.ecs.sameness import own_equality, strictness
 from minference.ecs.spelling import explained, without_name
@@ -150,10 +151,7 @@ class Entity(BaseModel):
                 super().__setattr__(name, value)
             except ValidationError as error:
                 object.__setattr__(self, "__dict__", before)
-                if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
-                    raise explained(error, type(self)) from None
-                # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
-                object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
+                assign_refused(self, plan_of(type(self)), name, value, error)
             except BaseException:
                 # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
                 object.__setattr__(self, "__dict__", before)
@@ -337,13 +335,6 @@ def state_of(entity: Entity) -> State | None:
 # The slot itself: a plain attribute that is not set yet would be searched for in pydantic's `__getattr__`, in Python.
 _READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__get__
 _WRITE_STATE: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
-
-
-def _is_harmless(error: ValidationError) -> bool:
-    """Whether nothing was refused but references that go in a circle, and entities whose class is not known."""
-    return all(
-        each["type"] == "recursion_loop" or is_opaque(each["input"]) for each in error.errors(include_url=False, include_context=False)
-    )
 
 
 def frozen(entity: Entity, name: str) -> EntityError:
