@@ -15,6 +15,7 @@ from warnings import warn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.assigning import assign_refused
+from minference.ecs.cold import thaw
 from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
@@ -114,7 +115,7 @@ class Entity(BaseModel):
                 raise without_name(type(self), values)
             _WRITE_STATE(self, None)
             try:
-                made = self.__pydantic_validator__.validate_python(data, self_instance=self)
+                made = self.__pydantic_validator__.validate_python(thaw(data), self_instance=self)
             except ValidationError as error:
                 raise explained(error, type(self)) from None
             if made is not self:
@@ -128,7 +129,7 @@ class Entity(BaseModel):
 
         @classmethod
         def model_validate(cls, obj: Any, **options: Any) -> Self:
-            return _noted(super().model_validate(obj, **options), obj)
+            return _noted(super().model_validate(thaw(obj), **options), obj)
 
         @classmethod
         def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -136,10 +137,10 @@ class Entity(BaseModel):
 
         @classmethod
         def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
-            return _noted(super().model_construct(_fields_set, **values), None)
+            return _noted(super().model_construct(_fields_set, **thaw(values)), None)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            before = self.__dict__
+            before, value = self.__dict__, thaw(value)
             if (state := state_of(self)) is not None:
                 if state.cold:
                     raise frozen(self, name)
@@ -184,7 +185,10 @@ class Entity(BaseModel):
                 yield name, shown(value) if name in collections else value
 
     def __copy__(self) -> Self:
-        return _renewed(super().__copy__())
+        copied = super().__copy__()
+        if (state := state_of(self)) is not None and state.cold:
+            object.__setattr__(copied, "__dict__", thaw(copied.__dict__))
+        return _renewed(copied)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A new logical object with copies of everything below. Its back-references stay empty, unless what they name is copied too."""
@@ -198,8 +202,8 @@ class Entity(BaseModel):
         return _renewed(copied)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A new logical object with these values: a copy has an identity and a lineage of its own."""
-        return _renewed(super().model_copy(update=update, deep=deep))
+        """A new logical object with these values: a copy has an identity and a lineage of its own, and can change."""
+        return _renewed(super().model_copy(update=update and thaw({**update}), deep=deep))
 
     def get_sub_entities(self) -> list[Entity]:
         """Every entity reachable from this one, each once, itself left out; nearest first."""
