@@ -185,10 +185,10 @@ class Entity(BaseModel):
                 yield name, shown(value) if name in collections else value
 
     def __copy__(self) -> Self:
-        copied = super().__copy__()
+        shallow = super().__copy__()
         if (state := state_of(self)) is not None and state.cold:
-            object.__setattr__(copied, "__dict__", thaw(copied.__dict__))
-        return _renewed(copied)
+            object.__setattr__(shallow, "__dict__", thaw(shallow.__dict__))
+        return _renewed(shallow)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A new logical object with copies of everything below. Its back-references stay empty, unless what they name is copied too."""
