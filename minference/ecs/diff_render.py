@@ -41,6 +41,9 @@ _LONGEST_VALUE = 200
 _CONTEXT = 40
 """Characters of unchanged text that are shown on each side of a change."""
 
+_DEEPEST_INDENT = 16
+"""Levels up to which a line shows its depth by where it begins. Deeper ones say it: long chains would be nothing but blanks."""
+
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that reorder what stands around them on the screen."""
 
@@ -101,7 +104,8 @@ def _members(collection: CollectionChanged, above: Step) -> Iterator[Step]:
 def diff_to_text(diff: EntityDiff) -> str:
     """Indented lines: `~` changed, `+` added, `-` removed, `>` moved; inside a text, [-removed-] and {+added+} words.
 
-    Further lines of a text stand behind a `|`, deeper than the field that it is in, so that none reads as a line of the diff.
+    Below a depth of 16 the lines move no further to the right, and say their depth. Further lines of a text stand behind a `|`,
+    deeper than the field that it is in, so that none reads as a line of the diff.
     """
     marks = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
     return "\n".join(
@@ -204,17 +208,18 @@ def _inside(step: Step, change: PathChange, *, brackets: bool) -> list[Segment]:
 
 
 def _beginning(step: Step, sign: _Sign) -> str:
-    return f"{_margin(step)}  {sign} {step.label}"
+    told = f"  (depth {step.depth})" if step.depth > _DEEPEST_INDENT else ""
+    return f"{_indent(step)}{told}  {sign} {step.label}"
 
 
-def _margin(step: Step) -> str:
-    return "    " * step.depth
+def _indent(step: Step) -> str:
+    return "    " * min(step.depth, _DEEPEST_INDENT)
 
 
 def _body(step: Step, item: FieldDiff | Placed | Moved, *, brackets: bool) -> list[Segment]:
     match item:
         case TextChanged() if item.old and item.new:
-            margin = f"{_margin(step)}    | "
+            margin = f"{_indent(step)}    | "
             return [_plain(": "), *(part for each in _excerpt(item.segments) for part in _lined(each, margin, brackets=brackets))]
         case Changed(old, new) | TextChanged(old, new):
             return [_plain(": "), *_from_to(_value(old), _value(new), brackets=brackets)]

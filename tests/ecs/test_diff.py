@@ -196,6 +196,23 @@ def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
     assert diff.to_json()["changes"][0]["new"] == "END"
 
 
+def test_a_line_is_not_longer_the_deeper_it_is_told() -> None:
+    old = DiffNode(name="end", leaf=DiffLeaf(text="a\nb"))
+    new = later(old, name="END", leaf=later(old.leaf, text="a\nc"))  # type: ignore[type-var]
+    for _ in range(2_000):
+        old = DiffNode(next=old)
+        new = later(old, next=new)
+    diff = diff_entities(old, new)
+    for shown in (str(diff), diff.__rich__().plain, html.unescape(re.sub("<[^>]*>", "", diff.to_html()))):
+        lines = shown.split("\n")
+        assert len(lines) == 2_005
+        assert max(map(len, lines)) < 150
+        depths = [int(found[1]) for line in lines if (found := re.match(r" {64}  \(depth (\d+)\)  ~ (?:next|name|leaf|text)", line))]
+        assert depths == [*range(17, 2_001), 2_000, 2_001]
+        assert lines[17].startswith(" " * 64 + "  ~ next DiffNode ")
+        assert lines[-1].startswith(" " * 64 + "    | ")
+
+
 def test_different_classes_are_refused() -> None:
     with pytest.raises(DifferentClasses, match="a DiffNode cannot be compared with a DiffLeaf: pass two entities of one class"):
         diff_entities(DiffNode(), DiffLeaf())
