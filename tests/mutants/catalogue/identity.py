@@ -133,6 +133,14 @@ IDENTITY = (
         tests=("tests/ecs/test_entity.py::test_assignments_are_validated",),
     ),
     Mutant(
+        name="an-object-cannot-be-assigned-itself",
+        promise="A field takes the object itself wherever it takes others of its class",
+        file="minference/ecs/assigning.py",
+        old="""    if any(each["type"] == "recursion_loop" for each in _lines(error)):""",
+        new="    if False:",
+        tests=("tests/ecs/test_assigning.py::test_a_field_of_any_entity_shape_takes_the_object_itself",),
+    ),
+    Mutant(
         name="a-refused-assignment-stays",
         promise="A refused assignment leaves the object as it was",
         file="minference/ecs/entity.py",
@@ -163,6 +171,22 @@ IDENTITY = (
         old="            data[name] = freeze(data[name])",
         new="            pass",
         tests=("tests/storage/test_contract.py::test_a_cold_snapshot_cannot_change[memory]",),
+    ),
+    Mutant(
+        name="copies-of-cold-snapshots-are-frozen",
+        promise="A copy of a cold snapshot can change like any new object",
+        file="minference/ecs/entity.py",
+        old="""            object.__setattr__(shallow, "__dict__", thaw(shallow.__dict__))""",
+        new="            pass",
+        tests=("tests/storage/test_cold_copies.py::test_what_is_made_of_a_cold_snapshot_can_change_and_be_saved[memory-model_copy]",),
+    ),
+    Mutant(
+        name="what-is-taken-from-a-cold-snapshot-is-frozen",
+        promise="What an object takes from a cold snapshot can change in it",
+        file="minference/ecs/entity.py",
+        old="before, value = self.__dict__, thaw(value)",
+        new="before = self.__dict__",
+        tests=("tests/storage/test_cold_copies.py::test_what_is_made_of_a_cold_snapshot_can_change_and_be_saved[memory-assignment]",),
     ),
     Mutant(
         name="a-cold-snapshot-is-saved",

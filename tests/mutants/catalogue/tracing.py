@@ -46,6 +46,14 @@ TRACING = (
         tests=("tests/storage/test_tracing.py::test_a_call_that_changes_an_argument_makes_one_commit_in_its_name[memory]",),
     ),
     Mutant(
+        name="what-a-call-saves-itself-has-no-author",
+        promise="What a traced call saves itself is by the author of the call, unless another is named",
+        file="minference/storage/versioned.py",
+        old="running_author(self) if author is None else author",
+        new="author",
+        tests=("tests/storage/test_tracing.py::test_what_a_traced_call_saves_itself_is_by_the_author_of_the_call[memory-register]",),
+    ),
+    Mutant(
         name="nested-calls-commit-alone",
         promise="Nested traced calls make one commit, of the outermost call",
         file="minference/ecs/recording.py",
