@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
-from pydantic_core import CoreSchema, SchemaValidator
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
 from minference.ecs.plan import EntityPlan, is_opaque
 from minference.ecs.spelling import explained
@@ -51,10 +51,11 @@ def _inside_out(cls: type[Entity]) -> SchemaValidator:
     it comes to the same reference again. Here the outermost step is no such reference.
     """
     schema: Any = cls.__pydantic_core_schema__
+    config = CoreConfig(title=cls.__name__, hide_input_in_errors=bool(cls.model_config.get("hide_input_in_errors")))
     if schema["type"] == "definitions" and schema["schema"]["type"] == "definition-ref":
         own = next(each for each in schema["definitions"] if each["ref"] == schema["schema"]["schema_ref"])
         schema = {**schema, "schema": _outermost(own)}
-    return SchemaValidator(cast("CoreSchema", schema))
+    return SchemaValidator(cast("CoreSchema", schema), config)
 
 
 def _outermost(schema: Any) -> Any:

@@ -261,7 +261,8 @@ def _lined(segment: Segment, margin: str, *, brackets: bool) -> Iterator[Segment
     for number, line in enumerate(re.split(r"(?<=\n)", segment.text)):
         if number:
             yield _plain(margin)
-        yield Segment(segment.change, line)
+        if line:
+            yield Segment(segment.change, line)
 
 
 def _versions(diff: EntityDiff) -> str:

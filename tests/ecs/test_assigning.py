@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from minference.ecs.entity import Entity
 from minference.ecs.opaque import OpaqueEntity
@@ -117,6 +117,20 @@ def test_the_rules_of_the_class_hold_for_the_object_itself() -> None:
         assert club.__dict__ is before
     club.members = [club, Leaf()]
     assert club.members[0] is club
+
+
+class Secretive(Entity, kind="assigning_secretive"):
+    """Whose errors quote nothing."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    items: list[Secretive | Leaf] = Field(default_factory=list)
+
+
+def test_an_error_beside_the_object_itself_quotes_no_more_than_others() -> None:
+    one = Secretive()
+    with pytest.raises(ValidationError, match="2 validation errors for Secretive\n") as told:
+        one.items = [one, {"text": ["secret"]}]  # type: ignore[list-item]
+    assert "secret'" not in str(told.value)
 
 
 def test_what_has_no_known_class_may_stand_beside_the_object_itself() -> None:
