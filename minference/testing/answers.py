@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from minference.testing.examples import example
+
 
 @dataclass(frozen=True, slots=True)
 class Called:
@@ -60,31 +62,6 @@ def default_answer(body: Mapping[str, Any], *, call_tools: bool = False) -> Answ
     return Answer(f"You said: {said or ''}")
 
 
-def example(schema: Mapping[str, Any], text: str | None, root: Mapping[str, Any] | None = None) -> Any:
-    """A small value that fits the schema; strings in it are `text`."""
-    root = root or schema
-    if "$ref" in schema:
-        return example(root["$defs"][schema["$ref"].rpartition("/")[2]], text, root)
-    if "const" in schema or "enum" in schema:
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return example(schema[several][0], text, root)
-    match schema.get("type"):
-        case "object":
-            return {name: example(part, text, root) for name, part in schema.get("properties", {}).items()}
-        case "array":
-            return [example(schema.get("items", {}), text, root)]
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case "null":
-            return None
-        case _:
-            return text or ""
-
-
 def last_user_text(body: Mapping[str, Any]) -> str | None:
     """What the user said last, in either dialect; `None` if nothing."""
     for message in reversed(body["messages"]):
@@ -120,7 +97,7 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     if (body.get("tool_choice") or {}) == {"type": "none"}:
         return {}
     functions = [tool.get("function", tool) for tool in body.get("tools", ())]
-    return {function["name"]: function.get("parameters", function.get("input_schema")) for function in functions}
+    return {function["name"]: function.get("parameters") or function.get("input_schema") or {"type": "object"} for function in functions}
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
