@@ -124,6 +124,7 @@ def _message(thread: ChatThread, call: ToolCall, outcome: ToolOutcome, parent: U
     return ChatMessage(
         role=MessageRole.tool,
         content=outcome.text if isinstance(outcome, ToolSucceeded) else error_text(outcome.error),
+        attachments=outcome.attachments if isinstance(outcome, ToolSucceeded) else (),
         tool_call_id=call.id,
         tool_name=call.name,
         tool_uuid=tool.lineage_id if tool else None,

@@ -75,8 +75,11 @@ def _text(content: str | list[dict[str, Any]]) -> str:
 
 
 def _ends_with_result(body: Mapping[str, Any]) -> bool:
-    last = body["messages"][-1]
-    return last["role"] == "tool" or (isinstance(last["content"], list) and last["content"][-1]["type"] == "tool_result")
+    """Whether results were told last, or what is attached to them was shown."""
+    *before, last = body["messages"]
+    if not isinstance(last["content"], list):
+        return bool(last["role"] == "tool")
+    return last["content"][-1]["type"] == "tool_result" or bool(before and before[-1]["role"] == "tool")
 
 
 def _results(body: Mapping[str, Any]) -> list[str]:
@@ -88,7 +91,7 @@ def _results(body: Mapping[str, Any]) -> list[str]:
         if message["role"] == "tool":
             results.insert(0, message["content"])
         elif isinstance(message["content"], list):
-            results[:0] = [block["content"] for block in message["content"] if block["type"] == "tool_result"]
+            results[:0] = [_text(block["content"]) for block in message["content"] if block["type"] == "tool_result"]
     return results
 
 
