@@ -660,7 +660,9 @@ class StaleVersion(StorageError):
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
         super().__init__(
-            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved (of a thread with "
+            "strategy='append', which keeps what both added), look at the conflicts that it returns, where saving would undo the other's "
+            "change, and save again; or save with on_conflict='branch'"
         )
 
 
