@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from minference.errors import OrchestratorClosed
 from minference.inference.crowd import END, End
+from minference.inference.drain import ended
 
 T = TypeVar("T")
 
@@ -83,14 +84,29 @@ class UnderWay:
             yield item
 
     async def close(self) -> None:
-        """End what is under way, and return when it has ended; no further block begins."""
+        """End what is under way, and return when it has ended; no further block begins. A cancellation meanwhile is passed on to it."""
         self._closing.set()
         for task in self._tasks:
             task.cancel()
         if self._tasks or self._calls:
             self._ended = asyncio.get_running_loop().create_future()
-            await self._ended
+            await ended([self._ended], told=self._tasks)
 
     def _notice(self) -> None:
         if self._ended is not None and not self._tasks and not self._calls and not self._ended.done():
             self._ended.set_result(None)
+
+
+class Closing(Protocol):
+    """What has something to give back."""
+
+    async def aclose(self) -> None:
+        """Give it back."""
+
+
+async def close_all(*opened: Closing | None) -> None:
+    """Close these, in their order; each, whatever goes wrong with another."""
+    async with AsyncExitStack() as stack:
+        for each in reversed(opened):
+            if each is not None:
+                stack.push_async_callback(each.aclose)

@@ -16,8 +16,9 @@ from minference.errors import AlreadyOpen, MinferenceError, NotAWorkflow, Orches
 from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
 from minference.inference.claims import Claims
-from minference.inference.closing import UnderWay
+from minference.inference.closing import UnderWay, close_all
 from minference.inference.crowd import check_concurrency, in_parallel
+from minference.inference.drain import to_the_end
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
@@ -143,13 +144,8 @@ class InferenceOrchestrator:
         cache, self._cache = self._cache, None
         try:
             await self._under_way.close()
-            if cache is not None:
-                await cache.aclose()
-            if sandbox is not None:
-                await sandbox.aclose()
         finally:
-            if pool is not None:
-                await pool.aclose()
+            await to_the_end(close_all(cache, sandbox, pool))
 
     async def run_parallel_ai_completion(self, threads: Sequence[ChatThread]) -> list[Outcome]:
         """One reply for each thread, and the results of the tools that it calls. Outcomes in the order of the threads.

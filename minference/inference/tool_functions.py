@@ -13,6 +13,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from minference.errors import InvalidToolArguments, ToolError, ToolRaised, ToolTimedOut, UnusableFunction
+from minference.inference.drain import ended
 from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucceeded, succeeded
 from minference.inference.tool_threads import Abandoned, Raised, Returned, ToolThreads
 from minference.threads.parameters import Bound
@@ -156,12 +157,12 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
 
 
 async def _stop(task: asyncio.Task[Any], tool: CallableTool) -> bool:
-    """Cancel an async tool and give it a moment to clean up; whether it ended."""
+    """Cancel an async tool and give it a moment to clean up, however often we are cancelled meanwhile; whether it ended."""
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=GRACE)
-    if not done:
+    await ended([asyncio.create_task(asyncio.wait({task}, timeout=GRACE))], told=[task])
+    if not task.done():
         _log.warning("tool %s ignored its cancellation for %g s and was left behind", tool.name, GRACE)
-    return bool(done)
+    return task.done()
 
 
 def _failed(tool: CallableTool, error: BaseException) -> ToolFailed:
