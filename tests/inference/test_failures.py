@@ -243,6 +243,25 @@ async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> 
         completed((await orchestrator.run([other]))[0])
 
 
+async def test_one_object_cannot_be_run_by_two_orchestrators_at_once(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+    chat, clients = thread("Hi."), {"scripted": ScriptedClient(waiting(began, gate))}
+    async with InferenceOrchestrator(memory, clients=clients) as one, InferenceOrchestrator(memory, clients=clients) as another:
+        running = asyncio.create_task(one.run([chat]))
+        await began.wait()
+        with pytest.raises(ThreadBusy):
+            await another.run([chat])
+        with pytest.raises(ThreadBusy):
+            await anext(another.stream(chat))
+        [busy] = [outcome async for outcome in another.as_completed([chat])]
+        assert isinstance(failed(busy).error, ThreadBusy)
+        gate.set()
+        completed((await running)[0])
+        chat.new_message = "And now?"
+        completed((await another.run([chat]))[0])
+    assert len(chat.history) == 4
+
+
 async def test_two_copies_of_one_version_become_two_branches(memory: EntityStorage) -> None:
     async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}) as orchestrator:
         chat = thread("Hi.")
