@@ -24,6 +24,8 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._closing = asyncio.Event()
+        self._cancelled = 0
+        """How often each task was cancelled by us."""
         self._tasks: set[asyncio.Task[object]] = set()
         self._calls = 0
         self._ended: asyncio.Future[None] | None = None
@@ -62,7 +64,9 @@ class UnderWay:
         try:
             yield
         except asyncio.CancelledError:
-            if self.is_closed() and task.uncancel() <= asked:
+            for _ in range(self._cancelled):
+                task.uncancel()
+            if self.is_closed() and task.cancelling() <= asked:
                 raise OrchestratorClosed(midway=True) from None
             raise
         finally:
@@ -86,11 +90,16 @@ class UnderWay:
     async def close(self) -> None:
         """End what is under way, and return when it has ended; no further block begins. A cancellation meanwhile is passed on to it."""
         self._closing.set()
-        for task in self._tasks:
-            task.cancel()
+        self.cancel()
         if self._tasks or self._calls:
             self._ended = asyncio.get_running_loop().create_future()
-            await ended([self._ended], told=self._tasks)
+            await ended([self._ended], told=[self])
+
+    def cancel(self) -> None:
+        """Cancel what is under way; for the second time, what drains is given up."""
+        self._cancelled += 1
+        for task in self._tasks:
+            task.cancel()
 
     def _notice(self) -> None:
         if self._ended is not None and not self._tasks and not self._calls and not self._ended.done():

@@ -100,6 +100,8 @@ async def _all(
             raise
         raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
     await results.put(END)
+    if any(each.cancelled() for each in crew):  # by nobody who waits for it
+        raise RuntimeError("work was cancelled by something that it called: its result is missing")
 
 
 async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | End:

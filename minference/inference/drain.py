@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from minference.errors import ProviderUnreachable
 
@@ -49,7 +49,14 @@ async def _wait_and_stop(task: asyncio.Task[Any], grace: float) -> None:
             await ended([task])
 
 
-async def ended(work: Collection[asyncio.Future[Any]], *, told: Iterable[asyncio.Future[Any]] | None = None) -> None:
+class Cancellable(Protocol):
+    """What a cancellation can be passed on to."""
+
+    def cancel(self) -> object:
+        """Ask it to end."""
+
+
+async def ended(work: Collection[asyncio.Future[Any]], *, told: Iterable[Cancellable] | None = None) -> None:
     """Return when all of this work has ended, however often the caller is cancelled meanwhile.
 
     Each such cancellation is passed on to the work, or to `told` in its place, and the first of them is raised at the end.

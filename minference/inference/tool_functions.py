@@ -133,8 +133,9 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
     async def work() -> Returned | Raised:
         try:
             return Returned(prepared.finish(await start()))
-        except (asyncio.CancelledError, Exception, SystemExit) as error:  # noqa: BLE001 - what a tool raises is its outcome
-            # KeyboardInterrupt is missing on purpose: in the thread of the event loop it is the user's Ctrl-C.
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # in the thread of the event loop they are the user's Ctrl-C, and the end of this coroutine
+        except BaseException as error:  # noqa: BLE001 - what a tool raises is its outcome
             return Raised(error)
 
     task = asyncio.create_task(work())
@@ -147,6 +148,8 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
         assert tool.timeout is not None, "without a timeout the wait ends with the task"
         stopped = await _stop(task, tool)
         return ToolFailed(ToolTimedOut(tool.name, tool.timeout, still_running=not stopped))
+    if task.cancelled():  # by the tool, which then returned
+        return _failed(tool, asyncio.CancelledError())
     match task.result():
         case Returned(ToolSucceeded() as outcome):
             return outcome

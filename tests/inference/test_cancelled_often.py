@@ -11,13 +11,14 @@ import anyio
 import pytest
 
 from minference.clients.scripted import FunctionClient
+from minference.errors import OrchestratorClosed
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.threads.messages import ToolCall
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
-from tests.inference.helpers import completed, said, thread
+from tests.inference.helpers import completed, failed, said, thread
 from tests.support.virtual_time import run_virtually, virtual_now
 
 WHOLE = [("user", "Hello."), ("assistant", "an answer")]
@@ -150,5 +151,25 @@ def test_an_orchestrator_that_is_left_waits_however_often_that_is_cancelled() ->
             async with orchestrator:
                 [outcome] = await orchestrator.run([asked])
             assert completed(outcome).content == "an answer"
+
+    run_virtually(main())
+
+
+def test_an_orchestrator_whose_leaving_is_cancelled_gives_up_what_drains() -> None:
+    async def main() -> None:
+        slow, asked = Slow(), thread()
+        async with open_storage("memory:") as storage:
+            orchestrator = InferenceOrchestrator(storage, clients={"scripted": slow.client})
+            await orchestrator.__aenter__()
+            calling = asyncio.ensure_future(orchestrator.run([asked]))
+            await asyncio.sleep(1.0)
+            leaving = asyncio.ensure_future(orchestrator.__aexit__(None, None, None))
+            await asyncio.sleep(1.0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            assert (leaving.cancelled(), virtual_now()) == (True, 7.0)
+            [outcome] = await calling
+            assert isinstance(failed(outcome).error, OrchestratorClosed)
+            assert said(asked) == WHOLE[:1]
 
     run_virtually(main())

@@ -30,6 +30,7 @@ from minference.errors import (
 from minference.inference.events import Finished
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.progress import ProgressEvent, ThreadStarted
 from minference.inference.retries import RetryPolicy
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -224,6 +225,18 @@ async def test_running_a_thread_that_is_done_calls_nobody(memory: EntityStorage)
         [again] = await orchestrator.run([await memory.get(ChatThread, chat.ecs_id)])
     assert (completed(again).content, completed(again).output, len(client.requests)) == ("You said: Hi.", None, 1)
     assert await versions(memory) == before
+
+
+async def test_a_callback_that_cancels_the_work_it_is_told_of_ends_the_call_with_what_was_wrong(memory: EntityStorage) -> None:
+    def cancel(event: ProgressEvent) -> None:
+        if isinstance(event, ThreadStarted):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}, progress=cancel) as orchestrator:
+        with pytest.raises(RuntimeError, match="work was cancelled by something that it called"):
+            await orchestrator.run([thread("Hi.")])
 
 
 async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> None:
