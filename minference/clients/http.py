@@ -17,6 +17,8 @@ import httpx2
 import yarl
 
 _CHUNK_BYTES = 1 << 16
+_LONGEST_LINE = 1 << 20
+"""Bytes of the status line or a header. A reply that was paid for is not refused for what proxies put on top of it."""
 _KEPT = 64
 """How many URLs and sets of headers are remembered in their parsed form: there is hardly more than one for each endpoint."""
 
@@ -73,6 +75,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,
+                max_line_size=_LONGEST_LINE,
+                max_field_size=_LONGEST_LINE,
             )
         return self._session
 

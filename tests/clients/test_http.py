@@ -107,6 +107,13 @@ async def test_a_call_is_one_request_with_each_header_once(name: str, path: str,
     assert body["model"] == "m"
 
 
+async def test_a_reply_may_have_a_long_header() -> None:
+    server = Server()
+    async with server.serving(lambda _: whole(json.dumps(ANSWER).encode(), f"content-security-policy: {'a' * 500_000}")):
+        assert (await ask(client_of(f"{server.url}/v1"))).payload == ANSWER
+    assert len(server.asked) == 1
+
+
 async def test_a_compressed_answer_is_read_as_it_was_meant() -> None:
     server = Server()
     async with server.serving(lambda _: whole(gzip.compress(json.dumps(ANSWER).encode()), "content-encoding: gzip")):

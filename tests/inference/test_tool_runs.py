@@ -148,7 +148,7 @@ class Odd(BaseException):
     pass
 
 
-ERRORS = [ValueError("no tea left"), SystemExit(1), Odd("odd"), asyncio.CancelledError("odd"), StopIteration(3), ExceptionGroup("two", [OSError()])]
+ERRORS = [ValueError("none"), SystemExit(1), Odd("odd"), asyncio.CancelledError("odd"), StopIteration(3), ExceptionGroup("two", [OSError()])]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
