@@ -148,7 +148,7 @@ class Odd(BaseException):
     pass
 
 
-ERRORS = [ValueError("none"), SystemExit(1), Odd("odd"), asyncio.CancelledError("odd"), StopIteration(3), ExceptionGroup("two", [OSError()])]
+ERRORS = [ValueError("no tea"), SystemExit(1), Odd("x"), asyncio.CancelledError("y"), StopIteration(3), ExceptionGroup("two", [OSError()])]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
