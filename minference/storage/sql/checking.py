@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from sqlite3 import OperationalError
 from typing import Any
 from uuid import UUID
@@ -166,8 +167,8 @@ class CheckReader(ArchiveReader):
                 unknown.append((name, count, UUID(example)))
             else:
                 classes[kind_id] = cls
-        text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module first"
-        return classes, _told("known kinds", text, unknown)
+        text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module to check them whole"
+        return classes, [replace(told, fault=False) for told in _told("known kinds", text, unknown)]
 
     async def _rows(self, fetch: Fetch, mapping: Mapping, kinds: Sequence[int], tables: Collection[str]) -> tuple[list[Finding], set[int]]:
         """Versions without a row in any table in which they may be, and those whose row in the class's table says something else."""
