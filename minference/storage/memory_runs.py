@@ -94,7 +94,7 @@ class MemoryRuns:
         self._runs[name] = replace(self._runs[name], updated_at=now)
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
         """See `Runs.entries`."""
         found = (each for each in self._entries.get(name, {}).values() if each.position > after and each.state in states)

@@ -157,9 +157,12 @@ class Runs(Protocol):
         ...
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
-        """Threads in these states behind a place in the work list, in its order."""
+        """Threads in these states behind a place in the work list, in its order: all of them, or the first `limit`.
+
+        Of a run that goes on while it is read, later ones may be further than the first were when those were.
+        """
         ...
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:

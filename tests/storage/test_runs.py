@@ -38,6 +38,17 @@ async def test_a_work_list_keeps_its_order_and_takes_each_thread_once(storage: E
     assert [entry.position for entry in await storage.runs().entries("nightly", after=1, limit=2)] == [2, 3]
 
 
+async def test_all_entries_of_a_long_work_list_are_given_unless_a_limit_is(storage: EntityStorage) -> None:
+    lineages = await a_run(storage, 2_001)
+    entries = storage.runs().entries
+    assert [entry.lineage_id for entry in await entries("nightly")] == lineages
+    assert [entry.lineage_id for entry in await entries("nightly", limit=1_500)] == lineages[:1_500]
+    assert [entry.lineage_id for entry in await entries("nightly", after=999)] == lineages[1_000:]
+    await storage.runs().note("nightly", [Began(each) for each in lineages[::2]])
+    assert [entry.lineage_id for entry in await entries("nightly", [running])] == lineages[::2]
+    assert await entries("nightly", limit=0) == await entries("nightly", [done]) == []
+
+
 async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) -> None:
     one, two, three, four = await a_run(storage, 4)
     error = "a \0 surrogate \ud800"

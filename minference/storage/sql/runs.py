@@ -55,6 +55,8 @@ _SUMS = """
     SELECT run_name, state, COUNT(*), SUM(replies), SUM(tokens), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd)
     FROM run_entry"""
 
+_PAGE = 1000
+"""Entries that are read at once: the rows of a long work list are not held beside what is made of them."""
 _ENTRY_ROWS = TypeAdapter(list[tuple[int, UUID, EntryState, int, str | None, int, int, float | None, datetime]])
 _RUN_ROWS = TypeAdapter(list[tuple[str, datetime, datetime, str, str | None, datetime | None]])
 _SUM_ROWS = TypeAdapter(list[tuple[str, EntryState, int, int, int, float, int]])
@@ -125,13 +127,20 @@ class SqlRuns(TableBeside):
         await self._write(work)
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
         """See `Runs.entries`."""
         among = "= ANY({2:text[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({2:text}))"
         wanted = text_parameter(self._dialect, [state.value for state in states])
-        arguments = (escape_text(name), after, wanted, limit)
-        return _entries(await self._fetch(_ENTRIES.replace("{states}", among), *arguments))
+        found: list[RunEntry] = []
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(limit - len(found), _PAGE)
+            page = _entries(await self._fetch(_ENTRIES.replace("{states}", among), escape_text(name), after, wanted, size))
+            found += page
+            if len(page) < size:
+                break
+            after = page[-1].position
+        return found
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
         """See `Runs.of`."""
