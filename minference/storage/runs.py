@@ -110,7 +110,20 @@ class Ended:
     cost_usd: float | None
 
 
-Step = Began | Ended
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Whoever began with a thread stops in the middle: it stays as far as it is, and what came of it counts."""
+
+    lineage_id: UUID
+    at: datetime
+    """When; nothing of the thread was noted since, or this is no news."""
+    replies: int
+    """That came since it began, like tokens and cost."""
+    tokens: int
+    cost_usd: float | None
+
+
+Step = Began | LetGo | Ended
 
 
 class Runs(Protocol):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound, StorageClosed
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
-from minference.storage.runs import Began, Ended, EntryState, RunEntry, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, Step
 from tests.storage.erasures import a_thread
 
 pending, running, done, failed = EntryState
@@ -70,6 +72,21 @@ async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) 
     run = await storage.runs().get("nightly")
     assert (run.counts, run.total) == ({done: 2, failed: 1, pending: 1}, 4)
     assert (run.replies, run.tokens, run.cost_usd, run.unpriced) == (5, 43, 1.25, 1)
+
+
+async def test_what_came_of_a_thread_that_was_let_go_of_counts_once_and_it_stays_as_far_as_it_is(storage: EntityStorage) -> None:
+    one, two, three = await a_run(storage, 3)
+    before = utc_now()
+    await storage.runs().note("nightly", [Began(one), Began(two), Ended(two, None, 1, 7, 0.5)])
+    at = utc_now() + timedelta(seconds=1)
+    late: list[Step] = [LetGo(one, before, 9, 9, 9.0), LetGo(two, at, 9, 9, 9.0), LetGo(three, at, 9, 9, 9.0)]
+    for _ in range(2):
+        await storage.runs().note("nightly", [LetGo(one, at, 1, 5, 0.25), *late])
+    assert [shown(entry) for entry in await storage.runs().entries("nightly")] == [
+        (running, 1, None, 1, 5, 0.25), (done, 1, None, 1, 7, 0.5), (pending, 0, None, 0, 0, 0.0),
+    ]  # fmt: skip
+    await storage.runs().note("nightly", [Began(one), Ended(one, None, 2, 10, None)])
+    assert shown((await storage.runs().entries("nightly"))[0]) == (done, 2, None, 3, 15, None)
 
 
 async def test_settings_are_kept_until_others_are_given(storage: EntityStorage) -> None:

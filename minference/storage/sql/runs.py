@@ -6,13 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter
 
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
-from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, RunInfo, Step
 from minference.storage.sql.among import text_parameter, uuid_parameter
 from minference.storage.sql.beside import TableBeside
 from minference.storage.sql.driver import Rows, Transaction
@@ -41,9 +42,13 @@ _ADD = """
 _BEGAN = """
     UPDATE run_entry SET state = 'running', starts = starts + 1, error = NULL, updated_at = {2:timestamptz}
     WHERE run_name = {0:text} AND lineage_id = {1:uuid}"""
+_LET_GO = """
+    UPDATE run_entry SET replies = replies + {3:bigint}, tokens = tokens + {4:bigint}, cost_usd = cost_usd + {5:double precision},
+        updated_at = {2:timestamptz}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running' AND updated_at < {2:timestamptz}"""
 _ENDED = """
-    UPDATE run_entry SET state = {3:text}, error = {4:text}, replies = replies + {5:bigint}, tokens = tokens + {6:bigint},
-        cost_usd = cost_usd + {7:double precision}, updated_at = {2:timestamptz}
+    UPDATE run_entry SET state = {6:text}, error = {7:text}, replies = replies + {3:bigint}, tokens = tokens + {4:bigint},
+        cost_usd = cost_usd + {5:double precision}, updated_at = {2:timestamptz}
     WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
 _TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
 _ENTRY = "SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry"
@@ -115,13 +120,20 @@ class SqlRuns(TableBeside):
 
         async def work(transaction: Transaction) -> None:
             for step in steps:
-                key = (escape_text(name), self._uuid(step.lineage_id), now)
-                if isinstance(step, Began):
-                    await transaction.execute(self._sql(_BEGAN), [key])
-                else:
-                    state = EntryState.done if step.error is None else EntryState.failed
-                    error = None if step.error is None else escape_text(step.error)
-                    await transaction.execute(self._sql(_ENDED), [(*key, state.value, error, step.replies, step.tokens, step.cost_usd)])
+                key = (escape_text(name), self._uuid(step.lineage_id))
+                match step:
+                    case Began():
+                        await transaction.execute(self._sql(_BEGAN), [(*key, now)])
+                    case LetGo():
+                        spent = step.replies, step.tokens, step.cost_usd
+                        await transaction.execute(self._sql(_LET_GO), [(*key, self._time(step.at), *spent)])
+                    case Ended():
+                        state = EntryState.done if step.error is None else EntryState.failed
+                        error = None if step.error is None else escape_text(step.error)
+                        spent = step.replies, step.tokens, step.cost_usd
+                        await transaction.execute(self._sql(_ENDED), [(*key, now, *spent, state.value, error)])
+                    case unknown:
+                        assert_never(unknown)
             await transaction.execute(self._sql(_TOUCH), [(escape_text(name), now)])
 
         await self._write(work)
