@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -103,7 +103,7 @@ def require_faults(faults: object) -> None:
     elif isinstance(faults, Sequence) and not isinstance(faults, str | bytes):
         for position, fault in enumerate(faults):
             require_fault(f"faults[{position}]", fault)
-    elif not isinstance(faults, Callable) or isinstance(faults, type):  # type: ignore[arg-type]
+    elif not callable(faults) or isinstance(faults, type):
         wanted = "a dict by the number of the request ({1: Status(429)}), a list in order of the requests, or a function of a request"
         raise WrongArgument("faults", faults, wanted)
 

@@ -66,7 +66,6 @@ class RecordedRequest:
 Answering = Callable[[dict[str, Any]], Answer | str]
 Faults = Mapping[int, Fault] | Sequence[Fault | None] | Callable[[RecordedRequest], Fault | None]
 """By number of the request (1 is the first), in order, or as the request decides."""
-_UNENTERED = "the server is not running: use it as `with ProviderServer() as server:`"
 
 
 @dataclass(slots=True)
@@ -116,7 +115,7 @@ class ProviderServer:
             ConfigurationError: The server was not started.
         """
         if self._port is None:
-            raise ConfigurationError(_UNENTERED)
+            raise ConfigurationError("the server is not running: use it as `with ProviderServer() as server:`")
         return f"http://127.0.0.1:{self._port}"
 
     @property
