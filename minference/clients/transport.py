@@ -162,6 +162,8 @@ class Caller:
             headers = _lower(error.response.headers)
             return refused(self.name, status=error.response.status_code, headers=headers, body=error.body, key=sdk.key)
         causes = list(_causes(error))
+        if (unsendable := _unsendable(causes, sdk)) is not None:
+            return ProviderUnreachable(self.name, without_key(unsendable, sdk.key), retryable=True)
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(timeout)
         told = ": ".join(filter(None, (type(causes[-1]).__name__, str(causes[-1]))))
@@ -218,8 +220,10 @@ async def _drain(pieces: AsyncIterator[bytes]) -> None:
 
 
 def _failures(sdk: Sdk) -> tuple[type[BaseException], ...]:
-    """What a call can raise. The SDKs let some errors of their transport through."""
-    return sdk.api_error, *_transport_failures()
+    """What a call can raise. The SDKs let some errors of their transport through, also what it says of a URL that is none."""
+    import httpx2
+
+    return sdk.api_error, *_transport_failures(), httpx2.InvalidURL, ValueError
 
 
 def _transport_failures() -> tuple[type[BaseException], ...]:
@@ -227,6 +231,17 @@ def _transport_failures() -> tuple[type[BaseException], ...]:
     import httpx2
 
     return httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
+
+
+def _unsendable(causes: list[BaseException], sdk: Sdk) -> str | None:
+    """What is said of a request that could not leave."""
+    from minference.clients.http import Unsendable
+
+    found = next((cause for cause in causes if isinstance(cause, Unsendable)), None)
+    if found is None:
+        return None
+    ours = sdk.url.partition("?")[0] == found.where
+    return f"the request cannot be sent: {found}" if ours else f"it redirects to {found.where}, where nothing can be: {found}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -16,6 +16,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Error
 
 from minference.errors import ClaimsLost, QueueFailed
+from minference.inference.drain import ended
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Claims:
         finally:
             for each in (task, watch):
                 each.cancel()
-            await asyncio.wait({task, watch})
+            await ended([task, watch])
             if not task.cancelled():
                 task.exception()  # that the claims were lost comes before what this did to the work
 

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from minference.ecs.identity import utc_now
 from minference.errors import MinferenceError, RunBusy, StorageError
 from minference.inference.budgets import NOTHING, Spent
+from minference.inference.drain import to_the_end
 from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
@@ -51,7 +52,7 @@ class Journal:
 
     async def __aexit__(self, *exc_info: object) -> None:
         with self._work:
-            await self._leave()
+            await to_the_end(self._leave())
 
     async def _leave(self) -> None:
         assert self._alive is not None, "the journal is open"

@@ -30,6 +30,7 @@ from minference.errors import (
 from minference.inference.events import Finished
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.progress import ProgressEvent, ThreadStarted
 from minference.inference.retries import RetryPolicy
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -226,6 +227,18 @@ async def test_running_a_thread_that_is_done_calls_nobody(memory: EntityStorage)
     assert await versions(memory) == before
 
 
+async def test_a_callback_that_cancels_the_work_it_is_told_of_ends_the_call_with_what_was_wrong(memory: EntityStorage) -> None:
+    def cancel(event: ProgressEvent) -> None:
+        if isinstance(event, ThreadStarted):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}, progress=cancel) as orchestrator:
+        with pytest.raises(RuntimeError, match="work was cancelled by something that it called"):
+            await orchestrator.run([thread("Hi.")])
+
+
 async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> None:
     began, gate = asyncio.Event(), asyncio.Event()
     client = ScriptedClient(waiting(began, gate))
@@ -241,6 +254,25 @@ async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> 
         gate.set()
         completed((await running)[0])
         completed((await orchestrator.run([other]))[0])
+
+
+async def test_one_object_cannot_be_run_by_two_orchestrators_at_once(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+    chat, clients = thread("Hi."), {"scripted": ScriptedClient(waiting(began, gate))}
+    async with InferenceOrchestrator(memory, clients=clients) as one, InferenceOrchestrator(memory, clients=clients) as another:
+        running = asyncio.create_task(one.run([chat]))
+        await began.wait()
+        with pytest.raises(ThreadBusy):
+            await another.run([chat])
+        with pytest.raises(ThreadBusy):
+            await anext(another.stream(chat))
+        [busy] = [outcome async for outcome in another.as_completed([chat])]
+        assert isinstance(failed(busy).error, ThreadBusy)
+        gate.set()
+        completed((await running)[0])
+        chat.new_message = "And now?"
+        completed((await another.run([chat]))[0])
+    assert len(chat.history) == 4
 
 
 async def test_two_copies_of_one_version_become_two_branches(memory: EntityStorage) -> None:

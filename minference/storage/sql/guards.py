@@ -37,7 +37,7 @@ NAMES = {
 _DROP = {"sqlite": 'DROP TRIGGER "{name}"', "postgresql": 'DROP TRIGGER "{name}" ON "{table}"'}
 _SAID = "stored versions never change"
 _IDENTITY = "id, ecs_id, lineage_id, parent_id, fork_no, commit_id, created_at"
-_FIXED = ("entity_commit", "erasure", "run_item", "sequence_span")
+_FIXED = ("entity_commit", "entity_merge", "erasure", "run_item", "sequence_span")
 """Tables whose rows never change."""
 _OWNED = ("entity_link", "entity_sequence")
 _CONTENTS = (

@@ -72,6 +72,12 @@ RULES = (
         "version {0} was made from {1}, which is of another lineage, {2}",
     ),
     Rule(
+        "merges in the same lineage",
+        """SELECT v.ecs_id, m.ecs_id, m.lineage_id FROM entity_merge g JOIN entity_version v ON v.id = g.version_id
+           JOIN entity_version m ON m.id = g.merged_id WHERE m.lineage_id <> v.lineage_id""",
+        "version {0} merged {1}, which is of another lineage, {2}",
+    ),
+    Rule(
         "parents of the same kind",
         f"""SELECT v.ecs_id, k.name, p.ecs_id, o.name {_BY_PARENT}
             JOIN entity_kind k ON k.id = v.kind_id JOIN entity_kind o ON o.id = p.kind_id WHERE k.name <> o.name""",
