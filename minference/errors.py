@@ -648,9 +648,14 @@ class InvalidTagName(StorageError, ValueError):
 class WrongEntityType(StorageError, TypeError):
     """The version exists, and is of another class than the one asked for."""
 
-    def __init__(self, ecs_id: UUID, wanted: str, found: str) -> None:
-        self.ecs_id, self.wanted, self.found = ecs_id, wanted, found
-        super().__init__(f"version {ecs_id} is a {found}, not a {wanted}: use `await {found}.get(...)` or `await Entity.get(...)`")
+    def __init__(self, ecs_id: UUID, wanted: str, found: str, *, defined: bool = True) -> None:
+        self.ecs_id, self.wanted, self.found, self.defined = ecs_id, wanted, found, defined
+        super().__init__(
+            f"version {ecs_id} is a {found}, not a {wanted}: use `await {found}.get(...)` or `await Entity.get(...)`"
+            if defined
+            else f"version {ecs_id} is no {wanted} but of the kind {found!r}, which this program does not define: import the module that "
+            "does, or run newer code if the class was renamed since; `await Entity.get(...)` gives the version as it is"
+        )
 
 
 class StaleVersion(StorageError):

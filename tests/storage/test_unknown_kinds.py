@@ -201,8 +201,12 @@ async def test_it_is_got_by_its_id(storage: EntityStorage) -> None:
     secret = _opaque(shelf.best)
     for loaded in (await storage.get(Entity, secret.ecs_id), await storage.get_cold_snapshot(Entity, secret.ecs_id)):
         assert (_opaque(loaded).kind, _opaque(loaded).lineage_id) == ("unknown_secret", secret.lineage_id)
-    with pytest.raises(WrongEntityType, match="is a unknown_secret, not a Shelf"):
-        await storage.get(Shelf, secret.ecs_id)
+    for asking in (storage.get(Shelf, secret.ecs_id), storage.peek(Shelf, [secret.ecs_id])):
+        with pytest.raises(
+            WrongEntityType, match="is no Shelf but of the kind 'unknown_secret', which this program does not define"
+        ) as caught:
+            await asking
+        assert (caught.value.found, caught.value.defined, "unknown_secret.get" in str(caught.value)) == ("unknown_secret", False, False)
     assert [version.kind for version in await storage.lineage(secret.lineage_id)] == ["unknown_secret"]
     stored = await storage.get_stored(secret.ecs_id)
     assert (stored.values["text"], stored.references) == ("hidden", {"next": secret.ecs_id})
