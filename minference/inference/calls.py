@@ -13,7 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from minference.clients.allowances import allowances
-from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
+from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage, opened
 from minference.clients.embedding import embed
 from minference.clients.parsing import understanding
 from minference.ecs.identity import utc_now
@@ -106,6 +106,7 @@ class Line:
 
     async def admit(self, prepared: Prepared) -> _Sent:
         """Wait for room in the budget and under the limits of the provider, and take it."""
+        await opened(prepared.client)
         hold = await self.budget.hold(self.estimate(prepared)) if self.budget is not None else Hold(None, 0, 0.0)
         try:
             client, model = prepared.model
