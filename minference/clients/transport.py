@@ -165,6 +165,8 @@ class Caller:
         except ValueError:
             if content.lstrip().startswith(b"<"):
                 raise InvalidReply(self.name, "answered with an HTML page instead of JSON: is the base URL right?", status=200) from None
+            if not content.strip():
+                raise ProviderUnreachable(self.name, "the answer is empty", retryable=True) from None
             if _is_cut_off(content):
                 raise ProviderUnreachable(self.name, "the answer broke off in the middle", retryable=True) from None
             found = without_key(describe(content), key)
