@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
+from collections.abc import Iterator
 from copy import deepcopy
 from operator import is_
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 
 def _refuse(_self: object, *_args: object, **_kwargs: object) -> NoReturn:
@@ -12,7 +16,7 @@ def _refuse(_self: object, *_args: object, **_kwargs: object) -> NoReturn:
 
 
 class FrozenList(list[Any]):
-    """A list that cannot change. A copy of it can."""
+    """A list that cannot change. A copy of it can, and so can what it is pickled as."""
 
     append = extend = insert = remove = pop = clear = sort = reverse = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -23,9 +27,12 @@ class FrozenList(list[Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
         return [deepcopy(item, memo) for item in self]
 
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[()], None, Iterator[Any]]:
+        return list, (), None, iter(self)
+
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot change. A copy of it can."""
+    """A dict that cannot change. A copy of it can, and so can what it is pickled as."""
 
     update = pop = popitem = clear = setdefault = _refuse
     __setitem__ = __delitem__ = __ior__ = _refuse
@@ -35,6 +42,9 @@ class FrozenDict(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         return {key: deepcopy(item, memo) for key, item in self.items()}
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[()], None, None, Iterator[tuple[str, Any]]]:
+        return dict, (), None, None, iter(self.items())
 
 
 def freeze(value: Any) -> Any:
@@ -48,18 +58,60 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def thaw(value: Any) -> Any:
+def thaw(value: T) -> T:
     """The value with every frozen list and dict in it replaced by one that can change; itself, if there is none in it."""
-    if isinstance(value, FrozenList):
-        return [thaw(item) for item in value]
-    if isinstance(value, FrozenDict):
-        return {key: thaw(item) for key, item in value.items()}
-    if type(value) is tuple:
-        thawed = tuple(map(thaw, value))
-        return value if all(map(is_, thawed, value)) else thawed
+    kind = type(value)
+    if kind not in _CONTAINERS or (kind not in _FROZEN and (_is_flat(value) or _is_plain(value))):
+        return value
+    return _thawed(value) if _is_frozen_somewhere(value) else value
+
+
+def _thawed(value: Any) -> Any:
+    kind = type(value)
+    if kind is FrozenList:
+        return [_thawed(item) for item in value]
+    if kind is FrozenDict:
+        return {key: _thawed(item) for key, item in value.items()}
+    if kind is dict:
+        named = {key: _thawed(item) for key, item in value.items()}
+        return value if all(map(is_, named.values(), value.values())) else named
+    if kind is list or kind is tuple:
+        items = kind(map(_thawed, value))
+        return value if all(map(is_, items, value)) else items
     return value
+
+
+def _is_flat(container: Any) -> bool:
+    """Whether it holds no containers."""
+    return _CONTAINERS.isdisjoint(map(type, container.values() if type(container) is dict else container))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether there are only builtin objects in it, of exactly these classes: nothing else can be marshalled, at C speed."""
+    try:
+        marshal.dumps(value, 2)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_frozen_somewhere(container: Any) -> bool:
+    waiting, seen = [container], {id(container)}
+    while waiting:
+        each = waiting.pop()
+        if type(each) in _FROZEN:
+            return True
+        items = each.values() if type(each) is dict else each
+        inside = [item for item in items if type(item) in _CONTAINERS and id(item) not in seen]
+        seen.update(map(id, inside))
+        waiting += inside
+    return False
 
 
 def type_of(value: object) -> type:
     """The type that a value has when it can change."""
     return list if isinstance(value, FrozenList) else dict if isinstance(value, FrozenDict) else type(value)
+
+
+_FROZEN: frozenset[type] = frozenset((FrozenList, FrozenDict))
+_CONTAINERS: frozenset[type] = frozenset((list, dict, tuple, *_FROZEN))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import cache
 from inspect import signature
 from reprlib import recursive_repr
@@ -14,10 +14,12 @@ from warnings import warn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from minference.ecs.assigning import assign_refused
+from minference.ecs.cold import thaw
 from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
-from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan, is_opaque
+from minference.ecs.plan import IDENTITY_FIELDS, EntityPlan, OnErase, compile_plan
 from minference.ecs.recording import note_constructed
 from minference.ecs.sameness import own_equality, strictness
 from minference.ecs.spelling import explained, without_name
@@ -113,7 +115,7 @@ class Entity(BaseModel):
                 raise without_name(type(self), values)
             _WRITE_STATE(self, None)
             try:
-                made = self.__pydantic_validator__.validate_python(data, self_instance=self)
+                made = self.__pydantic_validator__.validate_python(thaw(data), self_instance=self)
             except ValidationError as error:
                 raise explained(error, type(self)) from None
             if made is not self:
@@ -127,7 +129,7 @@ class Entity(BaseModel):
 
         @classmethod
         def model_validate(cls, obj: Any, **options: Any) -> Self:
-            return _noted(super().model_validate(obj, **options), obj)
+            return _noted(super().model_validate(thaw(obj), **options), obj)
 
         @classmethod
         def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -135,10 +137,10 @@ class Entity(BaseModel):
 
         @classmethod
         def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:
-            return _noted(super().model_construct(_fields_set, **values), None)
+            return _noted(super().model_construct(_fields_set, **thaw(values)), None)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            before = self.__dict__
+            before, value = self.__dict__, thaw(value)
             if (state := state_of(self)) is not None:
                 if state.cold:
                     raise frozen(self, name)
@@ -150,10 +152,7 @@ class Entity(BaseModel):
                 super().__setattr__(name, value)
             except ValidationError as error:
                 object.__setattr__(self, "__dict__", before)
-                if not _is_harmless(error) or not plan_of(type(self)).accepts(name, value):
-                    raise explained(error, type(self)) from None
-                # Pydantic refuses objects that refer back to the one being assigned to, and those of an unknown class. Entities may.
-                object.__setattr__(self, "__dict__", {**before, name: copy(value) if isinstance(value, list | dict) else value})
+                assign_refused(self, plan_of(type(self)), name, value, error)
             except BaseException:
                 # A validator that runs after the assignment may refuse it: pydantic then leaves the new value in place.
                 object.__setattr__(self, "__dict__", before)
@@ -186,7 +185,10 @@ class Entity(BaseModel):
                 yield name, shown(value) if name in collections else value
 
     def __copy__(self) -> Self:
-        return _renewed(super().__copy__())
+        shallow = super().__copy__()
+        if (state := state_of(self)) is not None and state.cold:
+            object.__setattr__(shallow, "__dict__", thaw(shallow.__dict__))
+        return _renewed(shallow)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A new logical object with copies of everything below. Its back-references stay empty, unless what they name is copied too."""
@@ -200,8 +202,8 @@ class Entity(BaseModel):
         return _renewed(copied)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A new logical object with these values: a copy has an identity and a lineage of its own."""
-        return _renewed(super().model_copy(update=update, deep=deep))
+        """A new logical object with these values: a copy has an identity and a lineage of its own, and can change."""
+        return _renewed(super().model_copy(update=update and thaw({**update}), deep=deep))
 
     def get_sub_entities(self) -> list[Entity]:
         """Every entity reachable from this one, each once, itself left out; nearest first."""
@@ -337,13 +339,6 @@ def state_of(entity: Entity) -> State | None:
 # The slot itself: a plain attribute that is not set yet would be searched for in pydantic's `__getattr__`, in Python.
 _READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__get__
 _WRITE_STATE: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
-
-
-def _is_harmless(error: ValidationError) -> bool:
-    """Whether nothing was refused but references that go in a circle, and entities whose class is not known."""
-    return all(
-        each["type"] == "recursion_loop" or is_opaque(each["input"]) for each in error.errors(include_url=False, include_context=False)
-    )
 
 
 def frozen(entity: Entity, name: str) -> EntityError:

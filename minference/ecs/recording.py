@@ -83,6 +83,15 @@ def collecting_recording(storage: object) -> Recording | None:
     return recording if recording is not None and recording.collects else None
 
 
+def running_author(storage: object) -> str | None:
+    """Who a save that is made here says it was, if nobody is named: as the commit of the outermost call or block around it that knows."""
+    recording, author = _innermost(storage), None
+    while recording is not None and not recording.closed:
+        author = recording.author if recording.author is not None else author
+        recording = recording.parent
+    return author
+
+
 @contextmanager
 def nothing_recorded() -> Iterator[None]:
     """What is constructed inside belongs to no recording: it is made to be looked at, and thrown away."""

@@ -37,7 +37,8 @@ def entity_tracer(function: F | None = None, /, *, severity: TraceSeverity | Non
     Entities among the arguments (also inside lists, tuples, sets, dicts and plain models) that are modified already are
     saved before the call. After it, one commit holds what changed and what is new under the arguments and the result;
     its author is the function's qualified name. Results are returned as they are. A traced function that calls traced
-    functions makes one commit, and inside `storage.recording()` none of its own. If the function raises, what it changed
+    functions makes one commit, and inside `storage.recording()` none of its own. What the function itself saves is a commit of
+    its own at once, by the same author unless it names another. If the function raises, what it changed and did not save
     is not saved: the objects keep their changes, and the version from before the call can be loaded.
 
     An async function returns when its commit is durable. A plain one hands a snapshot to the writer and returns at once;

@@ -109,6 +109,10 @@ class ThreadRun:
             event = None  # this function goes on, so its own variables are not forgotten
             forget_locals(error)
             yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
+        except BaseException:
+            if self._setup.journal is not None and not isinstance(event, Finished):
+                await self._setup.journal.let_go(self._thread.lineage_id, self._spent)
+            raise
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
         interrupted = True

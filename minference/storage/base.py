@@ -305,8 +305,8 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
 
         What is registered, added with `s.add(...)` or constructed inside (reachable or not) is saved at its end, together;
         so is what functions with `@entity_tracer` change. An exception inside saves nothing of it. A block inside another
-        block or traced call is a part of that. `submit` and `fork` save for themselves, at once. Entities that another library
-        constructs from data without calling the class or its `model_validate` need `add`, or somebody who holds them.
+        block or traced call is a part of that. `submit` and `fork` save for themselves, at once, by the same author if none is named.
+        Entities that another library constructs without calling the class or its `model_validate` need `add`, or a holder.
         """
         ...
 

@@ -61,6 +61,11 @@ class Glancing(Glances):
         await self._settled()
         return await self._backend.shallow().recent(an_id("lineage_id", lineage_id), a_row_count("limit", limit), a_row_count("skip", skip))
 
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Lineages.merges`."""
+        await self._settled()
+        return await self._backend.shallow().merges(an_id("lineage_id", lineage_id))
+
     async def called(self, cls: type[Entity], digits: str) -> Called:
         """See `Glances.called`."""
         await self._settled()

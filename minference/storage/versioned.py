@@ -21,7 +21,7 @@ from minference.ecs.identity import utc_now
 from minference.ecs.lineage import Blame, LineageTree, StorageStatus, VersionInfo
 from minference.ecs.merge import MergeResult
 from minference.ecs.merge_lists import Strategy
-from minference.ecs.recording import collecting_recording
+from minference.ecs.recording import collecting_recording, running_author
 from minference.ecs.registry import CurrentStorage, use_storage
 from minference.ecs.state import Ledger
 from minference.errors import (
@@ -105,7 +105,7 @@ class VersionedStorage(Glancing, EntityStorage):
         ledger, committer = self._open()
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         drafts = capture(roots, ledger)
-        unit = Unit(drafts, author, note, utc_now(), on_conflict, done)
+        unit = Unit(drafts, running_author(self) if author is None else author, note, utc_now(), on_conflict, done)
         unit.after = tuple(pending_versions(roots, ledger)) if not drafts else ()
         if drafts or committer.pending():
             committer.add(unit)
@@ -224,7 +224,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def revert(self, entity: E, to: UUID, *, author: str | None = None, note: str | None = None) -> E:
         """See `Lineages.revert`."""
-        return await revert(self, entity, to, author, note)
+        return await revert(self, self._open()[0], entity, to, author, note)
 
     async def rebase(self, entity: E, onto: Entity | UUID | None = None, *, strategy: Strategy | None = None) -> MergeResult[E]:
         """See `Lineages.rebase`."""

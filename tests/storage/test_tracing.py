@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from pydantic import BaseModel
@@ -176,6 +176,105 @@ async def test_a_task_that_outlives_the_call_saves_for_itself(storage: EntitySto
     late.set()
     await task
     assert (await storage.latest(Book, book.lineage_id)).title == "late"
+
+
+async def _branched(storage: EntityStorage) -> tuple[Book, Book]:
+    """Two objects on two branches of one lineage."""
+    book = await storage.register(a_book("one"))
+    other = await storage.get(Book, book.ecs_id)
+    book.title, other.cover = "new", Page()
+    await storage.register(book, other)
+    return book, other
+
+
+async def _save(storage: EntityStorage, book: Book, other: Book, how: str) -> None:
+    """Make a version in one of the ways that there are."""
+    match how:
+        case "register":
+            book.title = "registered"
+            await storage.register(book)
+        case "submit":
+            book.title = "submitted"
+            await storage.submit(book)
+        case "fork":
+            book.title = "forked"
+            book.fork()
+            await storage.flush()
+        case "revert":
+            assert book.parent_id is not None
+            await storage.revert(book, book.parent_id)
+        case "merge":
+            await storage.merge(book, other)
+
+
+@pytest.mark.parametrize("how", ["register", "submit", "fork", "revert", "merge"])
+async def test_what_a_traced_call_saves_itself_is_by_the_author_of_the_call(storage: EntityStorage, how: str) -> None:
+    @entity_tracer
+    async def inner(book: Book, other: Book) -> None:
+        await _save(storage, book, other, how)
+
+    @entity_tracer
+    async def outer(book: Book, other: Book) -> None:
+        await inner(book, other)
+
+    async def author_of(call: Callable[[Book, Book], Awaitable[None]]) -> str | None:
+        book, other = await _branched(storage)
+        before = book.ecs_id
+        await call(book, other)
+        assert book.parent_id == before
+        return (await storage.info(book.ecs_id)).commit.author
+
+    async def in_a_block(book: Book, other: Book) -> None:
+        async with storage.recording(author="ann"):
+            await inner(book, other)
+
+    async def untraced(book: Book, other: Book) -> None:
+        await _save(storage, book, other, how)
+
+    assert await author_of(inner) == inner.__qualname__
+    assert await author_of(outer) == outer.__qualname__
+    assert await author_of(in_a_block) == "ann"
+    assert await author_of(untraced) is None
+
+
+async def test_an_author_who_is_named_goes_before_the_traced_call(storage: EntityStorage) -> None:
+    @entity_tracer
+    async def work(book: Book) -> None:
+        book.title = "registered"
+        await storage.register(book, author="bob")
+        book.title = "submitted"
+        await storage.submit(book, author="eve")
+        book.title = "left to the call"
+
+    @entity_tracer
+    def fork(book: Book) -> Book:
+        book.title = "forked"
+        return book.fork()
+
+    book = await storage.register(a_book("one"))
+    await work(book)
+    fork(book)
+    await storage.flush()
+    assert [author for author, _ in await commits(storage, book)] == [None, "bob", "eve", work.__qualname__, fork.__qualname__]
+
+
+async def test_a_task_that_outlives_the_call_is_not_the_call(storage: EntityStorage) -> None:
+    late = asyncio.Event()
+
+    async def register_late(book: Book) -> None:
+        await late.wait()
+        book.title = "late"
+        await storage.register(book)
+
+    @entity_tracer
+    async def start(book: Book) -> asyncio.Task[None]:
+        return asyncio.create_task(register_late(book))
+
+    book = await storage.register(a_book())
+    task = await start(book)
+    late.set()
+    await task
+    assert [author for author, _ in await commits(storage, book)] == [None, None]
 
 
 async def test_what_a_failed_call_changed_is_not_saved_and_what_was_before_can_be_loaded(storage: EntityStorage) -> None:
