@@ -39,7 +39,7 @@ class OpenAIClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, self._build)
+        self._caller = Caller(profile.name, "openai", self._build)
         self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:
@@ -128,6 +128,10 @@ class OpenAIClient:
         if text := told.rest():
             yield TextDelta(text)
         yield Response(answer.payload(), headers, besides)
+
+    async def open(self) -> None:
+        """See `Opens.open`: the SDK is imported, and its object is there."""
+        await self._caller.open()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

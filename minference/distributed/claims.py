@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Error
 
 from minference.errors import ClaimsLost, QueueFailed
-from minference.inference.drain import ended
+from minference.inference.drain import ended, to_the_end
 
 T = TypeVar("T")
 
@@ -88,9 +88,13 @@ async def claimed(conninfo: str, run: str, lineages: Sequence[UUID]) -> AsyncIte
         held, elsewhere = ([each for each in lineages if (each in taken) is here] for here in (True, False))
         yield Claims(run, connection, held, elsewhere)
     finally:
-        with suppress(Error):  # it is gone, and its locks with it
-            await connection.execute("SELECT pg_advisory_unlock_all()")
-        await connection.close()
+        await to_the_end(_release(connection))
+
+
+async def _release(connection: AsyncConnection) -> None:
+    with suppress(Error):  # it is gone, and its locks with it
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+    await connection.close()
 
 
 def _key(lineage_id: UUID) -> int:

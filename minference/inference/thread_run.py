@@ -180,7 +180,7 @@ class ThreadRun:
         """One reply; of a structured output or a step of a workflow, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
-            await self._setup.line.check(prepared)
+            await self._setup.line.check(prepared, self._thread)
             await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked

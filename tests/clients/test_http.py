@@ -107,6 +107,27 @@ async def test_a_call_is_one_request_with_each_header_once(name: str, path: str,
     assert body["model"] == "m"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (whole(b""), "the answer is empty|the stream ended before the reply did"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "the answer is empty|the stream ended before the reply did"),
+        (whole(b"", status="202 Accepted"), "the answer is empty|the stream ended before the reply did"),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "answered with status 304 instead of a reply"),
+        (whole(b"", status="307 Temporary Redirect"), "answered with status 307 instead of a reply"),
+        (whole(b"", status="099 X"), "answered with status 99 instead of a reply"),
+    ],
+)
+async def test_no_reply_at_all_is_a_call_that_may_be_tried_again(answer: bytes, told: str, streaming: bool) -> None:
+    server = Server()
+    async with server.serving(lambda _: answer):
+        client = client_of(f"{server.url}/v1")
+        with pytest.raises(ProviderError, match=told) as caught:
+            await (ask_streaming(client) if streaming else ask(client))
+    assert caught.value.retryable
+
+
 async def test_a_reply_may_have_a_long_header() -> None:
     server = Server()
     async with server.serving(lambda _: whole(json.dumps(ANSWER).encode(), f"content-security-policy: {'a' * 500_000}")):

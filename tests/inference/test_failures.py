@@ -27,6 +27,7 @@ from minference.errors import (
     UnknownClient,
     WrongArgument,
 )
+from minference.inference.budgets import Budget
 from minference.inference.events import Finished
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
@@ -176,8 +177,10 @@ async def test_a_request_that_is_wrong_tries_no_fallback(memory: EntityStorage) 
     assert [len(client.requests) for client in clients.values()] == [1, 0, 0]
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, None), (404, None), (429, "insufficient_quota")])
-async def test_a_key_a_model_or_a_quota_that_is_gone_is_not_tried_again_but_has_fallbacks(
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, None), (404, None), (429, "insufficient_quota"), (413, None), (400, "context_length_exceeded")]
+)
+async def test_a_key_a_model_a_quota_or_room_that_is_not_there_is_not_tried_again_but_has_fallbacks(
     memory: EntityStorage, status: int, code: str | None
 ) -> None:
     gone = ProviderRefused("first", "not here", status=status, code=code)
@@ -191,6 +194,37 @@ async def test_a_key_a_model_or_a_quota_that_is_gone_is_not_tried_again_but_has_
     assert completed(outcome).output is not None
     assert [len(client.requests) for client in clients.values()] == [1, 1, 0]
     assert len(completed(outcome).attempts) == 1
+
+
+SMALL, LARGE = RequestLimits(output_tokens_per_minute=10), RequestLimits(output_tokens_per_minute=100_000)
+
+
+async def test_a_request_that_is_too_large_for_a_limit_goes_to_the_first_fallback_that_takes_it(memory: EntityStorage) -> None:
+    clients = {name: ScriptedClient(name=name) for name in ("first", "second", "third")}
+    limits = {"first": SMALL, "second": SMALL, "third": LARGE}
+    async with InferenceOrchestrator(memory, clients=clients, limits=limits) as orchestrator:
+        [outcome] = await orchestrator.run([thread("Hi.", llm_config=with_fallback())])
+        events = [event async for event in orchestrator.stream(thread("Hi.", llm_config=with_fallback()))]
+    assert completed(outcome).content == "You said: Hi."
+    assert isinstance(events[-1], Finished)
+    assert events[-1].outcome.ok
+    assert [len(client.requests) for client in clients.values()] == [0, 0, 2]
+
+
+async def test_a_request_that_is_too_large_for_all_limits_is_not_begun(memory: EntityStorage) -> None:
+    clients, chat = {name: ScriptedClient(name=name) for name in ("first", "second", "third")}, thread("Hi.", llm_config=with_fallback())
+    async with InferenceOrchestrator(memory, clients=clients, limits=SMALL) as orchestrator:
+        [outcome] = await orchestrator.run([chat])
+    assert isinstance(failed(outcome).error, RequestTooLarge)
+    assert (chat.history, chat.new_message) == ([], "Hi.")
+
+
+async def test_a_budget_is_held_against_who_is_asked_first(memory: EntityStorage) -> None:
+    large = LLMConfig(client="first", model="a", max_tokens=5000, fallbacks=(LLMConfig(client="second", model="b", max_tokens=50),))
+    clients = {name: ScriptedClient(name=name) for name in ("first", "second")}
+    async with InferenceOrchestrator(memory, clients=clients, limits={"first": SMALL}) as orchestrator:
+        [outcome] = await orchestrator.run([thread("Hi.", llm_config=large)], budget=Budget(max_tokens=1000))
+    assert completed(outcome).content == "You said: Hi."
 
 
 async def test_a_thread_that_never_ends_is_stopped_after_its_turns(memory: EntityStorage) -> None:
