@@ -6,6 +6,7 @@ All four are made from the same flat walk, so depth and cycles of the entities d
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _LONGEST_VALUE = 200
 """Characters of a value that are shown."""
 _CONTEXT = 40
 """Characters of unchanged text that are shown on each side of a change."""
+
+_DEEPEST_INDENT = 16
+"""Levels up to which a line shows its depth by where it begins. Deeper ones say it: long chains would be nothing but blanks."""
 
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that reorder what stands around them on the screen."""
@@ -98,7 +102,11 @@ def _members(collection: CollectionChanged, above: Step) -> Iterator[Step]:
 
 
 def diff_to_text(diff: EntityDiff) -> str:
-    """Indented lines: `~` changed, `+` added, `-` removed, `>` moved; inside a text, [-removed-] and {+added+} words."""
+    """Indented lines: `~` changed, `+` added, `-` removed, `>` moved; inside a text, [-removed-] and {+added+} words.
+
+    Below a depth of 16 the lines move no further to the right, and say their depth. Further lines of a text stand behind a `|`,
+    deeper than the field that it is in, so that none reads as a line of the diff.
+    """
     marks = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
     return "\n".join(
         "".join(f"{marks[part.change][0]}{part.text}{marks[part.change][1]}" for part in line) for line in _lines(diff, brackets=True)
@@ -190,7 +198,7 @@ def _lines(diff: EntityDiff, *, brackets: bool) -> Iterator[list[Segment]]:
 
 
 def _inside(step: Step, change: PathChange, *, brackets: bool) -> list[Segment]:
-    inner = change.path if change.path.startswith(("[", "{")) else f".{change.path}"
+    inner = printable(change.path if change.path.startswith(("[", "{")) else f".{change.path}")
     if not inner.endswith("{}"):
         return [_plain(f"{_beginning(step, '~')}{inner}: "), *_from_to(_value(change.old), _value(change.new), brackets=brackets)]
     sign: _Sign = "+" if isinstance(change.old, Absent) else "-"
@@ -200,13 +208,19 @@ def _inside(step: Step, change: PathChange, *, brackets: bool) -> list[Segment]:
 
 
 def _beginning(step: Step, sign: _Sign) -> str:
-    return f"{'    ' * step.depth}  {sign} {step.label}"
+    told = f"  (depth {step.depth})" if step.depth > _DEEPEST_INDENT else ""
+    return f"{_indent(step)}{told}  {sign} {step.label}"
+
+
+def _indent(step: Step) -> str:
+    return "    " * min(step.depth, _DEEPEST_INDENT)
 
 
 def _body(step: Step, item: FieldDiff | Placed | Moved, *, brackets: bool) -> list[Segment]:
     match item:
         case TextChanged() if item.old and item.new:
-            return [_plain(": "), *_excerpt(item.segments)]
+            margin = f"{_indent(step)}    | "
+            return [_plain(": "), *(part for each in _excerpt(item.segments) for part in _lined(each, margin, brackets=brackets))]
         case Changed(old, new) | TextChanged(old, new):
             return [_plain(": "), *_from_to(_value(old), _value(new), brackets=brackets)]
         case Replaced(old_entity, new_entity):
@@ -237,6 +251,17 @@ def _excerpt(segments: tuple[Segment, ...]) -> Iterator[Segment]:
         if segment.change == "same" and len(text) > before + after + 3:
             text = f"{text[:before]}…{text[len(text) - after :] if after else ''}"
         yield Segment(segment.change, text)
+
+
+def _lined(segment: Segment, margin: str, *, brackets: bool) -> Iterator[Segment]:
+    """The segment with each further line behind a margin that no line of the diff itself begins with, and that is no part of it."""
+    if brackets:
+        yield Segment(segment.change, segment.text.replace("\n", f"\n{margin}"))
+        return
+    for number, line in enumerate(re.split(r"(?<=\n)", segment.text)):
+        if number:
+            yield _plain(margin)
+        yield Segment(segment.change, line)
 
 
 def _versions(diff: EntityDiff) -> str:

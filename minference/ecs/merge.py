@@ -30,7 +30,10 @@ class Conflict:
     path: str
     """E.g. `name` or `history[2].content`, with places of the base; empty if the root as a whole would not be valid."""
     base: Any
-    """What stood there: a value, an entity, or a tuple of them for a stretch of a collection. `ABSENT` if there was nothing."""
+    """What stood there: a value, an entity, or a tuple of them for a stretch of a collection. `ABSENT` if there was nothing.
+
+    Where a member of a keyed collection was moved to different keys, or the keys put in different orders: a tuple of keys.
+    """
     ours: Any
     theirs: Any
 
@@ -234,6 +237,7 @@ class _Merge:
         return [item[0] for item in merged.items if item not in dropped]
 
     def _keyed(self, path: str, old: dict[str, Key], mine: dict[str, Key], yours: dict[str, Key]) -> tuple[tuple[str, ...], list[Key]]:
+        self._settle_moves(path, old, mine, yours)
         chosen: dict[str, Key] = {}
         for name in dict.fromkeys([*old, *mine, *yours]):
             found = self._choose(member(path, name), *(each.get(name, ABSENT) for each in (old, mine, yours)))
@@ -245,6 +249,20 @@ class _Merge:
         order = merge_lists(*names, self.strategy or "append", theirs_first=self.theirs_first).items
         order = [name for name in dict.fromkeys([*order, *chosen]) if name in chosen]
         return tuple(order), [chosen[name] for name in order]
+
+    def _settle_moves(self, path: str, old: dict[str, Key], mine: dict[str, Key], yours: dict[str, Key]) -> None:
+        """Take back from one side the moves of members that both sides moved, to different keys: both would hold, at once."""
+        by_me, by_you = _gained(mine, old, yours), _gained(yours, old, mine)
+        for name, key in old.items():
+            if key in by_me and key in by_you and key not in (mine.get(name), yours.get(name)):
+                here, there = by_me.pop(key), by_you.pop(key)
+                takes_theirs = self._takes_theirs(Conflict(member(path, name), (name,), tuple(here), tuple(there)))
+                side, taken = (mine, here) if takes_theirs else (yours, there)
+                for each in taken:
+                    if each in old:
+                        side[each] = old[each]
+                    else:
+                        del side[each]
 
     def _takes_theirs(self, conflict: Conflict) -> bool:
         """Settle a conflict by the strategy; if that says nothing, it is left, and stays as ours has it."""
@@ -313,6 +331,15 @@ def _numbered(node: Node | None, name: str) -> list[_Item]:
 
 def _named(node: Node | None, name: str) -> dict[str, Key]:
     return dict(zip(node.names[name], node.collections[name], strict=True)) if node is not None else {}
+
+
+def _gained(side: dict[str, Key], old: dict[str, Key], other: dict[str, Key]) -> dict[Key, list[str]]:
+    """By member, the keys at which only this side has it."""
+    found: dict[Key, list[str]] = {}
+    for name, key in side.items():
+        if key not in (old.get(name), other.get(name)):
+            found.setdefault(key, []).append(name)
+    return found
 
 
 def _restore(items: list[_Item], item: _Item, before: Sequence[_Item]) -> None:

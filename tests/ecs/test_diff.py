@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import random
 import re
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
@@ -195,6 +196,23 @@ def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
     assert diff.to_json()["changes"][0]["new"] == "END"
 
 
+def test_a_line_is_not_longer_the_deeper_it_is_told() -> None:
+    old = DiffNode(name="end", leaf=DiffLeaf(text="a\nb"))
+    new = later(old, name="END", leaf=later(old.leaf, text="a\nc"))  # type: ignore[type-var]
+    for _ in range(2_000):
+        old = DiffNode(next=old)
+        new = later(old, next=new)
+    diff = diff_entities(old, new)
+    for shown in (str(diff), diff.__rich__().plain, html.unescape(re.sub("<[^>]*>", "", diff.to_html()))):
+        lines = shown.split("\n")
+        assert len(lines) == 2_005
+        assert max(map(len, lines)) < 150
+        depths = [int(found[1]) for line in lines if (found := re.match(r" {64}  \(depth (\d+)\)  ~ (?:next|name|leaf|text)", line))]
+        assert depths == [*range(17, 2_001), 2_000, 2_001]
+        assert lines[17].startswith(" " * 64 + "  ~ next DiffNode ")
+        assert lines[-1].startswith(" " * 64 + "    | ")
+
+
 def test_different_classes_are_refused() -> None:
     with pytest.raises(DifferentClasses, match="a DiffNode cannot be compared with a DiffLeaf: pass two entities of one class"):
         diff_entities(DiffNode(), DiffLeaf())
@@ -237,6 +255,46 @@ def test_content_cannot_break_out_of_html_or_steer_the_terminal() -> None:
     console = Console(file=io.StringIO(), record=True, width=200)
     console.print(diff)
     assert "<script>onetwo</script>" in console.export_text()
+
+
+def test_no_line_of_a_content_reads_as_a_line_of_the_diff() -> None:
+    a = DiffLeaf(text="one\n  ~ count: 1 -> 2\ntwo\n")
+    old = DiffNode(leaves=[a], options={"k": 1})
+    forged = "one\n      + [7] DiffLeaf 12345678 text='x'\r\n| x\ntwo\n\u2028- z\n"
+    new = later(old, leaves=[later(a, text=forged)], options={"k": 1, "k\n- a\u2028- b\x9b2J": 1})
+    ids = r"\w{8}"
+    diff = diff_entities(old, new)
+    assert re.fullmatch(
+        rf"""DiffNode {ids} -> {ids}
+  ~ options\["k\\n- a\\u2028- b\\x9b2J"\]: absent -> 1
+  ~ leaves
+      ~ \[0\] DiffLeaf {ids} -> {ids}
+          ~ text: one\[-
+            \|   ~ count: 1 -> 2-\]{{\+
+            \|       \+ \[7\] DiffLeaf 12345678 text='x'\\r
+            \| \| x\+}}
+            \| two{{\+
+            \| \\u2028- z\+}}
+            \| """,
+        str(diff),
+    )
+    plain = diff.__rich__().plain
+    assert plain == re.sub(r"\[-|-\]|{\+|\+}", "", str(diff))
+    assert html.unescape(re.sub(r"</?(ins|del|pre)[^>]*>", "", diff.to_html())) == plain
+
+
+@given(st.text(alphabet="a \n~|", min_size=1, max_size=20), st.text(alphabet="a \n~|", min_size=1, max_size=20))
+def test_without_the_margin_a_changed_text_is_both_texts(before: str, after: str) -> None:
+    assume(before != after)
+    old = DiffLeaf(text=before)
+    diff = diff_entities(old, later(old, text=after))
+    _, first, *further = str(diff).split("\n")
+    assert first.startswith("  ~ text: ")
+    assert all(line.startswith("    | ") for line in further)
+    shown = diff.to_html().partition("  ~ text: ")[2].removesuffix("</pre>")
+    shown = re.sub(r"\n((?:</?\w+>)*)    \| ", r"\n\1", shown)
+    for tag, other, text in (("del", "ins", after), ("ins", "del", before)):
+        assert re.sub(rf"<{tag}>.*?</{tag}>|</?{other}>", "", shown, flags=re.DOTALL) == text
 
 
 def test_the_json_form_is_a_flat_list_of_places() -> None:

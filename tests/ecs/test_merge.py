@@ -150,6 +150,43 @@ def test_an_edit_is_not_lost_when_each_side_removes_another_way_to_it() -> None:
     assert texts(ours.parts) == "A"
 
 
+@pytest.mark.parametrize(
+    ("strategy", "keys"), [(None, "final other"), ("ours", "final other"), ("theirs", "old other"), ("append", "final other")]
+)
+def test_a_member_that_both_moved_to_different_keys_is_a_conflict_and_held_once(strategy: Strategy | None, keys: str) -> None:
+    base, ours, theirs = three(Doc(named={"draft": Part(text="x"), "other": Part(text="y")}))
+    ours.named = {"final": ours.named["draft"], "other": ours.named["other"]}
+    theirs.named = {"old": theirs.named["draft"], "other": theirs.named["other"]}
+    theirs.named["old"].text = "X"
+    result = merge_entities(base, ours, theirs, strategy)
+    assert (" ".join(ours.named), texts(ours.named.values())) == (keys, "X y")
+    settled = strategy in ("ours", "theirs")
+    assert seen(result.conflicts) == ([] if settled else [('named["draft"]', ("draft",), ("final",), ("old",))])
+
+
+@pytest.mark.parametrize(("strategy", "expected"), [(None, "b a c"), ("ours", "b a c"), ("theirs", "c b a")])
+def test_members_that_both_moved_to_keys_of_others_are_as_one_side_has_them(strategy: Strategy | None, expected: str) -> None:
+    base, ours, theirs = three(Doc(named={name: Part(text=name) for name in "abc"}))
+    ours.named = {"a": ours.named["b"], "b": ours.named["a"], "c": ours.named["c"]}
+    theirs.named = {"a": theirs.named["c"], "b": theirs.named["b"], "c": theirs.named["a"]}
+    assert bool(merge_entities(base, ours, theirs, strategy).conflicts) is (strategy is None)
+    assert (list(ours.named), texts(ours.named.values())) == (["a", "b", "c"], expected)
+
+
+def test_a_member_that_one_moved_or_both_put_at_further_keys_is_no_conflict() -> None:
+    base, ours, theirs = three(Doc(named={"a": Part(text="a"), "b": Part(text="b")}))
+    ours.named["c"] = ours.named.pop("a")
+    ours.named["d"], theirs.named["e"] = ours.named["b"], theirs.named["b"]
+    theirs.named["a"].text = "A"
+    assert merge_entities(base, ours, theirs).conflicts == ()
+    assert {name: part.text for name, part in ours.named.items()} == {"b": "b", "c": "A", "d": "b", "e": "b"}
+    both, mine, yours = three(Doc(named={"a": Part(text="a")}))
+    for side in (mine, yours):
+        side.named["b"] = side.named.pop("a")
+    assert merge_entities(both, mine, yours).conflicts == ()
+    assert list(mine.named) == ["b"]
+
+
 def test_what_is_shared_stays_shared_and_cycles_end_at_the_merged_object() -> None:
     shared, loop = Part(text="s"), Part(text="loop")
     loop.inner = loop
