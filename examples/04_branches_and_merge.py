@@ -47,13 +47,16 @@ async def main() -> None:
         show("reverted", talk)
         show("still there", await ChatThread.get(merged))
 
-        # Somebody saved first? Replay one's own change on what they saved.
+        # Somebody saved first? Replay one's own change on what they saved, and both additions are kept. What both changed otherwise
+        # is as one's own side has it: look before saving that.
         mine = await storage.latest(ChatThread, talk.lineage_id)
         say(talk, "Trees?")
         await storage.register(talk, author="ann")
         mine.name = "garden plan"
-        await storage.rebase(mine)
-        await storage.register(mine, author="bob", on_conflict="raise")
+        say(mine, "And grass.")
+        result = await storage.rebase(mine, strategy="append")
+        if not result.conflicts:
+            await storage.register(mine, author="bob", on_conflict="raise")
         show(f"rebased, {mine.name}", mine)
 
         print(f"{len(await storage.lineage(talk.lineage_id))} versions; tags: {', '.join(await storage.tags(talk.lineage_id))}")

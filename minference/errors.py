@@ -648,9 +648,14 @@ class InvalidTagName(StorageError, ValueError):
 class WrongEntityType(StorageError, TypeError):
     """The version exists, and is of another class than the one asked for."""
 
-    def __init__(self, ecs_id: UUID, wanted: str, found: str) -> None:
-        self.ecs_id, self.wanted, self.found = ecs_id, wanted, found
-        super().__init__(f"version {ecs_id} is a {found}, not a {wanted}: use `await {found}.get(...)` or `await Entity.get(...)`")
+    def __init__(self, ecs_id: UUID, wanted: str, found: str, *, defined: bool = True) -> None:
+        self.ecs_id, self.wanted, self.found, self.defined = ecs_id, wanted, found, defined
+        super().__init__(
+            f"version {ecs_id} is a {found}, not a {wanted}: use `await {found}.get(...)` or `await Entity.get(...)`"
+            if defined
+            else f"version {ecs_id} is no {wanted} but of the kind {found!r}, which this program does not define: import the module that "
+            "does, or run newer code if the class was renamed since; `await Entity.get(...)` gives the version as it is"
+        )
 
 
 class StaleVersion(StorageError):
@@ -660,7 +665,9 @@ class StaleVersion(StorageError):
         self.lineage_id, self.base, self.head = lineage_id, base, head
         to = f"to {head}" if head else "already"
         super().__init__(
-            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved, or save with on_conflict='branch'"
+            f"lineage {lineage_id} has moved on from {base} {to}: call rebase() of what was to be saved (of a thread with "
+            "strategy='append', which keeps what both added), look at the conflicts that it returns, where saving would undo the other's "
+            "change, and save again; or save with on_conflict='branch'"
         )
 
 

@@ -7,11 +7,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -118,6 +119,8 @@ class Profile(BaseModel):
         scheme, _, rest = value.partition("://")
         if scheme not in ("http", "https") or not rest.strip("/"):
             raise ConfigurationError(f"the base URL of client {self.name!r} must be like https://host/path, not {_hidden(value)!r}")
+        if (why := _unusable(value)) is not None:
+            raise ConfigurationError(f"the base URL of client {self.name!r} cannot be used: {why} ({_hidden(value)!r})")
         value = value.rstrip("/")
         return value if value.endswith(self.base_url_suffix) else value + self.base_url_suffix
 
@@ -186,6 +189,25 @@ def _explain(kind: str, field: str, message: str) -> str:
     if close := get_close_matches(field, fields, 1):
         return f"there is no such field; did you mean {close[0]!r}?"
     return f"there is no such field; the fields are {', '.join(fields)}"
+
+
+@lru_cache(maxsize=64)
+def _unusable(url: str) -> str | None:
+    """Why no request can be sent to a URL; `None` if one can."""
+    try:
+        parts = urlsplit(url)
+        with_port = parts.port  # looks whether it is one
+    except ValueError:
+        return "its host or its port, a number up to 65535, is wrong"
+    if with_port == 0 or not parts.hostname:
+        return "it names no host, or port 0"
+    if "@" in parts.netloc:
+        return "it holds a user name, and nobody can be sent both that and an API key"
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        return "no host can be called so"
+    return None
 
 
 def _hidden(url: str) -> str:

@@ -18,7 +18,7 @@ PROMISED = {
         "history[1]: Tulips. or Onions.",
         "merged: What shall we plant? / Tulips. / Onions.",
         "reverted: What shall we plant?\n",
-        "rebased, garden plan: What shall we plant? / Trees?\n7 versions; tags: bob's idea, start",
+        "rebased, garden plan: What shall we plant? / Trees? / And grass.\n7 versions; tags: bob's idea, start",
     ],
     "05_own_table.py": [
         "  5 by ann, None: Right, and in one sentence. (",

@@ -141,6 +141,11 @@ def threads() -> list[ChatThread]:
         tools=[CallableTool.from_callable(temperature), StructuredTool.from_pydantic(Trip)],
         history=[ChatMessage(role=MessageRole.user, content="Hello")],
     )
+    tools = [CallableTool.from_callable(function) for function in (temperature,)]
+    ChatThread(llm_config=config, tools=tools).tools = (tools[0], StructuredTool.from_pydantic(Trip))
+    ChatThread(llm_config=config, tools=[temperature])  # type: ignore[list-item]
+    thread.tools.extend(tools)
+    assert_type(thread.tools, list[CallableTool | StructuredTool])
     assert_type(thread.history, list[ChatMessage])
     assert_type(thread.parent_id, UUID | None)
     assert_type(thread.history[0].usage, Usage | None)

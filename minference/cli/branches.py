@@ -161,9 +161,9 @@ async def _merge(database: str, one: str, other: str, strategy: Strategy | None,
 def _told(ours: VersionInfo, theirs: VersionInfo, thread: ChatThread) -> str:
     one, other = short_id(ours.ecs_id), short_id(theirs.ecs_id)
     if thread.ecs_id == ours.ecs_id:
-        return f"nothing to merge: {one} came from {other} and has all of it"
+        return f"nothing to merge: {one} came from {other}, or merged it, and has all of it"
     if thread.ecs_id == theirs.ecs_id:
-        return f"nothing to merge: {other} came from {one} and has all of it"
+        return f"nothing to merge: {other} came from {one}, or merged it, and has all of it"
     return f"merged {other} into {one}: saved version {short_id(thread.ecs_id)}"
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from minference.cli.database import existing, require_file
-from minference.cli.output import print_json, stderr, stdout
+from minference.cli.output import counted, print_json, stderr, stdout
+from minference.cli.own_modules import import_own
 from minference.cli.tables import table
 from minference.cli.working import working
+from minference.ecs.diff_render import printable
 from minference.ecs.lineage import StorageStatus
 from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.open import open_storage
@@ -16,18 +20,41 @@ UNSOUND = 3
 """The exit code for a database in which something is wrong."""
 
 
-def check(database: str, as_json: bool) -> int:
-    """Print everything that is wrong in the database; returns the exit code."""
+def check(database: str, modules: Sequence[str], as_json: bool) -> int:
+    """Print everything that is wrong in the database, and what could not be checked; returns the exit code.
+
+    Raises:
+        ConfigurationError: A module cannot be imported.
+        StorageError: The database cannot be used.
+    """
+    for module in modules:
+        import_own(module)
     findings = asyncio.run(_check(database))
+    faults = [finding for finding in findings if finding.fault]
     if as_json:
-        print_json([{"rule": finding.rule, "text": finding.text} for finding in findings])
-    elif findings:
-        stdout().print(table(["rule", "what is wrong"], [(finding.rule, finding.text) for finding in findings]), soft_wrap=True)
+        print_json([asdict(finding) for finding in findings])
+    else:
+        _print_findings(faults, [finding for finding in findings if not finding.fault])
+    if faults:
+        stderr().print(f"{counted(len(faults), 'finding')}: {_advice(faults)}", soft_wrap=True)
+    return UNSOUND if faults else 0
+
+
+def _print_findings(faults: Sequence[Finding], notes: Sequence[Finding]) -> None:
+    if faults:
+        stdout().print(table(["rule", "what is wrong"], [(finding.rule, finding.text) for finding in faults]), soft_wrap=True)
     else:
         stdout().print("all is well")
-    if findings:
-        stderr().print(f"{len(findings)} findings: restore a backup, or export what can be loaded (`minference threads export`)")
-    return UNSOUND if findings else 0
+    for note in notes:
+        stdout().print(f"note: {printable(note.text)}", soft_wrap=True)
+    if notes:
+        stderr().print("such a module is named with --import MODULE")
+
+
+def _advice(faults: Sequence[Finding]) -> str:
+    if {finding.rule for finding in faults} == {"guards"}:
+        return "`minference db upgrade` sets up the triggers"
+    return "restore a backup, or export what can be loaded (`minference threads export THREAD`, or --everything instead of a thread)"
 
 
 def stats(database: str, as_json: bool) -> None:

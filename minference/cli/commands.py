@@ -276,11 +276,20 @@ app.command()(lineage)
 
 
 @db.command("check")
-def db_check(database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonOption = False) -> None:
-    """Verify that all rows fit together and every version can be loaded; say what is wrong. Changes nothing."""
+def db_check(
+    modules: Annotated[
+        list[str] | None, typer.Option("--import", help="A module that defines entities of your own; may be given several times.")
+    ] = None,
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify that all rows fit together and every version can be loaded; say what is wrong. Changes nothing.
+
+    Entities of your own are checked whole if their module is imported; a note names kinds that are not known.
+    """
     from minference.cli.check import check
 
-    raise typer.Exit(check(database, as_json))
+    raise typer.Exit(check(database, modules or [], as_json))
 
 
 @db.command("stats")

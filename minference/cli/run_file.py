@@ -63,8 +63,8 @@ class OutputTable(_Table):
     """A file with a JSON schema."""
     name: str | None = None
     description: str = ""
-    format: Literal["structured_output", "tool", "json_object", "json_beg"] = "structured_output"
-    """How the model is held to it."""
+    format: Literal["structured_output", "tool"] = "structured_output"
+    """How the model is held to it; JSON of any form is asked for with `response_format` in `[model]`."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> OutputTable:

@@ -61,13 +61,8 @@ def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> 
 
     async def read() -> tuple[RunInfo, list[RunEntry]]:
         async with existing(database) as storage:
-            run, after, entries = await storage.runs().get(name), -1, list[RunEntry]()
-            while page := await storage.runs().entries(name, wanted, after=after):
-                entries += page
-                after = page[-1].position
-                if not as_json and len(entries) > SHOWN:
-                    break
-            return run, entries
+            run = await storage.runs().get(name)
+            return run, await storage.runs().entries(name, wanted, limit=None if as_json else SHOWN + 1)
 
     wanted = [EntryState(state) for state in states] or tuple(EntryState)
     run, entries = asyncio.run(read())

@@ -159,6 +159,7 @@ def threads_erase(
 def threads_export(
     which: Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help=f"{THREAD_HELP} All, if none is named.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, all or nothing. Default: stdout.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All that is in the database, also what no thread holds.")] = False,
     database: DatabaseOption = DEFAULT_DATABASE,
 ) -> None:
     """Write threads as JSON lines.
@@ -166,12 +167,13 @@ def threads_export(
     With every version, and all that they hold.
 
     \b
-    minference threads export -o all.jsonl
-    minference threads export sky sea -o two.jsonl
+    minference threads export -o all.jsonl                   all threads
+    minference threads export sky sea -o two.jsonl           two of them
+    minference threads export --everything -o backup.jsonl   also entities of your own
     """
     from minference.cli.transfer import export_threads
 
-    export_threads(database, which or [], output)
+    export_threads(database, which or [], output, everything=everything)
 
 
 @threads.command("import")

@@ -23,12 +23,14 @@ from minference.storage.whole_files import check_target
 from minference.threads.thread import ChatThread
 
 
-def export_threads(database: str, threads: list[str], output: Path | None) -> None:
-    """Write threads, all of them by default, to a file or to stdout."""
+def export_threads(database: str, threads: list[str], output: Path | None, *, everything: bool) -> None:
+    """Write threads, all of them by default, or everything to a file or to stdout."""
+    if everything and threads:
+        raise ConfigurationError("name threads, or pass --everything, which exports them as well")
     if output is not None:
         check_target(output)
     with if_interrupted("the export is not whole" if output is None else f"nothing was written to {output}"):
-        asyncio.run(_export(database, threads, output))
+        asyncio.run(_export(database, threads, output, everything=everything))
 
 
 def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> None:
@@ -39,13 +41,14 @@ def import_threads(database: str, file: Path, as_json: bool, *, erase: bool) -> 
         asyncio.run(_import(database, file, as_json, erase=erase))
 
 
-async def _export(database: str, threads: list[str], output: Path | None) -> None:
+async def _export(database: str, threads: list[str], output: Path | None, *, everything: bool) -> None:
     async with existing(database) as storage:
-        lineages = await _lineages(storage, threads)
+        lineages = None if everything else await _lineages(storage, threads)
         if output is not None:
             with working("exporting"):
                 commits = await storage.export_to(output, lineages)
-            stderr().print(f"{counted(len(lineages), 'thread')}, {counted(commits, 'commit')}: {output}", soft_wrap=True)
+            what = "everything" if lineages is None else counted(len(lineages), "thread")
+            stderr().print(f"{what}, {counted(commits, 'commit')}: {output}", soft_wrap=True)
             return
         with working("exporting"):
             async for line in storage.export_lines(lineages):

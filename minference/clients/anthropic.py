@@ -45,7 +45,7 @@ class AnthropicClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, self._build)
+        self._caller = Caller(profile.name, "anthropic", self._build)
         self._warned: set[tuple[str, str]] = set()
 
     def check(self) -> None:
@@ -134,6 +134,10 @@ class AnthropicClient:
         if text := told.rest():
             yield TextDelta(text)
         yield Response(answer.payload(), headers, {"stream": True})
+
+    async def open(self) -> None:
+        """See `Opens.open`: the SDK is imported, and its object is there."""
+        await self._caller.open()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

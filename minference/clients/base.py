@@ -89,6 +89,14 @@ class HasModelFile(Protocol):
         ...
 
 
+@runtime_checkable
+class Opens(Protocol):
+    """A client that has something to do once, before its first call, which would take up the time of that call."""
+
+    async def open(self) -> None:
+        """Return when it is done. Called before each call takes its room under the limits: at once if there is nothing to do."""
+
+
 class Client(Protocol):
     """One provider behind its own SDK. Translations are pure; only `send` and `stream` do I/O.
 
@@ -152,6 +160,12 @@ def account_of(client: Client) -> str:
 def server_of(client: Client) -> str | None:
     """The URL of the server to which the client sends its requests; `None` if there is none."""
     return cast(HasServer, client).server_url() if _meets(type(client), HasServer) else None
+
+
+async def opened(client: Client) -> None:
+    """What the client has to do before its first call is done."""
+    if _meets(type(client), Opens):
+        await cast(Opens, client).open()
 
 
 @cache

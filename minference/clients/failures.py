@@ -121,7 +121,7 @@ def refused(client: str, *, status: int, headers: Mapping[str, str], body: objec
     code = told.names[0] if told.names else None
     wait = retry_after(headers)
     pause = f"; it wants to be left alone for {a_while(wait)}" if wait else ""
-    what = f"refused with status {meant}" if meant >= 400 else "broke off its stream with an error"
+    what = f"refused with status {meant}" if meant >= 400 else _instead(status)
     return ProviderRefused(
         client,
         without_key(f"{what}{f' ({code})' if code else ''}: {told.message}{pause}", key),
@@ -132,6 +132,11 @@ def refused(client: str, *, status: int, headers: Mapping[str, str], body: objec
         request_id=request_id(headers),
         headers=limit_headers(headers),
     )
+
+
+def _instead(status: int) -> str:
+    """What a provider did that neither gave a reply nor refused one."""
+    return "broke off its stream with an error" if status == 200 else f"answered with status {status} instead of a reply"
 
 
 def without_key(text: str, key: str | None) -> str:

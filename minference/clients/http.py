@@ -17,8 +17,20 @@ import httpx2
 import yarl
 
 _CHUNK_BYTES = 1 << 16
+_LONGEST_LINE = 1 << 20
+"""Bytes of the status line or a header. A reply that was paid for is not refused for what proxies put on top of it."""
 _KEPT = 64
 """How many URLs and sets of headers are remembered in their parsed form: there is hardly more than one for each endpoint."""
+
+
+class Unsendable(httpx2.TransportError):
+    """A request that cannot leave: nothing can be at its URL, or a header is none. As our own URLs are looked at before, a server has
+    redirected us there, or the headers are at fault."""
+
+    def __init__(self, request: httpx2.Request, why: str) -> None:
+        super().__init__(why, request=request)
+        self.where = f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.path}"
+        """Without the password that may be in the URL."""
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -33,10 +45,17 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
         Raises:
             aiohttp.ClientError: There is none.
+            Unsendable: Nothing can be sent there.
         """
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         body = request.content or None
-        return await self._open().request(request.method, _aiohttp_url(str(request.url)), headers=headers, data=body, allow_redirects=False)
+        try:
+            url = _aiohttp_url(str(request.url))
+            return await self._open().request(request.method, url, headers=headers, data=body, allow_redirects=False)
+        except ValueError as error:
+            if isinstance(error, aiohttp.ClientError | OSError):
+                raise
+            raise Unsendable(request, str(error)) from None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer, whose body is read from the connection as it is asked for."""
@@ -56,6 +75,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,
+                max_line_size=_LONGEST_LINE,
+                max_field_size=_LONGEST_LINE,
             )
         return self._session
 

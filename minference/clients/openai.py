@@ -9,7 +9,7 @@ from typing import Any
 from minference.clients.base import Reply, Request, Response, TextDelta
 from minference.clients.call_ids import CallIds, safe_tool_name
 from minference.clients.embedding import embed
-from minference.clients.openai_parts import user_content
+from minference.clients.openai_parts import user_content, with_shown_results
 from minference.clients.openai_replies import CompletionStream, read_completion
 from minference.clients.reasoning import own_blocks
 from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill, with_written_calls
@@ -39,7 +39,7 @@ class OpenAIClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, self._build)
+        self._caller = Caller(profile.name, "openai", self._build)
         self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:
@@ -129,6 +129,10 @@ class OpenAIClient:
             yield TextDelta(text)
         yield Response(answer.payload(), headers, besides)
 
+    async def open(self) -> None:
+        """See `Opens.open`: the SDK is imported, and its object is there."""
+        await self._caller.open()
+
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._caller.aclose()
@@ -155,7 +159,7 @@ class OpenAIClient:
     def _messages(self, thread: ChatThread, means: Means) -> list[dict[str, Any]]:
         system, ids = system_text(thread, means), CallIds(longest=LONGEST_CALL_ID)
         messages = [{"role": "system", "content": system}] if system else []
-        messages += [self._message(message, ids) for message in messages_to_send(thread)]
+        messages += [self._message(message, ids) for message in with_shown_results(messages_to_send(thread))]
         if means is Means.prefill:
             messages.append({"role": "assistant", "content": thread.prefill})
         return messages

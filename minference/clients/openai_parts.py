@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, assert_never
 
@@ -10,7 +11,7 @@ from minference.errors import UnsupportedAttachment
 from minference.profiles import Profile
 from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
 from minference.threads.media import PDF, is_text
-from minference.threads.messages import ChatMessage
+from minference.threads.messages import ChatMessage, MessageRole
 
 
 def user_content(message: ChatMessage, profile: Profile) -> str | list[dict[str, Any]]:
@@ -23,6 +24,23 @@ def user_content(message: ChatMessage, profile: Profile) -> str | list[dict[str,
         return message.content
     words = [{"type": "text", "text": message.content}] if message.content else []
     return [*(_part(attached, profile) for attached in message.attachments), *words]
+
+
+def with_shown_results(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The messages with the attachments of tool results, which can be text alone, in a message of the user after the results of a turn."""
+    told: list[ChatMessage] = []
+    shown: list[ChatMessage] = []
+    for message in messages:
+        if message.role is not MessageRole.tool:
+            told += shown
+            shown = []
+        if message.role is not MessageRole.tool or not message.attachments:
+            told.append(message)
+        else:
+            told.append(message.model_copy(update={"attachments": ()}))
+            words = f"Attached to the result of {message.tool_name or 'the tool'}: {', '.join(each.name for each in message.attachments)}"
+            shown.append(ChatMessage(role=MessageRole.user, content=words, attachments=message.attachments))
+    return told + shown
 
 
 def _part(attached: Attached, profile: Profile) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from typing import Any
 from urllib.request import getproxies
 
@@ -46,8 +47,27 @@ class Caller:
     """Calls one endpoint. Connections belong to the event loop that opened them, so each loop gets an SDK object of its own."""
 
     name: str
+    sdk: str
+    """The module of the vendor."""
     build: Callable[[], Sdk]
     _of_loop: dict[asyncio.AbstractEventLoop, Sdk] = field(default_factory=dict)
+    _opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def open(self) -> None:
+        """Return when calls can be made from this event loop. To import an SDK takes seconds, in which others go on."""
+        here = asyncio.get_running_loop()
+        if here in self._of_loop:
+            return
+        if (opening := self._opening.get(here)) is None or opening.done():
+            opening = self._opening[here] = asyncio.create_task(self._open())
+        await asyncio.shield(opening)
+
+    async def _open(self) -> None:
+        try:
+            await asyncio.to_thread(_load, self.sdk)
+            await self._sdk()
+        finally:
+            self._opening.pop(asyncio.get_running_loop(), None)
 
     async def send(self, body: Request, headers: dict[str, str], timeout: float) -> Response:
         """The whole answer to one request.
@@ -145,6 +165,8 @@ class Caller:
         except ValueError:
             if content.lstrip().startswith(b"<"):
                 raise InvalidReply(self.name, "answered with an HTML page instead of JSON: is the base URL right?", status=200) from None
+            if not content.strip():
+                raise ProviderUnreachable(self.name, "the answer is empty", retryable=True) from None
             if _is_cut_off(content):
                 raise ProviderUnreachable(self.name, "the answer broke off in the middle", retryable=True) from None
             found = without_key(describe(content), key)
@@ -162,6 +184,8 @@ class Caller:
             headers = _lower(error.response.headers)
             return refused(self.name, status=error.response.status_code, headers=headers, body=error.body, key=sdk.key)
         causes = list(_causes(error))
+        if (unsendable := _unsendable(causes, sdk)) is not None:
+            return ProviderUnreachable(self.name, without_key(unsendable, sdk.key), retryable=True)
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(timeout)
         told = ": ".join(filter(None, (type(causes[-1]).__name__, str(causes[-1]))))
@@ -169,6 +193,13 @@ class Caller:
         return ProviderUnreachable(
             self.name, f"no connection, or it broke: {without_key(' '.join(told.split()), sdk.key)}", retryable=trusted
         )
+
+
+def _load(sdk: str) -> None:
+    """Do what takes long when it is done for the first time."""
+    for module in (sdk, "minference.clients.http"):
+        import_module(module)
+    _tls()
 
 
 def sdk_http_client(aiohttp_client: Any, url: str = "") -> Any:
@@ -218,8 +249,10 @@ async def _drain(pieces: AsyncIterator[bytes]) -> None:
 
 
 def _failures(sdk: Sdk) -> tuple[type[BaseException], ...]:
-    """What a call can raise. The SDKs let some errors of their transport through."""
-    return sdk.api_error, *_transport_failures()
+    """What a call can raise. The SDKs let some errors of their transport through, also what it says of a URL that is none."""
+    import httpx2
+
+    return sdk.api_error, *_transport_failures(), httpx2.InvalidURL, ValueError
 
 
 def _transport_failures() -> tuple[type[BaseException], ...]:
@@ -227,6 +260,17 @@ def _transport_failures() -> tuple[type[BaseException], ...]:
     import httpx2
 
     return httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError
+
+
+def _unsendable(causes: list[BaseException], sdk: Sdk) -> str | None:
+    """What is said of a request that could not leave."""
+    from minference.clients.http import Unsendable
+
+    found = next((cause for cause in causes if isinstance(cause, Unsendable)), None)
+    if found is None:
+        return None
+    ours = sdk.url.partition("?")[0] == found.where
+    return f"the request cannot be sent: {found}" if ours else f"it redirects to {found.where}, where nothing can be: {found}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -16,6 +16,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Error
 
 from minference.errors import ClaimsLost, QueueFailed
+from minference.inference.drain import ended, to_the_end
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Claims:
         finally:
             for each in (task, watch):
                 each.cancel()
-            await asyncio.wait({task, watch})
+            await ended([task, watch])
             if not task.cancelled():
                 task.exception()  # that the claims were lost comes before what this did to the work
 
@@ -87,9 +88,13 @@ async def claimed(conninfo: str, run: str, lineages: Sequence[UUID]) -> AsyncIte
         held, elsewhere = ([each for each in lineages if (each in taken) is here] for here in (True, False))
         yield Claims(run, connection, held, elsewhere)
     finally:
-        with suppress(Error):  # it is gone, and its locks with it
-            await connection.execute("SELECT pg_advisory_unlock_all()")
-        await connection.close()
+        await to_the_end(_release(connection))
+
+
+async def _release(connection: AsyncConnection) -> None:
+    with suppress(Error):  # it is gone, and its locks with it
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+    await connection.close()
 
 
 def _key(lineage_id: UUID) -> int:

@@ -154,14 +154,14 @@ def _spread(changed: set[int], holders: list[_Holder]) -> set[int]:
 
 
 def _differs(entity: Entity, ledger: Ledger) -> bool:
-    """Whether the entity itself is not as its version holds it; what its children hold does not matter here."""
+    """Whether the entity itself is not as its version holds it, or has merged another; what its children hold does not matter here."""
     state = ledger.state_of(entity)
     if state is None:
         return True
     if state.cold:
         return False
     plan = plan_of(type(entity))
-    if _values_differ(entity, state, plan) or _references_differ(entity, state, plan, ledger):
+    if state.merging or _values_differ(entity, state, plan) or _references_differ(entity, state, plan, ledger):
         return True
     return bool(plan.collections) and any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
 
@@ -186,7 +186,7 @@ def _collection_differs(entity: Entity, collection: CollectionField, state: Stat
 def _root_differs(root: Entity, state: State, ledger: Ledger, kept: frozenset[str]) -> bool:
     """`_differs` for a root none of whose known members changed."""
     plan = plan_of(type(root))
-    if _values_differ(root, state, plan) or _references_differ(root, state, plan, ledger):
+    if state.merging or _values_differ(root, state, plan) or _references_differ(root, state, plan, ledger):
         return True
     for collection in plan.collections:
         same = collection.name in kept and _is_no_longer(root, collection, state)

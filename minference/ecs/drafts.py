@@ -75,6 +75,8 @@ class Draft:
     """For an imported version of a kind that the program does not define: its shape. All values are in `json` then."""
     erased_at: datetime | None = None
     """Of an imported version: when its content was erased, which it comes without."""
+    merged: tuple[Version, ...] = ()
+    """The versions of other branches that were merged into it."""
 
     @property
     def form(self) -> type[Entity] | Shape:
@@ -217,9 +219,10 @@ def _fill(making: _Making) -> Draft:
             members[collection.name], edits[collection.name] = now
         state.members = members
         state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
-    previous = old.version if old is not None else None
+    previous, merged = (old.version, old.merging) if old is not None else (None, ())
     blobs = tuple(blobs_in(type(entity), data))
-    return Draft(entity, state.version, previous, data, state.json, state.references, edits, state.keys, blobs, making.undo)
+    identified = entity, state.version, previous
+    return Draft(*identified, data, state.json, state.references, edits, state.keys, blobs, making.undo, merged=merged)
 
 
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:

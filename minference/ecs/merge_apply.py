@@ -76,7 +76,7 @@ def stand_on(entity: Entity, other: Entity) -> None:
         return
     fresh = state.alike()
     if before is not None:
-        fresh.watchers = before.watchers
+        fresh.watchers, fresh.merging = before.watchers, before.merging
         before.notify()
     state.ledger.install(entity, fresh)
 

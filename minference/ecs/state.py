@@ -116,7 +116,21 @@ class Ledger:
 class State:
     """The version that a live object stands on, and what that version holds."""
 
-    __slots__ = ("cold", "data", "erased", "identity", "json", "keys", "ledger", "members", "references", "version", "watch", "watchers")
+    __slots__ = (
+        "cold",
+        "data",
+        "erased",
+        "identity",
+        "json",
+        "keys",
+        "ledger",
+        "members",
+        "merging",
+        "references",
+        "version",
+        "watch",
+        "watchers",
+    )
 
     def __init__(self, ledger: Ledger, version: Version, data: dict[str, Any], *, cold: bool = False) -> None:
         self.ledger, self.version = ledger, version
@@ -135,6 +149,8 @@ class State:
         """Whether the object is a cold snapshot, whose setters raise."""
         self.erased = False
         """Whether the object was loaded from a version without its content."""
+        self.merging: tuple[Version, ...] = ()
+        """Versions of other branches whose changes the object has by now, and the next version will have."""
         self.identity: Mapping[str, Any] = NOTHING
         """While parked: the identity fields that the object had on this version."""
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from minference.clients.allowances import allowances
-from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
+from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage, opened
 from minference.clients.embedding import embed
 from minference.clients.parsing import understanding
 from minference.ecs.identity import utc_now
@@ -26,7 +26,7 @@ from minference.inference.limits import RateLimiter, Reservation
 from minference.inference.observing import within
 from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
-from minference.inference.retries import Retrier, describe
+from minference.inference.retries import Retrier, describe, may_be_answered_elsewhere
 from minference.inference.telemetry import ChatOperation, Telemetry
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
@@ -36,8 +36,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _NOTHING = TokenUsage(0, 0)
-_ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 429)
-"""Refusals for good that say nothing of the request itself: another key, quota or model may do."""
 _OVERLOADED = (429, 529)
 """What a provider says that gets too many calls."""
 
@@ -89,23 +87,25 @@ class Line:
         usage = TokenUsage(prepared.input_tokens, prepared.config.max_tokens)
         return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
 
-    async def check(self, prepared: Prepared) -> None:
+    async def check(self, prepared: Prepared, thread: ChatThread) -> None:
         """Return if the request can be sent and the budget allows it, or if its reply is there already.
 
         Raises:
             ConfigurationError: A client of its config or of a fallback is not ready.
-            RequestTooLarge: The request exceeds a limit by itself.
+            RequestTooLarge: The request exceeds a limit by itself, and one of each fallback does.
             BudgetExceeded: It does not.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
         if self.cache is not None and await self.cache.knows(prepared):
             return
-        self.renderer.check(prepared)
+        first = self.renderer.check(prepared, thread)
         if self.budget is not None:
-            self.budget.check(self.estimate(prepared))
+            self.budget.check(self.estimate(first))
 
     async def admit(self, prepared: Prepared) -> _Sent:
         """Wait for room in the budget and under the limits of the provider, and take it."""
+        self.renderer.fit(prepared)
+        await opened(prepared.client)
         hold = await self.budget.hold(self.estimate(prepared)) if self.budget is not None else Hold(None, 0, 0.0)
         try:
             client, model = prepared.model
@@ -246,7 +246,7 @@ class ModelCall:
 
     async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
-        failed: ProviderError | None = None
+        failed: BaseException | None = None
         try:
             for prepared in self._alternatives():
                 if failed is not None:
@@ -259,9 +259,7 @@ class ModelCall:
                 except BaseException as error:
                     self.close()
                     chat.end(error)
-                    if not isinstance(error, ProviderError):
-                        raise
-                    if not error.retryable and error.status not in _ELSEWHERE_DIFFERENT:
+                    if not may_be_answered_elsewhere(error):
                         raise
                     failed = error
             assert failed is not None, "there is at least one config"

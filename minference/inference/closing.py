@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from minference.errors import OrchestratorClosed
 from minference.inference.crowd import END, End
+from minference.inference.drain import ended
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._closing = asyncio.Event()
+        self._cancelled = 0
+        """How often each task was cancelled by us."""
         self._tasks: set[asyncio.Task[object]] = set()
         self._calls = 0
         self._ended: asyncio.Future[None] | None = None
@@ -61,7 +64,9 @@ class UnderWay:
         try:
             yield
         except asyncio.CancelledError:
-            if self.is_closed() and task.uncancel() <= asked:
+            for _ in range(self._cancelled):
+                task.uncancel()
+            if self.is_closed() and task.cancelling() <= asked:
                 raise OrchestratorClosed(midway=True) from None
             raise
         finally:
@@ -83,14 +88,34 @@ class UnderWay:
             yield item
 
     async def close(self) -> None:
-        """End what is under way, and return when it has ended; no further block begins."""
+        """End what is under way, and return when it has ended; no further block begins. A cancellation meanwhile is passed on to it."""
         self._closing.set()
-        for task in self._tasks:
-            task.cancel()
+        self.cancel()
         if self._tasks or self._calls:
             self._ended = asyncio.get_running_loop().create_future()
-            await self._ended
+            await ended([self._ended], told=[self])
+
+    def cancel(self) -> None:
+        """Cancel what is under way; for the second time, what drains is given up."""
+        self._cancelled += 1
+        for task in self._tasks:
+            task.cancel()
 
     def _notice(self) -> None:
         if self._ended is not None and not self._tasks and not self._calls and not self._ended.done():
             self._ended.set_result(None)
+
+
+class Closing(Protocol):
+    """What has something to give back."""
+
+    async def aclose(self) -> None:
+        """Give it back."""
+
+
+async def close_all(*opened: Closing | None) -> None:
+    """Close these, in their order; each, whatever goes wrong with another."""
+    async with AsyncExitStack() as stack:
+        for each in reversed(opened):
+            if each is not None:
+                stack.push_async_callback(each.aclose)

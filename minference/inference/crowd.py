@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from minference.inference.arguments import a_count
 from minference.inference.deadlines import Deadline
+from minference.inference.drain import ended
 from minference.inference.garbage import collected_less_often
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ async def in_parallel(
 
     An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
     items are held, and one result more. What `work`, `check` (of each item) or the iterable raises ends everything. Close it early with
-    `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed.
+    `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed or a cancellation of the caller goes on.
+    Each further cancellation is passed on to the work.
 
     When it is `over`, no more is taken. At the deadline, an iterable without a length has come to its end, also if it is being
     waited for. In every case a generator is closed when no more is taken from it.
@@ -57,15 +59,16 @@ async def in_parallel(
     if isinstance(items, Sized):
         workers, deadline = min(concurrency, max(len(items), 1)), None
     results: asyncio.Queue[R | End] = asyncio.Queue(maxsize=1)
-    crew = asyncio.create_task(_all(_each(items, check), work, workers, results, deadline, over))
+    crew: list[asyncio.Task[None]] = []
+    whole = asyncio.create_task(_all(_each(items, check), work, workers, results, deadline, over, crew))
     try:
         with collected_less_often():
             while not isinstance(result := await results.get(), End):
                 yield result
-            await crew
+            await whole
     finally:
-        crew.cancel()
-        await asyncio.wait((crew,))
+        whole.cancel()
+        await ended([whole], told=crew)
 
 
 async def _all(
@@ -75,7 +78,9 @@ async def _all(
     results: asyncio.Queue[Any],
     deadline: Deadline | None,
     over: Callable[[], bool],
+    crew: list[asyncio.Task[None]],
 ) -> None:
+    """Work on all items; whoever does is put into `crew`."""
     turn = asyncio.Lock()
 
     async def worker() -> None:
@@ -88,14 +93,15 @@ async def _all(
 
     try:
         async with aclosing(items), asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(worker())
+            crew.extend(group.create_task(worker()) for _ in range(workers))
     except BaseExceptionGroup as bugs:
         await results.put(END)
         if len(bugs.exceptions) > 1:
             raise
         raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
     await results.put(END)
+    if any(each.cancelled() for each in crew):  # by nobody who waits for it
+        raise RuntimeError("work was cancelled by something that it called: its result is missing")
 
 
 async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | End:

@@ -13,10 +13,12 @@ from pydantic import JsonValue
 
 from minference.ecs.identity import utc_now
 from minference.errors import MinferenceError, RunBusy, StorageError
+from minference.inference.budgets import NOTHING, Spent
+from minference.inference.drain import to_the_end
 from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
-from minference.storage.runs import Began, Ended, RunInfo, Runs, Step
+from minference.storage.runs import Began, Ended, LetGo, RunInfo, Runs, Step
 
 _log = logging.getLogger("minference.inference")
 
@@ -50,7 +52,7 @@ class Journal:
 
     async def __aexit__(self, *exc_info: object) -> None:
         with self._work:
-            await self._leave()
+            await to_the_end(self._leave())
 
     async def _leave(self) -> None:
         assert self._alive is not None, "the journal is open"
@@ -89,8 +91,16 @@ class Journal:
             None if isinstance(outcome, Completed) else "\n".join((f"{type(outcome.error).__name__}: {outcome.error}", *outcome.attempts))
         )
         spent = outcome.spent
+        await self._try_to_note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+
+    async def let_go(self, lineage_id: UUID, spent: Spent) -> None:
+        """Note what came of a thread that is not gone on with here, if anything did. It is, also if the caller is cancelled meanwhile."""
+        if spent != NOTHING:
+            await self._try_to_note(LetGo(lineage_id, utc_now(), spent.replies, spent.tokens, spent.cost))
+
+    async def _try_to_note(self, step: Step) -> None:
         try:
-            await self._steps.add(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
+            await self._steps.add(step)
         except StorageError as failure:
             _log.warning("how a thread of run %s ended could not be noted: %s", self.name, failure)
 

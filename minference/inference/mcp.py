@@ -25,6 +25,7 @@ from minference.errors import (
     MissingExtra,
     ToolNameTaken,
 )
+from minference.inference.drain import ended
 from minference.inference.mcp_connections import over_http, over_pipes, why
 from minference.inference.mcp_results import result_of, tool_of
 from minference.threads.tools import CallableTool
@@ -207,7 +208,7 @@ class McpServer:
         if task is None:
             return
         task.cancel()
-        await asyncio.wait({task})
+        await ended([task])
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("the connection to MCP server %s ended with an error", self.name, exc_info=error)
 

@@ -15,9 +15,10 @@ from minference.ecs.registry import CurrentStorage, current_storage
 from minference.errors import AlreadyOpen, MinferenceError, NotAWorkflow, OrchestratorClosed, ThreadBusy
 from minference.inference.caching import OpenCache, ResponseCache, opened
 from minference.inference.calls import Line
-from minference.inference.claims import Claims
-from minference.inference.closing import UnderWay
+from minference.inference.claims import CLAIMS
+from minference.inference.closing import UnderWay, close_all
 from minference.inference.crowd import check_concurrency, in_parallel
+from minference.inference.drain import to_the_end
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
@@ -118,7 +119,6 @@ class InferenceOrchestrator:
         self._telemetry = telemetry
         self._pool: ClientPool | None = None
         self._setup: Setup | None = None
-        self._claims = Claims()
         self._under_way = UnderWay()
 
     async def __aenter__(self) -> Self:
@@ -143,13 +143,8 @@ class InferenceOrchestrator:
         cache, self._cache = self._cache, None
         try:
             await self._under_way.close()
-            if cache is not None:
-                await cache.aclose()
-            if sandbox is not None:
-                await sandbox.aclose()
         finally:
-            if pool is not None:
-                await pool.aclose()
+            await to_the_end(close_all(cache, sandbox, pool))
 
     async def run_parallel_ai_completion(self, threads: Sequence[ChatThread]) -> list[Outcome]:
         """One reply for each thread, and the results of the tools that it calls. Outcomes in the order of the threads.
@@ -188,7 +183,7 @@ class InferenceOrchestrator:
         setup = setup_with(self._opened("run"), options, "concurrency", "run_id")
         if concurrency is not None:
             check_concurrency(concurrency)
-        with self._claims.on(threads := listed(threads)), self._under_way.call():
+        with CLAIMS.on(threads := listed(threads)), self._under_way.call():
             async with entered(run_id, setup, options, threads) as named:
                 return await self._run_claimed(threads, named, concurrency)
 
@@ -241,7 +236,7 @@ class InferenceOrchestrator:
         if run_id is not None and isinstance(threads, Collection):
             threads = known = listed(threads)
         check_concurrency(concurrency)
-        idle = [each for each in known if each not in self._claims]
+        idle = [each for each in known if each not in CLAIMS]
         async with (
             entered(run_id, setup, options, idle) as named,
             aclosing(self._as_completed(threads, named, concurrency, total)) as outcomes,
@@ -296,7 +291,7 @@ class InferenceOrchestrator:
             OrchestratorClosed: Outside of `async with`.
         """
         setup = replace(setup_with(self._opened("stream"), options), streaming=True)
-        with self._claims.on([thread]), self._shown(1, setup):
+        with CLAIMS.on([thread]), self._shown(1, setup):
             async with aclosing(self._events(thread, setup)) as made:
                 async for event in self._under_way.each(made, lambda closed: Finished(self._failed(thread, closed))):
                     yield event
@@ -315,7 +310,7 @@ class InferenceOrchestrator:
             raise OrchestratorClosed(midway=True)
 
     async def _run_all(self, threads: Sequence[ChatThread], setup: Setup) -> list[Outcome]:
-        with self._claims.on(threads := listed(threads)), self._under_way.call():
+        with CLAIMS.on(threads := listed(threads)), self._under_way.call():
             return await self._run_claimed(threads, setup, None)
 
     async def _run_claimed(self, threads: Sequence[ChatThread], setup: Setup, concurrency: int | None) -> list[Outcome]:
@@ -329,7 +324,7 @@ class InferenceOrchestrator:
 
     async def _claimed_outcome(self, thread: ChatThread, setup: Setup) -> Outcome:
         try:
-            with self._claims.on([thread]):
+            with CLAIMS.on([thread]):
                 return await self._outcome(thread, setup)
         except ThreadBusy as busy:
             return self._failed(thread, busy)

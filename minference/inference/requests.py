@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from minference.clients.base import Client, Request, account_of
@@ -10,7 +11,7 @@ from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
 from minference.ecs.recording import nothing_recorded
-from minference.errors import UnsendableText
+from minference.errors import RequestTooLarge, UnsendableText
 from minference.inference.limits import RateLimiter
 from minference.inference.structured import check_forced_output
 from minference.inference.tokens import TokenRatios, attachment_tokens
@@ -90,29 +91,33 @@ class Renderer:
             self._clients.get(config.client)
         return self._render(thread, thread.llm_config)
 
-    def check(self, prepared: Prepared) -> None:
-        """Return if the request can be sent, and fallbacks could be.
+    def check(self, prepared: Prepared, thread: ChatThread) -> Prepared:
+        """The request if it can be sent, else that of the first fallback which is not too large; all of them could be.
 
         Raises:
             ConfigurationError: A client of its config or of a fallback is not ready.
-            RequestTooLarge: The request exceeds a limit by itself.
+            RequestTooLarge: The request exceeds a limit by itself, and so does that of each fallback.
         """
-        for config in prepared.config.with_fallbacks():
+        first, *fallbacks = prepared.config.with_fallbacks()
+        for config in (first, *fallbacks):
             self._clients.get(config.client).check()
-        self._fit(prepared)
+        try:
+            return self.fit(prepared)
+        except RequestTooLarge:
+            for config in fallbacks:
+                with suppress(RequestTooLarge):
+                    return self.fit(self.prepare_fallback(thread, config))
+            raise
 
     def prepare_fallback(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         """The request for the thread's next reply under another config. The thread is not changed.
 
         Raises:
             ConfigurationError: The config asks for what its client cannot do.
-            RequestTooLarge: The request exceeds a limit by itself.
         """
         with nothing_recorded():
             asked = thread.model_copy(update={"llm_config": config})
-        prepared = self._render(asked, config)
-        self._fit(prepared)
-        return prepared
+        return self._render(asked, config)
 
     def learn(self, prepared: Prepared, input_tokens: int) -> None:
         """Remember how many tokens the request had. One with attachments says too little of how text becomes tokens."""
@@ -129,9 +134,15 @@ class Renderer:
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
         return Prepared(client, config, request, body, blobs, bool(attached), tokens, account)
 
-    def _fit(self, prepared: Prepared) -> None:
+    def fit(self, prepared: Prepared) -> Prepared:
+        """The request.
+
+        Raises:
+            RequestTooLarge: It exceeds a limit by itself.
+        """
         limits, output_tokens = self._limiter, prepared.config.max_tokens
         limits.check(*prepared.model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account)
+        return prepared
 
 
 def _canonical(request: Request) -> bytes:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import tenacity
 
-from minference.errors import ProviderError, legible
+from minference.errors import ProviderError, RequestTooLarge, legible
 from minference.inference.arguments import a_count, an_amount
 from minference.inference.buckets import Clock, Sleep
 from minference.inference.tracebacks import forget_locals
@@ -128,6 +128,18 @@ async def _again(retrying: tenacity.AsyncRetrying, first: list[ProviderError], a
         return await attempt()
 
     return await retrying(attempt_or_tell)
+
+
+_ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 413, 429)
+"""Refusals for good that say nothing of the request itself: another key, quota or model may do, or one that takes more."""
+_TOO_LONG = "context_length_exceeded"
+
+
+def may_be_answered_elsewhere(error: BaseException) -> bool:
+    """Whether the same request can succeed with another provider or model."""
+    if not isinstance(error, ProviderError):
+        return isinstance(error, RequestTooLarge)  # for the limits of that one
+    return error.retryable or error.status in _ELSEWHERE_DIFFERENT or error.code == _TOO_LONG
 
 
 def is_retryable(error: BaseException) -> bool:

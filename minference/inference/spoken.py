@@ -33,7 +33,7 @@ def _message(message: ChatMessage) -> dict[str, Any]:
         parts: list[dict[str, Any]] = [{"type": "tool_call_response", "id": message.tool_call_id, "response": message.content}]
     else:
         parts = _said(message.content or message.refusal or "", message.reasoning, message.tool_calls)
-        parts += [_attached(each) for each in message.attachments]
+    parts += [_attached(each) for each in message.attachments]
     return {"role": message.role.value, "parts": parts}
 
 

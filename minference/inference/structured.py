@@ -12,6 +12,8 @@ from minference.threads.outputs import GeneratedJsonObject
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool
 
+_TEXTS = (ResponseFormat.text, ResponseFormat.json_beg, ResponseFormat.json_object)
+"""The formats in which a reply is text, whatever is written in it."""
 _FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(?P<inside>.*)\n[ \t]*```\s*", re.DOTALL)
 """How models like to show JSON that they were asked for in words."""
 
@@ -56,13 +58,15 @@ def check_forced_output(thread: ChatThread) -> None:
     Raises:
         ConfigurationError: It has; says what to set.
     """
-    output = thread.forced_output
-    if output is None or thread.llm_config.response_format is not ResponseFormat.text or thread.use_schema_instruction:
+    output, asked_for = thread.forced_output, thread.llm_config.response_format
+    if output is None or asked_for not in _TEXTS or thread.use_schema_instruction:
         return
-    if any(message.role is MessageRole.assistant for message in thread.history) or any(tool.name == output.name for tool in thread.tools):
+    if any(message.role is MessageRole.assistant for message in thread.history):
         return
+    if asked_for is not ResponseFormat.json_beg and any(tool.name == output.name for tool in thread.tools):
+        return  # in that format no tools are offered
     raise ConfigurationError(
-        f"thread.forced_output is {output.name!r}, and response_format 'text' takes no notice of it: set response_format="
+        f"thread.forced_output is {output.name!r}, and response_format {asked_for.value!r} takes no notice of it: set response_format="
         "'structured_output' in the LLMConfig ('tool' for a call of it), use_schema_instruction=True to ask for it in words, "
         "or forced_output only when it is wanted"
     )

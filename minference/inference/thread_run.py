@@ -109,6 +109,10 @@ class ThreadRun:
             event = None  # this function goes on, so its own variables are not forgotten
             forget_locals(error)
             yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
+        except BaseException:
+            if self._setup.journal is not None and not isinstance(event, Finished):
+                await self._setup.journal.let_go(self._thread.lineage_id, self._spent)
+            raise
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
         interrupted = True
@@ -176,7 +180,7 @@ class ThreadRun:
         """One reply; of a structured output or a step of a workflow, as many as are allowed until one is valid."""
         for left in reversed(range(self._setup.structured_attempts)):
             prepared = self._setup.line.renderer.prepare(self._thread)
-            await self._setup.line.check(prepared)
+            await self._setup.line.check(prepared, self._thread)
             await self._require_bytes(prepared)
             if (asked := await self._save_question()) is not None:
                 yield asked

@@ -13,6 +13,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from minference.errors import InvalidToolArguments, ToolError, ToolRaised, ToolTimedOut, UnusableFunction
+from minference.inference.drain import ended
 from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucceeded, succeeded
 from minference.inference.tool_threads import Abandoned, Raised, Returned, ToolThreads
 from minference.threads.parameters import Bound
@@ -132,8 +133,9 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
     async def work() -> Returned | Raised:
         try:
             return Returned(prepared.finish(await start()))
-        except (asyncio.CancelledError, Exception, SystemExit) as error:  # noqa: BLE001 - what a tool raises is its outcome
-            # KeyboardInterrupt is missing on purpose: in the thread of the event loop it is the user's Ctrl-C.
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # in the thread of the event loop they are the user's Ctrl-C, and the end of this coroutine
+        except BaseException as error:  # noqa: BLE001 - what a tool raises is its outcome
             return Raised(error)
 
     task = asyncio.create_task(work())
@@ -146,6 +148,8 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
         assert tool.timeout is not None, "without a timeout the wait ends with the task"
         stopped = await _stop(task, tool)
         return ToolFailed(ToolTimedOut(tool.name, tool.timeout, still_running=not stopped))
+    if task.cancelled():  # by the tool, which then returned
+        return _failed(tool, asyncio.CancelledError())
     match task.result():
         case Returned(ToolSucceeded() as outcome):
             return outcome
@@ -156,12 +160,12 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
 
 
 async def _stop(task: asyncio.Task[Any], tool: CallableTool) -> bool:
-    """Cancel an async tool and give it a moment to clean up; whether it ended."""
+    """Cancel an async tool and give it a moment to clean up, however often we are cancelled meanwhile; whether it ended."""
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=GRACE)
-    if not done:
+    await ended([asyncio.create_task(asyncio.wait({task}, timeout=GRACE))], told=[task])
+    if not task.done():
         _log.warning("tool %s ignored its cancellation for %g s and was left behind", tool.name, GRACE)
-    return bool(done)
+    return task.done()
 
 
 def _failed(tool: CallableTool, error: BaseException) -> ToolFailed:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from minference.ecs.entity import Entity
 from minference.errors import InvalidToolResult, SourceRefused, ToolError, UnregisteredTool
+from minference.threads.attachments import Attached
 from minference.threads.schemas import schema_errors, schema_validator, validation_errors
 from minference.threads.signatures import is_finite
 
@@ -30,6 +32,8 @@ class ToolSucceeded:
     text: str
     """What the model reads: a string as it is, everything else as compact JSON."""
     value: JsonValue
+    attachments: tuple[Attached, ...] = ()
+    """What the model is shown beside the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,13 @@ ToolOutcome = ToolSucceeded | ToolFailed
 def succeeded(name: str, result: object, hint: TypeAdapter[Any] | None, schema: Mapping[str, JsonValue] | None) -> ToolSucceeded:
     """The result as JSON data. `hint` is the function's annotation; `schema` a further schema that the data must fit.
 
+    An attachment, or a list of texts and attachments, is no JSON data, and shown to the model as it is.
+
     Raises:
-        InvalidToolResult: It is not what the function promises, or JSON cannot hold it.
+        InvalidToolResult: It is not what the function promises, or JSON cannot hold it; or it has an attachment somewhere inside.
     """
+    if (items := _shown_items(name, result)) is not None:
+        return _shown(name, result, items, hint)
     value = _json_value(name, result, hint)
     if schema is not None and (wrong := schema_errors(schema_validator(name, schema), value)) is not None:
         raise InvalidToolResult(name, wrong)
@@ -63,6 +71,59 @@ def error_text(error: ToolError) -> str:
     text = _WINDOWS_PATH.sub(r"\1", _POSIX_PATH.sub(r"\1", str(error)))
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST_ERROR else f"{text[: LONGEST_ERROR - 3]}..."
+
+
+def _shown_items(name: str, result: object) -> Sequence[object] | None:
+    """What a result with attachments consists of; `None` if it has none."""
+    if isinstance(result, Attached):
+        return [result]
+    if isinstance(result, list | tuple) and any(isinstance(item, Attached) for item in result):
+        return result
+    if _holds_attachment(result):
+        raise InvalidToolResult(name, f"a {type(result).__name__} with an attachment inside: {_REMEDY}")
+    return None
+
+
+_REMEDY = "return the attachment itself, or a list of texts and attachments, so that the model sees it"
+
+
+def _holds_attachment(result: object) -> bool:
+    """Whether an attachment would be written as JSON. One that belongs to another entity, as to a message, is only told of."""
+    stack, seen = [result], set[int]()
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Attached):
+            return True
+        if id(value) in seen:
+            continue
+        match value:
+            case Mapping():
+                parts = [*value.values()]
+            case list() | tuple() | set() | frozenset():
+                parts = [*value]
+            case BaseModel() if not isinstance(value, Entity):
+                parts = [*value.__dict__.values()]
+            case _ if is_dataclass(value) and not isinstance(value, type):
+                parts = [getattr(value, name, None) for name in value.__dataclass_fields__]
+            case _:
+                continue
+        seen.add(id(value))
+        stack += parts
+    return False
+
+
+def _shown(name: str, result: object, items: Sequence[object], hint: TypeAdapter[Any] | None) -> ToolSucceeded:
+    try:
+        (hint or _ANYTHING).validate_python(result)
+    except ValidationError as error:
+        raise InvalidToolResult(name, validation_errors(error)) from error
+    for item in items:
+        if not isinstance(item, str | Attached):
+            raise InvalidToolResult(name, f"a {type(item).__name__} in a list with an attachment: {_REMEDY}")
+    attachments = tuple(item for item in items if isinstance(item, Attached))
+    words = [item for item in items if isinstance(item, str)] or [", ".join(attached.name for attached in attachments)]
+    text = "\n".join(words)
+    return ToolSucceeded(text, _json_value(name, text, None), attachments)
 
 
 def _json_value(name: str, result: object, hint: TypeAdapter[Any] | None) -> JsonValue:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from minference.ecs.callables import CallableRegistry
 from minference.errors import RepeatedCall, ToolError, UnknownTool
+from minference.inference.drain import ended
 from minference.inference.references import resolve_references
 from minference.inference.source_tools import run_source
 from minference.inference.tool_functions import prepare, run_prepared
@@ -71,8 +72,7 @@ async def run_tool_calls(
     finally:
         for task in running:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await ended(running)
 
 
 async def _outcome(thread: ChatThread, call: ToolCall, workshop: Workshop | None) -> ToolOutcome:
@@ -124,6 +124,7 @@ def _message(thread: ChatThread, call: ToolCall, outcome: ToolOutcome, parent: U
     return ChatMessage(
         role=MessageRole.tool,
         content=outcome.text if isinstance(outcome, ToolSucceeded) else error_text(outcome.error),
+        attachments=outcome.attachments if isinstance(outcome, ToolSucceeded) else (),
         tool_call_id=call.id,
         tool_name=call.name,
         tool_uuid=tool.lineage_id if tool else None,

@@ -47,6 +47,8 @@ class Outline:
     """In any order."""
     lineages: set[UUID]
     """Those of the versions, and those that were asked for."""
+    merges: list[tuple[int, int]]
+    """Versions, each with one that was merged into it."""
 
 
 Said = tuple[datetime, str | None, str | None]

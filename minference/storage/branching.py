@@ -14,6 +14,7 @@ from minference.ecs.merge_lists import Strategy
 from minference.ecs.state import Ledger
 from minference.errors import UnrelatedVersions, UnsavedChanges
 from minference.storage.arguments import an_entity, check_save, version_of
+from minference.storage.merge_base import base_of
 
 if TYPE_CHECKING:
     from minference.storage.base import EntityStorage
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Entity)
 
 
-async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None, note: str | None) -> E:
+async def revert(storage: EntityStorage, ledger: Ledger, entity: E, to: UUID, author: str | None, note: str | None) -> E:
     """See `EntityStorage.revert`."""
     check_save((entity,), author, note)
     lineage_id = (await storage.info(to)).lineage_id
@@ -29,6 +30,8 @@ async def revert(storage: EntityStorage, entity: E, to: UUID, author: str | None
         raise UnrelatedVersions(entity.ecs_id, to)
     old = await storage.get(type(entity), to)
     merge_entities(entity, entity, old)
+    if (state := ledger.state_of(entity)) is not None:
+        state.merging = ()  # that was given up
     return await storage.register(entity, author=author, note=note if note is not None else f"revert to {to}")
 
 
@@ -74,10 +77,10 @@ async def _rebase(
     while True:
         standing = entity.ecs_id
         target = version_of(onto) if onto is not None else await _next(storage, standing)
-        base = await _fork_point(storage, standing, target)
-        if base == target:
+        base = await base_of(storage, type(entity), standing, target)
+        if base.is_at(target):
             return (), False
-        before, head = await storage.get(type(entity), base), await storage.get(type(entity), target)
+        before, head = await base.load(storage), await storage.get(type(entity), target)
         if entity.ecs_id == standing:
             result = merge_entities(before, entity, head, strategy, onto_theirs=True, theirs_first=True, settled=settled)
             return result.conflicts, True
@@ -93,13 +96,19 @@ async def merge(
         if isinstance(theirs, Entity) and has_changes(theirs, ledger):
             raise UnsavedChanges(type(theirs).__name__, theirs.ecs_id)
         standing, target = ours.ecs_id, version_of(theirs)
-        base = await _fork_point(storage, standing, target)
-        if base == target:
+        base = await base_of(storage, type(ours), standing, target)
+        if base.is_at(target):
             return MergeResult(ours)
-        before, other = await storage.get(type(ours), base), await storage.get(type(ours), target)
+        before, other = await base.load(storage), await storage.get(type(ours), target)
         if ours.ecs_id == standing:
             break
-    result = merge_entities(before, ours, other, strategy, onto_theirs=base == standing)
+    merged = ledger.state_of(other)
+    assert merged is not None, "it was loaded here"
+    moves_on = base.is_at(standing)
+    result = merge_entities(before, ours, other, strategy, onto_theirs=moves_on)
+    if not moves_on and (state := ledger.state_of(ours)) is not None:
+        state.merging = tuple(dict.fromkeys((*state.merging, merged.version)))
+        state.notify()
     if not result.conflicts:
         what = f"merge {target} into {standing}"
         await storage.register(ours, author=author, note=f"{note} ({what})" if note else what)
@@ -120,10 +129,3 @@ async def _tip(storage: EntityStorage, standing: UUID) -> UUID:
 
 async def _tree(storage: EntityStorage, standing: UUID) -> LineageTree:
     return LineageTree(await storage.lineage((await storage.info(standing)).lineage_id))
-
-
-async def _fork_point(storage: EntityStorage, one: UUID, other: UUID) -> UUID:
-    found = await storage.common_ancestor(one, other)
-    if found is None:
-        raise UnrelatedVersions(one, other)
-    return found.ecs_id

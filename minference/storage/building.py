@@ -44,7 +44,8 @@ def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: boo
     """
     first = next(iter(records.values()))
     if not issubclass(first.cls, cls):
-        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.kind if first.opaque is not None else first.cls.__name__)
+        known = first.opaque is None
+        raise WrongEntityType(first.version.ecs_id, cls.__name__, first.cls.__name__ if known else first.kind, defined=known)
     objects, holders = _build(records, ledger, cold=cold)
     key = next(iter(records))
     root = objects[key]

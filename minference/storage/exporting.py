@@ -92,6 +92,7 @@ def _sorted(rank: Mapping[int, Any], after: Mapping[int, Collection[int]], waits
 def _refuse_gaps(outline: Outline) -> None:
     versions = {key for edge in outline.edges for key in edge}
     versions |= {version.parent for version in outline.versions.values() if version.parent is not None}
+    versions |= {key for merge in outline.merges for key in merge}
     commits = {version.commit for version in outline.versions.values()}
     gone = len(versions - outline.versions.keys()) + len(commits - outline.commits.keys())
     if gone:
@@ -119,6 +120,8 @@ def _before(outline: Outline) -> Before:
     for version in outline.versions.values():
         others = () if version.parent is None else (version.parent, siblings.get((version.parent, version.fork_no - 1)))
         found[version.key] = tuple(other for other in others if other is not None)
+    for key, merged in outline.merges:
+        found[key] = (*found[key], merged)
     return found
 
 
@@ -163,6 +166,9 @@ class _Exporter:
         self._told: set[str] = set()
         """The hashes of blobs whose bytes are on a line."""
         self._shapes: dict[Shape, int] = {}
+        self._merged: dict[int, list[UUID]] = {}
+        for key, merged in outline.merges:
+            self._merged.setdefault(key, []).append(outline.versions[merged].ecs_id)
 
     async def lines(self, groups: Sequence[Group]) -> AsyncIterator[str]:
         """A line for each group, after those of the blobs that are new in it."""
@@ -222,7 +228,8 @@ class _Exporter:
         references = {name: self._ids[child] for name, child in record.references.items() if child is not None}
         shape = record.opaque if record.opaque is not None else shape_of(record.cls)
         number = self._shapes.setdefault(shape, len(self._shapes))
-        return write_version(record, number, references, {name: edit for name, edit in lists.items() if edit is not None})
+        edits = {name: edit for name, edit in lists.items() if edit is not None}
+        return write_version(record, number, references, edits, sorted(self._merged.get(key, ())))
 
     def _edit(self, old: list[int], new: list[int]) -> tuple[int, list[UUID], int] | None:
         """What of the old members stays at the beginning, what is new, and what stays at the end; `None` if all is the same."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from minference.ecs.diff import EntityDiff, same_value
 from minference.ecs.entity import Entity, kind_to_class, kinds_of, plan_of
 from minference.ecs.lineage import VersionInfo
+from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.state import Ledger
 from minference.ecs.values import adapter_of
 from minference.errors import NoPlainField, NoSuchCollection, UnfitValue, WrongEntityType
@@ -61,6 +62,11 @@ class Glancing(Glances):
         await self._settled()
         return await self._backend.shallow().recent(an_id("lineage_id", lineage_id), a_row_count("limit", limit), a_row_count("skip", skip))
 
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Lineages.merges`."""
+        await self._settled()
+        return await self._backend.shallow().merges(an_id("lineage_id", lineage_id))
+
     async def called(self, cls: type[Entity], digits: str) -> Called:
         """See `Glances.called`."""
         await self._settled()
@@ -97,7 +103,8 @@ class Glancing(Glances):
         known = await known_versions(shallow, versions)
         for each in known.values():
             if not issubclass(each.cls, cls):
-                raise WrongEntityType(each.version.ecs_id, cls.__name__, each.cls_name)
+                defined = each.cls is not OpaqueEntity
+                raise WrongEntityType(each.version.ecs_id, cls.__name__, each.cls_name, defined=defined)
         roots = await shallow.records([each.key for each in known.values()])
         await read_windows(shallow, roots.values(), windows)
         records = {**await shallow.trees(sorted({key for root in roots.values() for key in children_of(root)})), **roots}

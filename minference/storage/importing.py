@@ -207,6 +207,7 @@ class Importer:
         """Everything that the versions name; what they refer to was on a line before."""
         lines = [each.line for each in commit.versions]
         ids = {line.id for line in lines} | {line.parent for line in lines if line.parent is not None}
+        ids.update(merged for line in lines for merged in line.merged)
         ids.update(child for each in commit.versions for child in each.references.values() if child is not None)
         ids.update(child for each in commit.versions for edit in each.lists.values() for child in edit.add)
         return ids
@@ -282,6 +283,7 @@ class Importer:
             _nothing,
             read.opaque,
             erased_at,
+            tuple(self._known[merged] for merged in dict.fromkeys(line.merged)),
         )
 
     def _edit(self, old: tuple[list[Version], int], line: ListEdit | None) -> tuple[tuple[list[Version], int], SequenceEdit]:

@@ -181,6 +181,9 @@ class LineReader:
             raise InvalidExport(number, f"version {line.id} was made from {line.parent}, which is of another lineage")
         if parent is not None and line.at <= parent.at:
             raise InvalidExport(number, f"version {line.id} of {line.at.isoformat()} was made from {line.parent}, which is no older")
+        for merged in line.merged:
+            if (other := self._seen.get(merged)) is None or other.lineage != line.lineage:
+                raise InvalidExport(number, f"version {line.id} merged {merged}, which is none of its lineage on a line before")
         cls = kind_to_class(line.kind)
         shape = self._shape(line, cls, parent, number)
         version = self._made(line, cls, shape, _lists(line, shape, parent), parent, number)

@@ -73,14 +73,20 @@ class Lineages(Protocol):
         """
         ...
 
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """For each version of a lineage that came of merges: the versions of other branches that were merged into it."""
+        ...
+
     async def merge(
         self, ours: E, theirs: E | UUID, strategy: Strategy | None = None, *, author: str | None = None, note: str | None = None
     ) -> MergeResult[E]:
         """Bring what the branch `theirs` changed since it parted from `ours` into `ours`, and save it as its next version.
 
-        The note of the commit names both versions. If theirs continues the version that ours stands on, ours moves on to it
-        and there is nothing to save but its own changes. With conflicts nothing is saved: `ours` holds everything else of
-        both, and its own side at each conflict. Edit it and register it, or give it up with `revert(ours, to=ours.ecs_id)`.
+        The note of the commit names both versions, and `merges` keeps them: merging the branch again brings in what it changed
+        since, and nothing that was settled. If theirs continues the version that ours stands on, or merged it, ours moves on to
+        it and there is nothing to save but its own changes. With conflicts nothing is saved: `ours` holds everything else of
+        both, and its own side at each conflict. Edit it and register it, which settles them, or give it up with `revert` to the
+        version that it stood on before.
 
         Args:
             strategy: `ours` or `theirs` settles each conflict by that side. `append` keeps both sides' additions to ordered

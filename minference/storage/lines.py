@@ -10,7 +10,8 @@ r"""The lines of an export: JSON, one line for each commit, each after all that 
         "exact": {"ratio": "NaN"},                             # values that JSON cannot express: what Python's JSON makes of the text
         "references": {"llm_config": "<id of a version>"},     # those that are not null
         "lists": {"history": {"keep": 5, "add": [ids], "tail": 0}},   # how it came from the parent's; not there: unchanged
-        "keys": {"named": ["a", "b"]}}]}                       # of keyed fields
+        "keys": {"named": ["a", "b"]},                         # of keyed fields
+        "merged": ["<id of a version>"]}]}                     # of other branches; these five are not there if they are empty
     {"tag": "main", "version": "<id>", "at": ...}              # after all commits
     {"end": {"erased": 0, "blobs": 1, "commits": 1, "tags": 1}}   # how many lines of each sort came before: all of it is there
 
@@ -99,6 +100,8 @@ class VersionLine(_Line):
     lists: dict[str, ListEdit] = Field(default_factory=dict)
     keys: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Strings; those with halves of surrogate pairs are none to pydantic."""
+    merged: tuple[UUID, ...] = ()
+    """Versions of other branches that were merged into it."""
 
     def data(self) -> dict[str, Any]:
         """Every plain value, as JSON data.
@@ -266,7 +269,13 @@ def _shape(shape: Shape) -> dict[str, Any]:
     return {"kind": shape.kind, "version": shape.version, "fields": fields}
 
 
-def write_version(record: Record, shape: int, references: Mapping[str, UUID], lists: Mapping[str, tuple[int, Sequence[UUID], int]]) -> str:
+def write_version(
+    record: Record,
+    shape: int,
+    references: Mapping[str, UUID],
+    lists: Mapping[str, tuple[int, Sequence[UUID], int]],
+    merged: Sequence[UUID] = (),
+) -> str:
     """One version as JSON; `shape` is the number of its shape."""
     version = record.version
     documents = _documents(record)
@@ -282,6 +291,7 @@ def write_version(record: Record, shape: int, references: Mapping[str, UUID], li
     }
     edits = {name: {"keep": keep, "add": [str(each) for each in add], "tail": tail} for name, (keep, add, tail) in sorted(lists.items())}
     others: dict[str, Any] = {
+        "merged": [str(each) for each in merged],
         "exact": exact,
         "references": {name: str(child) for name, child in sorted(references.items())},
         "lists": edits,

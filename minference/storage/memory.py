@@ -51,6 +51,8 @@ class MemoryBackend:
         self._commits: dict[tuple[datetime, str | None, str | None], CommitInfo] = {}
         self._children: dict[UUID, list[UUID]] = {}
         self._lineages: dict[UUID, list[UUID]] = {}
+        self.merged: dict[UUID, tuple[UUID, ...]] = {}
+        """By version: those that were merged into it."""
         self._cells: dict[Run, list[UUID]] = {}
         self._placers: dict[UUID, set[UUID]] = {}
         """By lineage: the versions that put one of its versions into an ordered field."""
@@ -138,6 +140,7 @@ class MemoryBackend:
         row = Row(info, cls, values, {**draft.json, **json}, references, dict(version.places), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
+        self.merged |= {version.ecs_id: tuple(merged.ecs_id for merged in draft.merged)} if draft.merged else {}
         if parent is None:
             return None
         siblings = self._children.setdefault(parent, [])
@@ -153,7 +156,7 @@ class MemoryBackend:
     async def read(self, ecs_id: UUID) -> dict[int, Record]:
         """See `Backend.read`."""
         if ecs_id not in self._rows:
-            raise VersionNotFound(ecs_id, self._hint(ecs_id))
+            raise VersionNotFound(ecs_id, "it is the id of a lineage, use latest()" if ecs_id in self._lineages else "")
         return self.reached([self._keys[ecs_id]])
 
     def reached(self, keys: Sequence[int]) -> dict[int, Record]:
@@ -175,9 +178,6 @@ class MemoryBackend:
     def cells(self, span: Span) -> list[int]:
         """The keys of the members in a span."""
         return [self._keys[child] for child in self._cells[span.run][span.start : span.start + span.length]]
-
-    def _hint(self, ecs_id: UUID) -> str:
-        return "it is the id of a lineage, use latest()" if ecs_id in self._lineages else ""
 
     def _record(self, row: Row, *, whole: bool = True) -> Record:
         """One version; what is not whole lacks the members of ordered fields, unless its class is not known."""
@@ -352,7 +352,8 @@ class MemoryBackend:
         versions = [self._outlined(self._rows[each].info) for lineage_id in found for each in self._lineages.get(lineage_id, ())]
         commits = {each.commit: self._by_key[each.key].info.commit for each in versions}
         tags = [Tagged(name, self._keys[ecs_id], lineage, at) for (lineage, name), (ecs_id, at) in self._tags.items() if lineage in found]
-        return Outline({each.key: each for each in versions}, edges, commits, tags, found)
+        merges = [(each.key, self._keys[other]) for each in versions for other in self.merged.get(each.ecs_id, ())]
+        return Outline({each.key: each for each in versions}, edges, commits, tags, found, merges)
 
     def _outlined(self, info: VersionInfo) -> Outlined:
         parent = info.parent_id

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
-from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, RunInfo, Step
 
 
 class MemoryRuns:
@@ -75,26 +75,21 @@ class MemoryRuns:
         now = utc_now()
         for step in steps:
             entry = self._entries[name][step.lineage_id]
-            if isinstance(step, Began):
-                changed = replace(entry, state=EntryState.running, starts=entry.starts + 1, error=None, updated_at=now)
-            elif entry.state is not EntryState.running:
-                continue
-            else:
-                unknown = entry.cost_usd is None or step.cost_usd is None
-                changed = replace(
-                    entry,
-                    state=EntryState.done if step.error is None else EntryState.failed,
-                    error=step.error,
-                    replies=entry.replies + step.replies,
-                    tokens=entry.tokens + step.tokens,
-                    cost_usd=None if unknown else (entry.cost_usd or 0.0) + (step.cost_usd or 0.0),
-                    updated_at=now,
-                )
+            match step:
+                case Began():
+                    changed = replace(entry, state=EntryState.running, starts=entry.starts + 1, error=None, updated_at=now)
+                case LetGo() if entry.state is EntryState.running and entry.updated_at < step.at:
+                    changed = replace(_with_spent(entry, step), updated_at=step.at)
+                case Ended() if entry.state is EntryState.running:
+                    state = EntryState.done if step.error is None else EntryState.failed
+                    changed = replace(_with_spent(entry, step), state=state, error=step.error, updated_at=now)
+                case _:
+                    continue
             self._entries[name][step.lineage_id] = changed
         self._runs[name] = replace(self._runs[name], updated_at=now)
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
         """See `Runs.entries`."""
         found = (each for each in self._entries.get(name, {}).values() if each.position > after and each.state in states)
@@ -123,3 +118,9 @@ class MemoryRuns:
         """See `Runs.all`."""
         found = [await self.get(name) for name in self._runs]
         return sorted(found, key=lambda each: each.updated_at, reverse=True)
+
+
+def _with_spent(entry: RunEntry, step: LetGo | Ended) -> RunEntry:
+    unknown = entry.cost_usd is None or step.cost_usd is None
+    cost = None if unknown else (entry.cost_usd or 0.0) + (step.cost_usd or 0.0)
+    return replace(entry, replies=entry.replies + step.replies, tokens=entry.tokens + step.tokens, cost_usd=cost)

@@ -50,6 +50,11 @@ class MemoryShallow:
         parents = {version.parent_id for version in versions}
         return [version for version in versions if version.ecs_id not in parents]
 
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Shallow.merges`."""
+        versions = [version.ecs_id for version in await self._backend.lineage(lineage_id)]
+        return {version: self._backend.merged[version] for version in versions if version in self._backend.merged}
+
     async def called(self, kinds: Sequence[str], digits: str) -> Called:
         """See `Shallow.called`."""
         newest = await self._backend.heads_of_kinds(kinds)

@@ -110,7 +110,20 @@ class Ended:
     cost_usd: float | None
 
 
-Step = Began | Ended
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Whoever began with a thread stops in the middle: it stays as far as it is, and what came of it counts."""
+
+    lineage_id: UUID
+    at: datetime
+    """When; nothing of the thread was noted since, or this is no news."""
+    replies: int
+    """That came since it began, like tokens and cost."""
+    tokens: int
+    cost_usd: float | None
+
+
+Step = Began | LetGo | Ended
 
 
 class Runs(Protocol):
@@ -157,9 +170,12 @@ class Runs(Protocol):
         ...
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
-        """Threads in these states behind a place in the work list, in its order."""
+        """Threads in these states behind a place in the work list, in its order: all of them, or the first `limit`.
+
+        Of a run that goes on while it is read, later ones may be further than the first were when those were.
+        """
         ...
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:

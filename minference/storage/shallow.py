@@ -64,6 +64,10 @@ class Shallow(Protocol):
         """The versions of a lineage that no other was made from, oldest first."""
         ...
 
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Lineages.merges`."""
+        ...
+
     async def called(self, kinds: Sequence[str], digits: str) -> Called:
         """See `Glances.called`; a few of each, enough to see whether they are unique."""
         ...

@@ -224,7 +224,7 @@ class VersionedStorage(Glancing, EntityStorage):
 
     async def revert(self, entity: E, to: UUID, *, author: str | None = None, note: str | None = None) -> E:
         """See `Lineages.revert`."""
-        return await revert(self, entity, to, author, note)
+        return await revert(self, self._open()[0], entity, to, author, note)
 
     async def rebase(self, entity: E, onto: Entity | UUID | None = None, *, strategy: Strategy | None = None) -> MergeResult[E]:
         """See `Lineages.rebase`."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from minference.testing.examples import example
+
 
 @dataclass(frozen=True, slots=True)
 class Called:
@@ -60,31 +62,6 @@ def default_answer(body: Mapping[str, Any], *, call_tools: bool = False) -> Answ
     return Answer(f"You said: {said or ''}")
 
 
-def example(schema: Mapping[str, Any], text: str | None, root: Mapping[str, Any] | None = None) -> Any:
-    """A small value that fits the schema; strings in it are `text`."""
-    root = root or schema
-    if "$ref" in schema:
-        return example(root["$defs"][schema["$ref"].rpartition("/")[2]], text, root)
-    if "const" in schema or "enum" in schema:
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return example(schema[several][0], text, root)
-    match schema.get("type"):
-        case "object":
-            return {name: example(part, text, root) for name, part in schema.get("properties", {}).items()}
-        case "array":
-            return [example(schema.get("items", {}), text, root)]
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case "null":
-            return None
-        case _:
-            return text or ""
-
-
 def last_user_text(body: Mapping[str, Any]) -> str | None:
     """What the user said last, in either dialect; `None` if nothing."""
     for message in reversed(body["messages"]):
@@ -98,8 +75,11 @@ def _text(content: str | list[dict[str, Any]]) -> str:
 
 
 def _ends_with_result(body: Mapping[str, Any]) -> bool:
-    last = body["messages"][-1]
-    return last["role"] == "tool" or (isinstance(last["content"], list) and last["content"][-1]["type"] == "tool_result")
+    """Whether results were told last, or what is attached to them was shown."""
+    *before, last = body["messages"]
+    if not isinstance(last["content"], list):
+        return bool(last["role"] == "tool")
+    return last["content"][-1]["type"] == "tool_result" or bool(before and before[-1]["role"] == "tool")
 
 
 def _results(body: Mapping[str, Any]) -> list[str]:
@@ -111,7 +91,7 @@ def _results(body: Mapping[str, Any]) -> list[str]:
         if message["role"] == "tool":
             results.insert(0, message["content"])
         elif isinstance(message["content"], list):
-            results[:0] = [block["content"] for block in message["content"] if block["type"] == "tool_result"]
+            results[:0] = [_text(block["content"]) for block in message["content"] if block["type"] == "tool_result"]
     return results
 
 
@@ -120,7 +100,7 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     if (body.get("tool_choice") or {}) == {"type": "none"}:
         return {}
     functions = [tool.get("function", tool) for tool in body.get("tools", ())]
-    return {function["name"]: function.get("parameters", function.get("input_schema")) for function in functions}
+    return {function["name"]: function.get("parameters") or function.get("input_schema") or {"type": "object"} for function in functions}
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
+
+from minference.errors import UnusableValue, WrongArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class TruncatedBody:
 
 @dataclass(frozen=True, slots=True)
 class TruncatedStream:
-    """So many events of a stream, then its end."""
+    """So many events of a stream, then its end. A reply that is not streamed is left whole."""
 
     events: int = 2
     clean: bool = True
@@ -72,4 +74,53 @@ class EmptyChoices:
     """Status 200 and a reply that holds no choice, or no content."""
 
 
-Fault = Status | Latency | Hang | Reset | TruncatedBody | TruncatedStream | Html | ErrorInside | EmptyChoices
+@dataclass(frozen=True, slots=True)
+class SlowStream:
+    """An ordinary answer that comes in pieces, with a pause before each: the events of a stream, or two halves of a whole body."""
+
+    seconds: float
+    """The length of each pause."""
+    at_once: int = 1
+    """How many pieces come before the first pause."""
+
+
+Fault = Status | Latency | Hang | Reset | TruncatedBody | TruncatedStream | SlowStream | Html | ErrorInside | EmptyChoices
+_KINDS = get_args(Fault)
+_NAMES = ", ".join(kind.__name__ for kind in _KINDS)
+
+
+def require_faults(faults: object) -> None:
+    """Return if these can be the faults of a server.
+
+    Raises:
+        WrongArgument: It is none of what is taken, or holds what is no fault.
+        UnusableValue: A number is that of no request.
+    """
+    if isinstance(faults, Mapping):
+        for number, fault in faults.items():
+            _require_number(number)
+            require_fault(f"faults[{number}]", fault)
+    elif isinstance(faults, Sequence) and not isinstance(faults, str | bytes):
+        for position, fault in enumerate(faults):
+            require_fault(f"faults[{position}]", fault)
+    elif not callable(faults) or isinstance(faults, type):
+        wanted = "a dict by the number of the request ({1: Status(429)}), a list in order of the requests, or a function of a request"
+        raise WrongArgument("faults", faults, wanted)
+
+
+def _require_number(number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise WrongArgument("a key of faults", number, "the number of a request")
+    if number < 1:
+        raise UnusableValue("a key of faults", number, "requests are counted from 1")
+
+
+def require_fault(argument: str, fault: object) -> None:
+    """Return if it is a fault or `None`.
+
+    Raises:
+        WrongArgument: It is something else.
+    """
+    if fault is None or isinstance(fault, _KINDS):
+        return
+    raise WrongArgument(argument, fault, f"a fault such as Status(429), or None (there are {_NAMES})")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,11 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic_core import from_json, to_json
 
-from minference.errors import ConfigurationError, MissingExtra
+from minference.errors import ConfigurationError, WrongArgument
 from minference.profiles import built_in_profiles
 from minference.testing.answers import Answer, completion, completion_chunks, default_answer, message, message_events, signatures_in
-from minference.testing.faults import EmptyChoices, ErrorInside, Fault, Hang, Html, Latency, Reset, Status, TruncatedBody, TruncatedStream
+from minference.testing.faults import (
+    EmptyChoices,
+    ErrorInside,
+    Fault,
+    Hang,
+    Html,
+    Latency,
+    Reset,
+    SlowStream,
+    Status,
+    TruncatedBody,
+    TruncatedStream,
+    require_fault,
+    require_faults,
+)
 from minference.testing.rules import anthropic_problem, openai_problem
+from minference.testing.serving import missing, reset, serve_in_thread, transport_of
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -61,8 +74,12 @@ class ProviderServer:
 
     The first is there under Azure's path as well: `url` is an `AZURE_OPENAI_ENDPOINT`.
 
+    An error that `answer` or `faults` raises is the body of a response with status 500, and is raised when the server is left.
+
     Raises:
         MissingExtra: starlette or uvicorn is not installed.
+        WrongArgument: `faults` or `answer` is nothing of that kind, or is set to such a thing.
+        UnusableValue: `faults` has a number that no request can have.
     """
 
     answer: Answering | None = None
@@ -74,10 +91,21 @@ class ProviderServer:
     """Whether requests that the real provider refuses are refused: see `RecordedRequest.problem`."""
     requests: list[RecordedRequest] = field(default_factory=list)
     """Every request, in the order in which they came."""
+    errors: list[BaseException] = field(default_factory=list)
+    """What `answer` and `faults` raised; it is raised again when the server is left."""
     _socket: socket.socket = field(init=False)
     _stop: Callable[[], None] = field(init=False)
     _port: int | None = field(default=None, init=False)
     _signatures: set[str] = field(default_factory=set, init=False)
+
+    if not TYPE_CHECKING:  # a type checker would take it for leave to assign any name
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "faults":
+                require_faults(value)
+            if name == "answer" and not (value is None or callable(value)):
+                raise WrongArgument("answer", value, "a function of the body of a request that returns an Answer or a text")
+            object.__setattr__(self, name, value)
 
     @property
     def url(self) -> str:
@@ -110,15 +138,32 @@ class ProviderServer:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self._port = self._socket.getsockname()[1]
         try:
-            self._stop = _serve_in_thread(_application(self), self._socket)
+            self._stop = serve_in_thread(_application(self), self._socket)
         except BaseException:
             self._socket.close()
             raise
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, left_by: BaseException | None, trace: object) -> None:
         self._stop()
         self._socket.close()
+        distinct: dict[object, BaseException] = {}  # a request that is tried again raises the same once more
+        for error in self.errors:
+            distinct.setdefault((type(error), str(error)), error)
+        errors = list(distinct.values())
+        self.errors.clear()
+        if errors and left_by is not None and not isinstance(left_by, Exception):
+            left_by.add_note(f"the ProviderServer could not answer: {errors!r}")
+        elif len(errors) == 1:
+            raise errors[0]
+        elif errors:
+            raise BaseExceptionGroup("a ProviderServer could not answer", errors)
+
+    def failed(self, error: BaseException) -> Status:
+        """Keep an error until the server is left; the response tells it to whoever made the request."""
+        self.errors.append(error)
+        said = f"{type(error).__name__}: {error} (raised while the ProviderServer made up its answer)"
+        return Status(500, body={"type": "error", "error": {"type": "api_error", "code": "api_error", "message": said}})
 
     def record(self, dialect: Dialect, content: bytes, headers: Mapping[str, str]) -> RecordedRequest:
         """Remember a request, and decide what will go wrong with it."""
@@ -140,9 +185,21 @@ class ProviderServer:
     def say(self, body: dict[str, Any]) -> Answer:
         """The answer to a request body."""
         said = self.answer(body) if self.answer else default_answer(body, call_tools=self.call_tools)
-        return Answer(said) if isinstance(said, str) else said
+        if isinstance(said, str):
+            return Answer(said)
+        if not isinstance(said, Answer):
+            raise WrongArgument("what `answer` returns", said, "an Answer or a text")
+        return said
 
     def _fault_of(self, request: RecordedRequest) -> Fault | None:
+        try:
+            fault = self._fault_wanted(request)
+            require_fault("the fault of a request", fault)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a failed or skipped test too, is raised when the server is left
+            return self.failed(error)
+        return fault
+
+    def _fault_wanted(self, request: RecordedRequest) -> Fault | None:
         if callable(self.faults):
             return self.faults(request)
         if isinstance(self.faults, Mapping):
@@ -155,7 +212,7 @@ def _application(server: ProviderServer) -> Starlette:
         from starlette.applications import Starlette
         from starlette.routing import Route
     except ImportError as error:
-        raise _missing("starlette") from error
+        raise missing("starlette") from error
     return Starlette(
         routes=[
             Route("/v1/chat/completions", _Endpoint(server, "openai")),
@@ -185,14 +242,29 @@ class _Endpoint:
                 while (await receive())["type"] != "http.disconnect":
                     pass
             case Reset():
-                _reset(scope)
+                reset(scope)
             case Latency(seconds=seconds):
                 await asyncio.sleep(seconds)
-                await self._answer(recorded, scope, send)
+                await self._answer(recorded, scope, receive, send)
             case _:
-                await self._answer(recorded, scope, send)
+                await self._answer(recorded, scope, receive, send)
 
-    async def _answer(self, recorded: RecordedRequest, scope: Scope, send: Send) -> None:
+    async def _answer(self, recorded: RecordedRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import JSONResponse
+
+        try:
+            built = self._built(recorded)
+        except BaseException as error:  # noqa: BLE001 - see `ProviderServer._fault_of`
+            recorded.fault = self.server.failed(error)
+            await JSONResponse(recorded.fault.body, recorded.fault.code)(scope, receive, send)
+            return
+        if isinstance(built, bytes):
+            await _send_whole(recorded, built, scope, send)
+        else:
+            await _send_events(recorded, built, scope, send)
+
+    def _built(self, recorded: RecordedRequest) -> bytes | list[str]:
+        """The body of an answer, or its events where a stream is wanted."""
         said = self.server.say(recorded.body)
         whole = completion(recorded.body, said) if self.dialect == "openai" else message(recorded.body, said)
         self.server.remember_signatures(whole)
@@ -200,9 +272,8 @@ class _Endpoint:
             whole["choices" if self.dialect == "openai" else "content"] = [] if self.dialect == "openai" else None
         elif recorded.body.get("stream"):
             events = completion_chunks(recorded.body, whole) if self.dialect == "openai" else message_events(whole)
-            await _send_events(recorded, _cut(events, recorded.fault), scope, send)
-            return
-        await _send_whole(recorded, to_json(whole), scope, send)
+            return _cut(events, recorded.fault)
+        return to_json(whole)
 
 
 def _page_of(recorded: RecordedRequest) -> ASGIApp | None:
@@ -248,7 +319,14 @@ async def _send_whole(recorded: RecordedRequest, content: bytes, scope: Scope, s
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if isinstance(recorded.fault, TruncatedBody):
         await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
-        _transport(scope).close()
+        transport_of(scope).close()
+        return
+    if isinstance(recorded.fault, SlowStream):
+        half = len(content) // 2
+        for position, part in enumerate((content[:half], content[half:])):
+            await _pause(recorded.fault, position)
+            recorded.answered = position == 1
+            await send({"type": "http.response.body", "body": part, "more_body": position == 0})
         return
     recorded.answered = not isinstance(recorded.fault, EmptyChoices)  # before the caller can have it, so that both agree
     await send({"type": "http.response.body", "body": content})
@@ -258,79 +336,20 @@ async def _send_events(recorded: RecordedRequest, events: list[str], scope: Scop
     headers = [(b"content-type", b"text/event-stream"), _request_id(recorded)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for position, event in enumerate(events, start=1):
+        await _pause(recorded.fault, position - 1)
         recorded.answered = position == len(events) and not isinstance(recorded.fault, TruncatedStream)
         await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
     if isinstance(recorded.fault, TruncatedStream) and not recorded.fault.clean:
-        _transport(scope).close()
+        transport_of(scope).close()
         return
     await send({"type": "http.response.body", "body": b""})
 
 
+async def _pause(fault: Fault | None, pieces: int) -> None:
+    """Wait as a slow stream does after so many pieces."""
+    if isinstance(fault, SlowStream) and pieces >= fault.at_once:
+        await asyncio.sleep(fault.seconds)
+
+
 def _request_id(recorded: RecordedRequest) -> tuple[bytes, bytes]:
     return (b"x-request-id" if recorded.dialect == "openai" else b"request-id", f"req_{recorded.number}".encode())
-
-
-def _transport(scope: Scope) -> asyncio.Transport:
-    """The connection of a request, where `_serve_in_thread` put it."""
-    transport: asyncio.Transport = scope["state"]["transports"][tuple(scope["client"])]
-    return transport
-
-
-def _reset(scope: Scope) -> None:
-    """Close the connection so that the caller sees a reset, not an end."""
-    transport = _transport(scope)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def _serve_in_thread(application: Starlette, listening: socket.socket) -> Callable[[], None]:
-    """Serve until the returned function is called."""
-    try:
-        import uvicorn
-        from uvicorn.protocols.http.h11_impl import H11Protocol
-    except ImportError as error:
-        raise _missing("uvicorn") from error
-
-    transports: dict[tuple[str, int], asyncio.BaseTransport] = {}
-
-    class Protocol(H11Protocol):
-        """Lets answers find their connection."""
-
-        def connection_made(self, transport: Any) -> None:
-            transports[transport.get_extra_info("peername")] = transport
-            self.app_state["transports"] = transports
-            super().connection_made(transport)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            if self.client is not None:
-                transports.pop(self.client, None)
-            super().connection_lost(exc)
-
-    class Server(uvicorn.Server):
-        """Ends at once when told to, where uvicorn looks ten times a second."""
-
-        loop: asyncio.AbstractEventLoop
-        ended: asyncio.Event
-
-        async def main_loop(self) -> None:
-            self.loop, self.ended = asyncio.get_running_loop(), asyncio.Event()
-            running.set()
-            await self.ended.wait()
-
-    running = threading.Event()
-    config = uvicorn.Config(application, http=Protocol, ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False)
-    server = Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="provider-server", daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        running.wait(10)
-        server.should_exit = server.force_exit = True
-        server.loop.call_soon_threadsafe(server.ended.set)
-        thread.join(10)
-
-    return stop
-
-
-def _missing(package: str) -> MissingExtra:
-    return MissingExtra("ProviderServer", package, "pip install starlette uvicorn")

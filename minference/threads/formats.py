@@ -20,7 +20,7 @@ class ResponseFormat(StrEnum):
     json_beg = "json_beg"
     """Text that is asked and prefilled to be JSON."""
     json_object = "json_object"
-    """Some JSON object, by the provider's JSON mode."""
+    """Some JSON object, by the provider's JSON mode; of a schema it knows nothing."""
     structured_output = "structured_output"
     """A JSON object that fits the schema of `forced_output`."""
     tool = "tool"

@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, to_json
 
 from minference.errors import UnusableFunction
+from minference.threads.attachments import Attachment, ImageLink
 from minference.threads.docstrings import Docstring, parse_docstring
 from minference.threads.parameters import Bound, Parameter, bind, default_of, has_default, parameters_of
 
@@ -54,6 +55,8 @@ class Signature:
     """The parameter of each field, in the same order."""
     result: TypeAdapter[Any] | None
     """What it returns; `None` if it does not say."""
+    shows: bool = False
+    """Whether it returns attachments, which are no JSON."""
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
@@ -63,8 +66,10 @@ class Signature:
 
     @cached_property
     def output_schema(self) -> dict[str, Any] | None:
-        """JSON schema of the result; `None` if the function does not say."""
-        return self.result.json_schema(mode="serialization", schema_generator=_SchemaWriter) if self.result else None
+        """JSON schema of the result; `None` if the function does not say, or returns attachments."""
+        if self.result is None or self.shows:
+            return None
+        return self.result.json_schema(mode="serialization", schema_generator=_SchemaWriter)
 
     def bind(self, arguments: Mapping[str, JsonValue]) -> Bound:
         """The arguments as the function wants them; what is not given and has a default of the function's is left to it.
@@ -126,6 +131,7 @@ def _signature(key: _SameObject) -> Signature:
         arguments=arguments,
         parameters=parameters,
         result=result,
+        shows=_names_attachments(hints.get("return")),
     )
     _write_schemas(signature, hints.get("return"))
     return signature
@@ -263,6 +269,12 @@ def _result(name: str, hint: Any) -> TypeAdapter[Any] | None:
         return TypeAdapter(hint)
     except (PydanticUserError, NameError, TypeError) as error:
         raise UnusableFunction(name, f"it returns a {_shown(hint)}, which JSON cannot hold: return a string or a pydantic model") from error
+
+
+def _names_attachments(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, Attachment | ImageLink):
+        return True
+    return any(_names_attachments(part) for part in get_args(hint))
 
 
 def _write_schemas(signature: Signature, returns: Any) -> None:

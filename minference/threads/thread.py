@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -13,6 +13,15 @@ from minference.threads.attachments import Attached
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt, ToolCall
 from minference.threads.tools import CallableTool, StructuredTool
+
+if TYPE_CHECKING:
+
+    class _Tools:
+        """The field `tools` as a type checker sees it: a list, which is made of any sequence, a `list[CallableTool]` for example."""
+
+        def __get__(self, thread: ChatThread, owner: type[ChatThread]) -> list[CallableTool | StructuredTool]: ...
+
+        def __set__(self, thread: ChatThread, tools: Sequence[CallableTool | StructuredTool]) -> None: ...
 
 
 class ChatThread(Entity):
@@ -27,7 +36,10 @@ class ChatThread(Entity):
     history: Annotated[list[ChatMessage], OnErase.too] = Field(default_factory=list)
     new_message: str | None = None
     """The user's next message. The next inference moves it into the history."""
-    tools: list[CallableTool | StructuredTool] = Field(default_factory=list)
+    if TYPE_CHECKING:
+        tools: _Tools = Field(default_factory=_Tools)
+    else:
+        tools: list[CallableTool | StructuredTool] = Field(default_factory=list)
     forced_output: CallableTool | StructuredTool | None = None
     """The tool that a structured or forced reply must use: `llm_config.response_format` says that it is one."""
     prefill: str = "Here's the valid JSON object response:```json"

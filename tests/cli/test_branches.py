@@ -215,13 +215,16 @@ def test_conflicts_are_told_and_nothing_is_saved(cli: Cli, forked: dict[str, UUI
 def test_a_strategy_settles_conflicts(cli: Cli, forked: dict[str, UUID], tmp_path: Path, strategy: str, said: list[str]) -> None:
     data = cli("threads", "merge", "sky@main", str(forked["clash"]), "--strategy", strategy, "--json").json
     assert contents(tmp_path, UUID(data["version"])) == said
-    assert data["saved"] is (strategy != "ours")
+    assert data["saved"] is True
+    again = cli("threads", "merge", data["version"], str(forked["clash"]))
+    assert again.out.startswith("nothing to merge: ")
 
 
 def test_a_version_that_came_from_the_other_needs_no_merge(cli: Cli, forked: dict[str, UUID], tmp_path: Path) -> None:
     base, main = short_id(forked["base"]), short_id(forked["main"])
-    assert cli("threads", "merge", "sky@main", "sky@base").out == f"nothing to merge: {main} came from {base} and has all of it\n"
-    assert cli("threads", "merge", "sky@base", "sky@main").out.startswith(f"nothing to merge: {main} came from {base} and has all of it\n")
+    told = f"nothing to merge: {main} came from {base}, or merged it, and has all of it\n"
+    assert cli("threads", "merge", "sky@main", "sky@base").out == told
+    assert cli("threads", "merge", "sky@base", "sky@main").out.startswith(told)
     assert versions_in(tmp_path) == 4
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
+from tests.storage.programs import run_program
 from tests.storage.tables import damage
 from tests.support.sqlite import with_tables
 
@@ -46,10 +49,64 @@ def test_what_is_wrong_is_told_and_is_the_exit_code(cli: Cli, saved: ChatThread,
     asyncio.run(damage(f"sqlite:///{tmp_path / 'minference.db'}", "DELETE FROM chat_message"))
     said = cli("db", "check", "--json")
     assert said.code == 3
-    assert {"rule": "rows of versions", "text": f"version {saved.history[0].ecs_id} has no row in chat_message"} in said.json
+    assert said.json == [
+        {"rule": "rows of versions", "text": f"version {saved.history[0].ecs_id} has no row in chat_message", "fault": True}
+    ]
     plain = cli("db", "check")
-    assert (plain.code, plain.err) == (3, "1 findings: restore a backup, or export what can be loaded (`minference threads export`)\n")
+    assert plain.code == 3
+    assert plain.err.startswith("1 finding: restore a backup, or export what can be loaded (`minference threads export THREAD`, or --every")
     assert str(saved.history[0].ecs_id) in plain.out
+
+
+NOTE = """
+class Note(Entity, kind="note"):
+    title: str
+
+async def main(storage):
+    return str((await storage.register(Note(title="a"))).ecs_id)
+"""
+
+MEMO = """
+from minference import Entity
+
+class Memo(Entity, kind="memo", aliases=("note",)):
+    title: str
+"""
+
+RENAMED = """
+async def main(storage, note):
+    memo = await storage.get(Memo, UUID(note))
+    memo.title = "b"
+    await storage.register(memo)
+"""
+
+
+def test_entities_of_an_application_are_no_fault_and_are_checked_whole_if_their_module_is_imported(process: Cli, tmp_path: Path) -> None:
+    url = with_tables(tmp_path / "minference.db")
+    note = asyncio.run(run_program(NOTE, url))
+    asyncio.run(run_program(MEMO + RENAMED, url, note))
+    (tmp_path / "my_notes.py").write_text(MEMO)
+    said = process("db", "check")
+    assert (said.code, said.err) == (0, "such a module is named with --import MODULE\n")
+    assert [line.partition(", which")[0].split(" are of kind ")[-1] for line in said.out.splitlines()] == ["all is well", "note", "memo"]
+    assert [finding["fault"] for finding in process("db", "check", "--json").json] == [False, False]
+    whole = process("db", "check", "--import", "my_notes")
+    assert (whole.code, whole.out, whole.err) == (0, "all is well\n", "")
+    asyncio.run(damage(url, "DELETE FROM entity_any"))
+    assert process("db", "check", "--import", "my_notes").code == 3
+    wrong = process("db", "check", "--import", "no_such_module")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "cannot import no_such_module" in wrong.err
+
+
+def test_triggers_that_are_missing_are_told_with_what_sets_them_up(cli: Cli, saved: ChatThread, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "minference.db")) as connection, connection:
+        connection.execute("DROP TRIGGER guard_update_chat_message")
+    said = cli("db", "check")
+    assert (said.code, said.err) == (3, "1 finding: `minference db upgrade` sets up the triggers\n")
+    assert "1 are set up now" in cli("db", "upgrade").err
+    assert cli("db", "check").out == "all is well\n"
+    assert saved
 
 
 def test_stats_tell_how_much_there_is(cli: Cli, saved: ChatThread) -> None:

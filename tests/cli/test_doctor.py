@@ -19,7 +19,7 @@ def client(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_every_client_is_told_with_its_variable_and_without_its_key(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    monkeypatch.setenv("OPENAI_BASE_URL", "https://user:hidden@proxy.example/v1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/v1?code=hidden")
     said = cli("doctor", "--json")
     assert said.code == 0
     assert sorted(each["name"] for each in said.json["clients"]) == list(client_names())
@@ -38,6 +38,17 @@ def test_every_client_is_told_with_its_variable_and_without_its_key(cli: Cli, mo
         assert "very-secret" not in printed.out + printed.err
         assert "hidden" not in printed.out + printed.err
     assert "OPENAI_API_KEY set" in cli("doctor").out
+
+
+def test_a_password_in_a_base_url_is_a_problem_and_is_not_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://user:hidden@proxy.example/v1")
+    report = cli("doctor", "--json")
+    openai = client(report.json, "openai")
+    assert (openai["url"], openai["ready"]) == (None, False)
+    assert "it holds a user name" in openai["problem"]
+    for printed in (report, cli("doctor")):
+        assert "hidden" not in printed.out + printed.err
     assert "ANTHROPIC_API_KEY not set" in cli("doctor").out
 
 

@@ -47,6 +47,11 @@ Write = Callable[[str, str], str]
         ('"Hello"', '{id = "second", prompt = "x"}', "the id 'second' belongs to prompt 1 already: give another"),
         ("texts", 'file = "x.jsonl"\ntexts', "prompts: give either texts or file"),
         ("[prompts]", "[limits]\nrpm = 3\n[prompts]", "[limits] rpm: there is no such field; the fields are input_tokens_per_minute"),
+        (
+            "[prompts]",
+            '[output]\nmodel = "math:sin"\nformat = "json_object"\n[prompts]',
+            "[output] format: Input should be 'structured_output' or 'tool'",
+        ),
         ("[prompts]", '[output]\nname = "x"\n[prompts]', "output: give exactly one of model, schema and schema_file"),
         (
             "[prompts]",

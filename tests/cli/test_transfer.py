@@ -15,7 +15,7 @@ import pytest
 from minference.storage.open import open_storage
 from minference.threads.attachments import FileAttachment
 from minference.threads.config import LLMConfig
-from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.messages import ChatMessage, MessageRole, SystemPrompt
 from minference.threads.thread import ChatThread
 from tests.cli.conftest import Cli
 from tests.support.nursery import Program
@@ -47,6 +47,22 @@ def test_what_is_exported_is_imported_into_another_database(cli: Cli, saved: lis
         name = thread.name or ""
         assert cli("threads", "log", name, "-d", "other.db").out == cli("threads", "log", name).out
         assert cli("threads", "show", name, "--json", "-d", "other.db").out == cli("threads", "show", name, "--json").out
+
+
+def test_everything_is_exported_with_what_no_thread_holds(cli: Cli, saved: list[ChatThread], tmp_path: Path) -> None:
+    async def save() -> None:
+        async with open_storage(with_tables(tmp_path / "minference.db")) as storage:
+            await storage.register(SystemPrompt(content="alone"))
+
+    asyncio.run(save())
+    assert cli("threads", "export", "-o", "threads.jsonl").err == "2 threads, 2 commits: threads.jsonl\n"
+    assert cli("threads", "export", "--everything", "-o", "all.jsonl").err == "everything, 3 commits: all.jsonl\n"
+    assert cli("threads", "export", "--everything").out == (tmp_path / "all.jsonl").read_text(encoding="utf-8")
+    assert cli("threads", "import", "all.jsonl", "-d", "other.db").out == "7 new versions in 3 commits; 0 were there already\n"
+    said = cli("threads", "export", "sky", "--everything")
+    assert (said.code, said.out) == (2, "")
+    assert "name threads, or pass --everything, which exports them as well" in said.err
+    assert saved
 
 
 @pytest.mark.parametrize("command", ["show", "log", "diff"])

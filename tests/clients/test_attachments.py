@@ -17,6 +17,7 @@ from minference.ecs.blobs import Blob
 from minference.errors import BlobNotLoaded, UnsupportedAttachment
 from minference.profiles import Profile, load_profiles
 from minference.testing import ProviderServer
+from minference.testing.rules import openai_problem
 from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
 from minference.threads.config import ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole, ToolCall
@@ -87,28 +88,60 @@ def test_anthropic_gets_image_and_document_blocks() -> None:
     ]
 
 
-def test_anthropic_takes_what_a_tool_shows() -> None:
-    call = ToolCall(id="c1", name="look")
-    thread = ChatThread(
-        llm_config=config("anthropic", use_cache=False),
+def looked(client: str) -> ChatThread:
+    """A thread in which one of two tools has shown something."""
+    calls = (ToolCall(id="c1", name="look"), ToolCall(id="c2", name="listen"))
+    return ChatThread(
+        llm_config=config(client, use_cache=False),
         history=[
             ChatMessage(role=MessageRole.user, content="Look."),
-            ChatMessage(role=MessageRole.assistant, tool_calls=(call,)),
-            ChatMessage(role=MessageRole.tool, content="a cat", tool_call_id="c1", tool_name="look", attachments=(PLAIN_IMAGE,)),
+            ChatMessage(role=MessageRole.assistant, tool_calls=calls),
+            ChatMessage(role=MessageRole.tool, content="a cat", tool_call_id="c1", tool_name="look", attachments=(PLAIN_IMAGE, NOTES)),
+            ChatMessage(role=MessageRole.tool, content="nothing", tool_call_id="c2", tool_name="listen"),
         ],
     )
-    assert embed(anthropic().to_request(thread))["messages"][-1]["content"] == [
+
+
+def test_anthropic_takes_what_a_tool_shows() -> None:
+    assert embed(anthropic().to_request(looked("anthropic")))["messages"][-1]["content"] == [
         {
             "type": "tool_result",
             "tool_use_id": "c1",
             "content": [
                 {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG64}},
+                {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Grüße"}, "title": 'my "notes".txt'},
                 {"type": "text", "text": "a cat"},
             ],
-        }
+        },
+        {"type": "tool_result", "tool_use_id": "c2", "content": "nothing"},
     ]
-    with pytest.raises(UnsupportedAttachment, match=r"client 'openai' cannot send 'cat\.png' \(image/png\).*this one is of the tool"):
-        openai().to_request(thread)
+
+
+def test_openai_is_shown_what_a_tool_shows_by_the_user_after_all_results() -> None:
+    thread = looked("openai")
+    shown = [
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
+        {"role": "tool", "tool_call_id": "c2", "content": "nothing"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG64}"}},
+                {"type": "text", "text": '<file name="my &quot;notes&quot;.txt">\nGrüße\n</file>'},
+                {"type": "text", "text": 'Attached to the result of look: cat.png, my "notes".txt'},
+            ],
+        },
+    ]
+    request = openai().to_request(thread)
+    assert embed(request)["messages"][2:] == shown
+    assert openai_problem(request, set()) is None
+    thread.history.append(ChatMessage(role=MessageRole.assistant, content="A cat."))
+    thread.add_user_message("And now?")
+    assert embed(openai().to_request(thread))["messages"][2:] == [
+        *shown,
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": "And now?"},
+    ]
+    assert [len(message.attachments) for message in thread.history] == [0, 0, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize("client", [openai(), anthropic()], ids=["openai", "anthropic"])

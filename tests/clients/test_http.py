@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from minference.clients.anthropic import AnthropicClient
-from minference.clients.base import Client, Response
+from minference.clients.base import Client, Request, Response, TextDelta
 from minference.clients.openai import OpenAIClient
 from minference.errors import ProviderError, ProviderUnreachable
 from minference.profiles import built_in_profiles
@@ -65,13 +65,24 @@ def client_of(url: str, name: str = "openai") -> Client:
     return OpenAIClient(profile) if name == "openai" else AnthropicClient(profile)
 
 
-async def ask(client: Client) -> Response:
-    thread = ChatThread(llm_config=LLMConfig(client=client.name, model="m"), new_message="hello")
-    thread.add_user_message()
+async def ask(client: Client, **extra: Any) -> Response:
     try:
-        return await client.send(client.to_request(thread), timeout=20)
+        return await client.send(request_of(client, **extra), timeout=20)
     finally:
         await client.aclose()
+
+
+async def ask_streaming(client: Client) -> list[TextDelta | Response]:
+    try:
+        return [item async for item in client.stream(request_of(client), timeout=20)]
+    finally:
+        await client.aclose()
+
+
+def request_of(client: Client, **extra: Any) -> Request:
+    thread = ChatThread(llm_config=LLMConfig(client=client.name, model="m", extra=extra), new_message="hello")
+    thread.add_user_message()
+    return client.to_request(thread)
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +107,63 @@ async def test_a_call_is_one_request_with_each_header_once(name: str, path: str,
     assert body["model"] == "m"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (whole(b""), "the answer is empty|the stream ended before the reply did"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "the answer is empty|the stream ended before the reply did"),
+        (whole(b"", status="202 Accepted"), "the answer is empty|the stream ended before the reply did"),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "answered with status 304 instead of a reply"),
+        (whole(b"", status="307 Temporary Redirect"), "answered with status 307 instead of a reply"),
+        (whole(b"", status="099 X"), "answered with status 99 instead of a reply"),
+    ],
+)
+async def test_no_reply_at_all_is_a_call_that_may_be_tried_again(answer: bytes, told: str, streaming: bool) -> None:
+    server = Server()
+    async with server.serving(lambda _: answer):
+        client = client_of(f"{server.url}/v1")
+        with pytest.raises(ProviderError, match=told) as caught:
+            await (ask_streaming(client) if streaming else ask(client))
+    assert caught.value.retryable
+
+
+async def test_a_reply_may_have_a_long_header() -> None:
+    server = Server()
+    async with server.serving(lambda _: whole(json.dumps(ANSWER).encode(), f"content-security-policy: {'a' * 500_000}")):
+        assert (await ask(client_of(f"{server.url}/v1"))).payload == ANSWER
+    assert len(server.asked) == 1
+
+
 async def test_a_compressed_answer_is_read_as_it_was_meant() -> None:
     server = Server()
     async with server.serving(lambda _: whole(gzip.compress(json.dumps(ANSWER).encode()), "content-encoding: gzip")):
         assert (await ask(client_of(f"{server.url}/v1"))).payload == ANSWER
+
+
+@pytest.mark.parametrize("where", ["http://127.0.0.1:99999/x", "http://u:secret@{host}/x", "http://a..b/", f"http://{'a' * 300}.com/"])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_redirect_to_nowhere_is_a_call_that_failed(where: str, streaming: bool) -> None:
+    server = Server()
+
+    def there() -> str:
+        return where.format(host=server.url.removeprefix("http://"))
+
+    async with server.serving(lambda _: whole(b"", f"location: {there()}", status="307 Temporary Redirect")):
+        client = client_of(f"{server.url}/v1")
+        with pytest.raises(ProviderUnreachable) as caught:
+            await (ask_streaming(client) if streaming else ask(client))
+    told = there().replace("u:secret@", "")
+    assert str(caught.value).startswith(f"openai: it redirects to {told}, where nothing can be: ")
+    assert caught.value.retryable
+
+
+async def test_a_header_that_is_none_is_a_call_that_failed() -> None:
+    server = Server()
+    async with server.serving(lambda _: whole(json.dumps(ANSWER).encode())):
+        client = client_of(server.url, "anthropic")
+        with pytest.raises(ProviderUnreachable, match=r"anthropic: the request cannot be sent: .*header"):
+            await ask(client, anthropic_version="2023\n06")
 
 
 async def test_a_redirect_is_followed() -> None:

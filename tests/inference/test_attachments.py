@@ -24,10 +24,11 @@ from minference.storage.memory import MemoryBackend
 from minference.storage.versioned import VersionedStorage
 from minference.testing import ProviderServer, Reset, Status
 from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
-from minference.threads.config import LLMConfig
+from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
+from minference.threads.tools import CallableTool
 from tests.inference.helpers import AT_ONCE, completed, failed, said, versions
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -103,6 +104,42 @@ async def test_a_script_can_look_at_what_is_shown(storage: EntityStorage) -> Non
     async with InferenceOrchestrator(storage, clients={"scripted": ScriptedClient(look)}) as orchestrator:
         [outcome] = await orchestrator.run([await light(storage, showing("scripted", an_image()))])
     assert completed(outcome).content == hashlib.sha256(PNG).hexdigest()
+
+
+@BOTH
+async def test_what_a_tool_shows_is_stored_sent_and_can_be_rebuilt(
+    storage: EntityStorage, provider_server: ProviderServer, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    monkeypatch.setattr("minference.ecs.callables._FUNCTIONS", {})
+    legend = FileAttachment.from_bytes(b"blue: water", "legend.txt")  # one object in several threads
+
+    def draw(city: str) -> list[str | ImageAttachment | FileAttachment]:
+        """A map."""
+        return [f"A map of {city}.", ImageAttachment.from_bytes(PNG, "map.png"), legend]
+
+    provider_server.strict = True
+    tool = CallableTool.from_callable(draw)
+    threads = [
+        ChatThread(
+            llm_config=LLMConfig(client=client, model="m", response_format=ResponseFormat.auto_tools),
+            tools=[tool],
+            new_message=f"{number}?",
+        )
+        for number in range(3)
+    ]
+    async with InferenceOrchestrator(storage) as orchestrator:
+        outcomes = [completed(outcome) for outcome in await orchestrator.run(threads)]
+    assert [request.problem for request in provider_server.requests] == [None] * 6
+    for outcome in outcomes:
+        thread = await storage.get(ChatThread, outcome.thread.ecs_id)
+        result = thread.history[2]
+        assert (result.content.startswith("A map of"), result.tool_error) == (True, False)
+        assert [type(each) for each in result.attachments] == [ImageAttachment, FileAttachment]
+        assert [await each.read() for each in result.attachments if not isinstance(each, ImageLink)] == [PNG, b"blue: water"]
+    assert sum(base64.b64encode(PNG).decode() in str(request.body) for request in provider_server.requests) == 3
+    for found in await storage.list_by_type(RawOutput):
+        rebuilt = await (await storage.get(RawOutput, found.ecs_id)).request()
+        assert rebuilt in [request.body for request in provider_server.requests]
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,11 @@ from minference.errors import (
     UnknownClient,
     WrongArgument,
 )
+from minference.inference.budgets import Budget
 from minference.inference.events import Finished
 from minference.inference.limits import RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.progress import ProgressEvent, ThreadStarted
 from minference.inference.retries import RetryPolicy
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig, ResponseFormat
@@ -175,8 +177,10 @@ async def test_a_request_that_is_wrong_tries_no_fallback(memory: EntityStorage) 
     assert [len(client.requests) for client in clients.values()] == [1, 0, 0]
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, None), (404, None), (429, "insufficient_quota")])
-async def test_a_key_a_model_or_a_quota_that_is_gone_is_not_tried_again_but_has_fallbacks(
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, None), (404, None), (429, "insufficient_quota"), (413, None), (400, "context_length_exceeded")]
+)
+async def test_a_key_a_model_a_quota_or_room_that_is_not_there_is_not_tried_again_but_has_fallbacks(
     memory: EntityStorage, status: int, code: str | None
 ) -> None:
     gone = ProviderRefused("first", "not here", status=status, code=code)
@@ -190,6 +194,37 @@ async def test_a_key_a_model_or_a_quota_that_is_gone_is_not_tried_again_but_has_
     assert completed(outcome).output is not None
     assert [len(client.requests) for client in clients.values()] == [1, 1, 0]
     assert len(completed(outcome).attempts) == 1
+
+
+SMALL, LARGE = RequestLimits(output_tokens_per_minute=10), RequestLimits(output_tokens_per_minute=100_000)
+
+
+async def test_a_request_that_is_too_large_for_a_limit_goes_to_the_first_fallback_that_takes_it(memory: EntityStorage) -> None:
+    clients = {name: ScriptedClient(name=name) for name in ("first", "second", "third")}
+    limits = {"first": SMALL, "second": SMALL, "third": LARGE}
+    async with InferenceOrchestrator(memory, clients=clients, limits=limits) as orchestrator:
+        [outcome] = await orchestrator.run([thread("Hi.", llm_config=with_fallback())])
+        events = [event async for event in orchestrator.stream(thread("Hi.", llm_config=with_fallback()))]
+    assert completed(outcome).content == "You said: Hi."
+    assert isinstance(events[-1], Finished)
+    assert events[-1].outcome.ok
+    assert [len(client.requests) for client in clients.values()] == [0, 0, 2]
+
+
+async def test_a_request_that_is_too_large_for_all_limits_is_not_begun(memory: EntityStorage) -> None:
+    clients, chat = {name: ScriptedClient(name=name) for name in ("first", "second", "third")}, thread("Hi.", llm_config=with_fallback())
+    async with InferenceOrchestrator(memory, clients=clients, limits=SMALL) as orchestrator:
+        [outcome] = await orchestrator.run([chat])
+    assert isinstance(failed(outcome).error, RequestTooLarge)
+    assert (chat.history, chat.new_message) == ([], "Hi.")
+
+
+async def test_a_budget_is_held_against_who_is_asked_first(memory: EntityStorage) -> None:
+    large = LLMConfig(client="first", model="a", max_tokens=5000, fallbacks=(LLMConfig(client="second", model="b", max_tokens=50),))
+    clients = {name: ScriptedClient(name=name) for name in ("first", "second")}
+    async with InferenceOrchestrator(memory, clients=clients, limits={"first": SMALL}) as orchestrator:
+        [outcome] = await orchestrator.run([thread("Hi.", llm_config=large)], budget=Budget(max_tokens=1000))
+    assert completed(outcome).content == "You said: Hi."
 
 
 async def test_a_thread_that_never_ends_is_stopped_after_its_turns(memory: EntityStorage) -> None:
@@ -226,6 +261,18 @@ async def test_running_a_thread_that_is_done_calls_nobody(memory: EntityStorage)
     assert await versions(memory) == before
 
 
+async def test_a_callback_that_cancels_the_work_it_is_told_of_ends_the_call_with_what_was_wrong(memory: EntityStorage) -> None:
+    def cancel(event: ProgressEvent) -> None:
+        if isinstance(event, ThreadStarted):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async with InferenceOrchestrator(memory, clients={"scripted": ScriptedClient()}, progress=cancel) as orchestrator:
+        with pytest.raises(RuntimeError, match="work was cancelled by something that it called"):
+            await orchestrator.run([thread("Hi.")])
+
+
 async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> None:
     began, gate = asyncio.Event(), asyncio.Event()
     client = ScriptedClient(waiting(began, gate))
@@ -241,6 +288,25 @@ async def test_one_object_cannot_be_run_twice_at_once(memory: EntityStorage) -> 
         gate.set()
         completed((await running)[0])
         completed((await orchestrator.run([other]))[0])
+
+
+async def test_one_object_cannot_be_run_by_two_orchestrators_at_once(memory: EntityStorage) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+    chat, clients = thread("Hi."), {"scripted": ScriptedClient(waiting(began, gate))}
+    async with InferenceOrchestrator(memory, clients=clients) as one, InferenceOrchestrator(memory, clients=clients) as another:
+        running = asyncio.create_task(one.run([chat]))
+        await began.wait()
+        with pytest.raises(ThreadBusy):
+            await another.run([chat])
+        with pytest.raises(ThreadBusy):
+            await anext(another.stream(chat))
+        [busy] = [outcome async for outcome in another.as_completed([chat])]
+        assert isinstance(failed(busy).error, ThreadBusy)
+        gate.set()
+        completed((await running)[0])
+        chat.new_message = "And now?"
+        completed((await another.run([chat]))[0])
+    assert len(chat.history) == 4
 
 
 async def test_two_copies_of_one_version_become_two_branches(memory: EntityStorage) -> None:

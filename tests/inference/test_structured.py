@@ -66,14 +66,16 @@ async def test_a_valid_object_is_given_and_stored(memory: EntityStorage, respons
     assert (stored.name, stored.object) == ("City", {"name": "Rome", "people": 3})
 
 
-async def test_a_schema_that_nothing_would_be_told_of_is_refused_with_what_to_set(memory: EntityStorage) -> None:
-    chat, client = about_rome(ResponseFormat.text), ScriptedClient([GOOD])
+@pytest.mark.parametrize("unheeding", [ResponseFormat.text, ResponseFormat.json_object, ResponseFormat.json_beg])
+async def test_a_schema_that_nothing_would_be_told_of_is_refused_with_what_to_set(memory: EntityStorage, unheeding: ResponseFormat) -> None:
+    chat, client = about_rome(unheeding), ScriptedClient([GOOD])
     async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
         [outcome] = await orchestrator.run([chat])
         assert isinstance(outcome, Failed)
         assert isinstance(outcome.error, ConfigurationError)
-        assert "forced_output is 'City', and response_format 'text' takes no notice of it: set response_format='structured_o" in str(
-            outcome.error
+        assert str(outcome.error).startswith(
+            f"thread.forced_output is 'City', and response_format {unheeding.value!r} takes no notice of it: "
+            "set response_format='structured_output' in the LLMConfig"
         )
         assert (client.requests, chat.new_message, chat.history) == ([], "Tell me about Rome.", [])
         chat.llm_config.response_format = ResponseFormat.structured_output
@@ -93,6 +95,15 @@ async def test_a_schema_may_be_kept_beside_text_that_has_a_use_for_it(memory: En
         later.new_message = "Thank you."
         outcomes = [outcome for each in (in_words, among_tools, later) for outcome in await orchestrator.run([each])]
     assert [completed(outcome).content for outcome in (first, *outcomes)] == [GOOD, "Well.", "Well.", "You are welcome."]
+
+
+async def test_where_no_tools_are_offered_a_schema_among_them_is_refused_too(memory: EntityStorage) -> None:
+    chat = about_rome(ResponseFormat.json_beg)
+    assert chat.forced_output is not None
+    chat.tools = [chat.forced_output]
+    assert "'json_beg' takes no notice of it" in str(failed(await run(memory, chat)).error)
+    chat.llm_config.response_format = ResponseFormat.json_object
+    assert completed(await run(memory, chat, call(GOOD))).object == {"name": "Rome", "people": 3}
 
 
 async def test_an_object_in_a_fence_is_the_object(memory: EntityStorage) -> None:

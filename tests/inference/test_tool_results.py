@@ -19,6 +19,8 @@ from minference.errors import (
 )
 from minference.inference.tool_results import ToolFailed, ToolSucceeded, error_text, succeeded
 from minference.inference.tool_runs import run_tool_call
+from minference.threads.attachments import Attached, FileAttachment, ImageAttachment, ImageLink
+from minference.threads.messages import ChatMessage, MessageRole
 from minference.threads.tools import CallableTool
 from tests.inference.tool_calls import Order, a_call, failure, returning, run
 
@@ -48,6 +50,74 @@ class Colour(Enum):
 )
 async def test_a_result_is_json_and_a_string_stays_as_it_is(result: Any, text: str, value: Any) -> None:
     assert await run(returning(result)) == ToolSucceeded(text, value)
+
+
+PNG = ImageAttachment.from_bytes(b"\x89PNG\r\n\x1a\n", "sky.png")
+NOTES = FileAttachment.from_bytes(b"blue", "notes.txt")
+LINK = ImageLink(url="https://example.org/cat.png")
+
+
+@pytest.mark.parametrize(
+    ("result", "text", "attachments"),
+    [
+        (PNG, "sky.png", (PNG,)),
+        (LINK, "image", (LINK,)),
+        ([NOTES, PNG], "notes.txt, sky.png", (NOTES, PNG)),
+        (("The sky", PNG, "is blue.", NOTES), "The sky\nis blue.", (PNG, NOTES)),
+        (["", PNG], "", (PNG,)),
+    ],
+)
+async def test_attachments_are_shown_and_not_written_as_json(result: Any, text: str, attachments: tuple[Attached, ...]) -> None:
+    assert await run(returning(result)) == ToolSucceeded(text, text, attachments)
+
+
+async def test_a_function_that_says_what_it_shows_has_no_schema_of_its_result_and_keeps_to_its_word() -> None:
+    def draw() -> ImageAttachment | None:
+        return PNG
+
+    async def draw_all() -> list[str | ImageAttachment]:
+        return ["two", PNG, PNG]
+
+    def lie() -> list[str]:
+        return ["one", PNG]  # type: ignore[list-item]  # that is the point
+
+    assert CallableTool.from_callable(draw, name="tool").output_schema is None
+    assert await run(draw) == ToolSucceeded("sky.png", "sky.png", (PNG,))
+    assert await run(draw_all, replace=True) == ToolSucceeded("two", "two", (PNG, PNG))
+    assert "Input should be a valid string" in str(await failure(lie, replace=True))
+
+
+class Drawing(BaseModel):
+    title: str
+    picture: ImageAttachment
+
+
+@dataclass
+class Drawn:
+    pictures: list[Any]
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ({"picture": PNG}, "a dict with an attachment inside: return the attachment itself, or a list of texts and attachments"),
+        (Drawing(title="sky", picture=PNG), "a Drawing with an attachment inside"),
+        ([{"a": {LINK}}], "a list with an attachment inside"),
+        (Drawn([PNG]), "a Drawn with an attachment inside"),
+        ([PNG, 5], "a int in a list with an attachment: return the attachment itself"),
+        (["\ud800", PNG], "a str that cannot be written as JSON"),
+    ],
+)
+async def test_an_attachment_that_the_model_would_not_see_is_a_failure(result: Any, reason: str) -> None:
+    error = await failure(returning(result))
+    assert isinstance(error, InvalidToolResult)
+    assert error.reason.startswith(reason)
+
+
+async def test_an_entity_that_holds_attachments_is_told_of_as_before() -> None:
+    outcome = await run(returning(ChatMessage(role=MessageRole.user, content="Look.", attachments=(PNG,))))
+    assert isinstance(outcome, ToolSucceeded)
+    assert outcome.attachments == ()
 
 
 def cycle() -> list[Any]:

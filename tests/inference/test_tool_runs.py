@@ -144,7 +144,11 @@ async def test_a_blocking_tool_leaves_the_loop_free(release: threading.Event) ->
     assert await task == ToolSucceeded("free", "free")
 
 
-ERRORS = [ValueError("no tea left"), SystemExit(1), asyncio.CancelledError("odd"), StopIteration(3), ExceptionGroup("two", [OSError()])]
+class Odd(BaseException):
+    pass
+
+
+ERRORS = [ValueError("no tea"), SystemExit(1), Odd("x"), asyncio.CancelledError("y"), StopIteration(3), ExceptionGroup("two", [OSError()])]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -168,6 +172,18 @@ async def test_what_an_async_tool_raises_is_a_failure_with_its_cause(error: Base
     raised = await failure(fail)
     assert isinstance(raised, ToolRaised)
     assert raised.__cause__ is raised.error is error
+
+
+async def test_an_async_tool_that_cancels_itself_and_returns_is_a_failure() -> None:
+    async def cancel_itself() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return "done"
+
+    raised = await failure(cancel_itself)
+    assert isinstance(raised, ToolRaised)
+    assert isinstance(raised.error, asyncio.CancelledError)
 
 
 async def test_a_tool_that_raises_keyboard_interrupt_in_its_thread_does_not_end_the_program() -> None:

@@ -13,6 +13,8 @@ import pytest
 from minference.clients.scripted import ScriptedClient
 from minference.errors import ErasedLineage, InvalidRunName, RunNotFound, ThreadBusy
 from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.prices import Price
+from minference.inference.spending import usage_by_day
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
 from minference.storage.runs import EntryState
@@ -75,6 +77,51 @@ async def test_a_cancelled_run_is_resumed_with_threads_that_nobody_had_begun_wit
         rest = [completed(outcome).content async for outcome in orchestrator.resume("nightly")]
     assert sorted(rest) == [f"You said: {number}" for number in range(1, 6)]
     assert len(client.requests) == 5
+
+
+class Gated(ScriptedClient):
+    """Gives no reply until it may."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(self._say)
+        self.all_asked, self.may = asyncio.Barrier(threads + 1), asyncio.Event()
+
+    async def _say(self, asked: ChatThread) -> str:
+        if not self.may.is_set():
+            await self.all_asked.wait()
+        await self.may.wait()
+        return "Yes."
+
+
+@pytest.mark.parametrize("what", ["run", "as_completed", "orchestrator"])
+async def test_replies_that_came_after_a_run_was_to_end_count_in_it_once(storage: EntityStorage, what: str) -> None:
+    client, threads = Gated(3), [thread(str(number)) for number in range(3)]
+
+    async def work(orchestrator: InferenceOrchestrator) -> None:
+        async with aclosing(orchestrator.as_completed(threads, run_id="nightly")) as outcomes:
+            async for _ in outcomes:
+                continue
+
+    async with InferenceOrchestrator(
+        storage, clients={"scripted": client}, prices={"scripted": Price(input=0, output=1000)}
+    ) as orchestrator:
+        call = work(orchestrator) if what != "run" else orchestrator.run(threads, run_id="nightly")
+        working = asyncio.ensure_future(call)
+        await client.all_asked.wait()
+        asyncio.get_running_loop().call_later(0, client.may.set)
+        if what != "orchestrator":
+            working.cancel()
+            await asyncio.wait([working])
+    await asyncio.wait([working])
+    run = await storage.runs().get("nightly")
+    [used] = await usage_by_day(storage)
+    assert used.cost_usd
+    assert (run.counts, run.replies, run.tokens) == ({running: 3}, 3, used.prompt_tokens + used.completion_tokens)
+    assert run.cost_usd == pytest.approx(used.cost_usd)
+    async with InferenceOrchestrator(storage, clients={"scripted": client}) as orchestrator:
+        assert {completed(outcome).content async for outcome in orchestrator.resume("nightly")} == {"Yes."}
+    again = await storage.runs().get("nightly")
+    assert (again.counts, again.replies, again.tokens, again.cost_usd) == ({done: 3}, 3, run.tokens, run.cost_usd)
 
 
 @pytest.mark.parametrize("kind", ["iterator", "async iterator"])

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from minference.ecs.entity import Entity
+from minference.ecs.entity import Entity, state_of
 
 IDENTITY = {"ecs_id", "lineage_id", "parent_id", "created_at", "live_id"}
 
@@ -89,7 +89,9 @@ def expected_changes(roots: Iterable[Entity], versions: Mapping[UUID, Content]) 
     for entity in entities:
         for child in children_of(entity):
             parents.setdefault(id(child), []).append(entity)
-    queue = [entity for entity in entities if entity.ecs_id not in versions or content_of(entity) != versions[entity.ecs_id]]
+    queue = [
+        entity for entity in entities if entity.ecs_id not in versions or content_of(entity) != versions[entity.ecs_id] or is_merge(entity)
+    ]
     changed = {id(entity): entity for entity in queue}
     while queue:
         for parent in parents.get(id(queue.pop()), ()):
@@ -97,6 +99,12 @@ def expected_changes(roots: Iterable[Entity], versions: Mapping[UUID, Content]) 
                 changed[id(parent)] = parent
                 queue.append(parent)
     return list(changed.values())
+
+
+def is_merge(entity: Entity) -> bool:
+    """Whether the next version of the entity will be one that merged another."""
+    state = state_of(entity)
+    return state is not None and bool(state.merging)
 
 
 def contents_of(root: Entity) -> dict[UUID, Content]:

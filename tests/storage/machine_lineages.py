@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +60,22 @@ class LineageMachine(Machine):
     def common_ancestor(self, one: UUID, other: UUID) -> UUID:
         line = set(self.line(one))
         return next(each for each in self.line(other) if each in line)
+
+    async def merge_base(self, one: UUID, other: UUID) -> UUID | None:
+        """The version that both came from last, also by merges; `None` if there are several."""
+        merges = await self.storage.merges(self.stored[one].lineage_id)
+        ours, theirs = (self.everything_before(each, merges) for each in (one, other))
+        shared = ours & theirs
+        last = [each for each in shared if not any(each in self.everything_before(later, merges) for later in shared - {each})]
+        return last[0] if len(last) == 1 else None
+
+    def everything_before(self, version: UUID, merges: Mapping[UUID, Sequence[UUID]]) -> set[UUID]:
+        found = {version}
+        for each in self.line(version):
+            for merged in merges.get(each, ()):
+                found |= self.everything_before(merged, merges)
+            found.add(each)
+        return found
 
     # Branches
 
@@ -132,8 +148,8 @@ class LineageMachine(Machine):
     async def merge(self, entity: Entity, theirs: UUID, strategy: Strategy | None) -> None:
         if entity.ecs_id not in self.stored:
             return  # it could not be saved
-        standing, expected = entity.ecs_id, self.forecast(entity, theirs, strategy)
-        base, shape = self.common_ancestor(standing, theirs), self.shape()
+        standing, expected = entity.ecs_id, await self.forecast(entity, theirs, strategy)
+        base, shape = await self.merge_base(standing, theirs), self.shape()
         try:
             result = await self.storage.merge(entity, theirs, strategy)
         except WriteFailed as error:
@@ -149,6 +165,8 @@ class LineageMachine(Machine):
             assert entity.ecs_id == (theirs if base == standing else standing)
         else:
             await self.learn_of(entity, theirs if base == standing else standing)
+            if base != standing and entity.ecs_id != standing:
+                assert theirs in (await self.storage.merges(entity.lineage_id))[entity.ecs_id]
         self.tally["merges with conflicts" if result.conflicts else "merges"] += 1
 
     async def rebase(self, entity: Entity, onto: UUID | None, strategy: Strategy | None) -> None:
@@ -158,7 +176,7 @@ class LineageMachine(Machine):
         held = [each for each in reachable([entity]) if each is not entity] if onto is None else []
         moves = any(each.ecs_id in self.children for each in held)
         ends = [each for each in self.versions_like(entity) if each not in self.children] if onto is None else [onto]
-        foretold = {each: self.forecast(entity, each, strategy) for each in ends}
+        foretold = {each: await self.forecast(entity, each, strategy) for each in ends}
         result = await self.storage.rebase(entity, onto, strategy=strategy)
         if onto is None:
             times = Counter(each.lineage_id for each in reachable([entity]))
@@ -169,7 +187,7 @@ class LineageMachine(Machine):
             return
         if entity.ecs_id == standing:
             assert (result.conflicts, self.shape()) == ((), shape)
-            assert onto is None or self.common_ancestor(standing, onto) == onto
+            assert onto is None or await self.merge_base(standing, onto) == onto
             assert onto is not None or standing not in self.children
             return
         assert entity.ecs_id == onto if onto is not None else entity.ecs_id not in self.children
@@ -177,9 +195,10 @@ class LineageMachine(Machine):
         assert (entity.parent_id, entity.created_at) == (self.stored[entity.ecs_id].parent_id, self.stored[entity.ecs_id].created_at)
         self.tally["rebases with conflicts" if result.conflicts else "rebases"] += 1
 
-    def forecast(self, entity: Entity, theirs: UUID, strategy: Strategy | None) -> Forecast | None:
-        """What the model says; `None` if a side holds some lineage twice."""
-        base = side_of_version(self.common_ancestor(entity.ecs_id, theirs), self.stored)
+    async def forecast(self, entity: Entity, theirs: UUID, strategy: Strategy | None) -> Forecast | None:
+        """What the model says; `None` if a side holds some lineage twice, or if they were merged into each other."""
+        common = await self.merge_base(entity.ecs_id, theirs)
+        base = side_of_version(common, self.stored) if common is not None else None
         mine, yours = side_of_objects(entity), side_of_version(theirs, self.stored)
         return None if base is None or mine is None or yours is None else forecast(base, mine, yours, strategy)
 

@@ -82,6 +82,11 @@ FAULTS: list[tuple[str, str, str]] = [
         f"UPDATE entity_version SET lineage_id = (SELECT lineage_id FROM entity_version WHERE id = {USAGE}) WHERE id = {LAST}",
     ),
     (
+        "merges in the same lineage",
+        "merged .*, which is of another lineage",
+        f"INSERT INTO entity_merge (version_id, merged_id) VALUES ({LAST}, {USAGE})",
+    ),
+    (
         "parents of the same kind",
         "is a usage, and .* a chat_thread",
         f"UPDATE entity_version SET kind_id = (SELECT kind_id FROM entity_version WHERE id = {USAGE}) WHERE id = {LAST}",

@@ -80,6 +80,22 @@ async def test_each_who_appends_keeps_its_message(both: tuple[EntityStorage, Ent
         assert said(await storage.get(ChatThread, yours.ecs_id)) == "base y0 y1 y2"
 
 
+async def test_a_stale_version_says_how_both_who_appended_keep_their_messages(both: tuple[EntityStorage, EntityStorage]) -> None:
+    one, other = both
+    mine, yours = await two_copies(one, other)
+    say(mine, "m")
+    say(yours, "y")
+    await one.register(mine)
+    with pytest.raises(
+        StaleVersion, match=r"call rebase\(\) .* strategy='append', .* look at the conflicts that it returns, .* save again"
+    ):
+        await other.register(yours, on_conflict="raise")
+    assert (await other.rebase(yours, strategy="append")).conflicts == ()
+    await other.register(yours, on_conflict="raise")
+    assert said(await one.get(ChatThread, yours.ecs_id)) == "base m y"
+    assert len(await one.heads(yours.lineage_id)) == 1
+
+
 async def test_keys_are_never_given_out_twice(both: tuple[EntityStorage, EntityStorage]) -> None:
     things = [Thing(name=str(number), items=[Thing() for _ in range(number % 3)]) for number in range(12)]
     for number, thing in enumerate(things):

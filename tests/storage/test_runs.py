@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound, StorageClosed
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
-from minference.storage.runs import Began, Ended, EntryState, RunEntry, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, Step
 from tests.storage.erasures import a_thread
 
 pending, running, done, failed = EntryState
@@ -38,6 +40,17 @@ async def test_a_work_list_keeps_its_order_and_takes_each_thread_once(storage: E
     assert [entry.position for entry in await storage.runs().entries("nightly", after=1, limit=2)] == [2, 3]
 
 
+async def test_all_entries_of_a_long_work_list_are_given_unless_a_limit_is(storage: EntityStorage) -> None:
+    lineages = await a_run(storage, 2_001)
+    entries = storage.runs().entries
+    assert [entry.lineage_id for entry in await entries("nightly")] == lineages
+    assert [entry.lineage_id for entry in await entries("nightly", limit=1_500)] == lineages[:1_500]
+    assert [entry.lineage_id for entry in await entries("nightly", after=999)] == lineages[1_000:]
+    await storage.runs().note("nightly", [Began(each) for each in lineages[::2]])
+    assert [entry.lineage_id for entry in await entries("nightly", [running])] == lineages[::2]
+    assert await entries("nightly", limit=0) == await entries("nightly", [done]) == []
+
+
 async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) -> None:
     one, two, three, four = await a_run(storage, 4)
     error = "a \0 surrogate \ud800"
@@ -59,6 +72,21 @@ async def test_steps_are_written_in_order_and_summed_up(storage: EntityStorage) 
     run = await storage.runs().get("nightly")
     assert (run.counts, run.total) == ({done: 2, failed: 1, pending: 1}, 4)
     assert (run.replies, run.tokens, run.cost_usd, run.unpriced) == (5, 43, 1.25, 1)
+
+
+async def test_what_came_of_a_thread_that_was_let_go_of_counts_once_and_it_stays_as_far_as_it_is(storage: EntityStorage) -> None:
+    one, two, three = await a_run(storage, 3)
+    before = utc_now()
+    await storage.runs().note("nightly", [Began(one), Began(two), Ended(two, None, 1, 7, 0.5)])
+    at = utc_now() + timedelta(seconds=1)
+    late: list[Step] = [LetGo(one, before, 9, 9, 9.0), LetGo(two, at, 9, 9, 9.0), LetGo(three, at, 9, 9, 9.0)]
+    for _ in range(2):
+        await storage.runs().note("nightly", [LetGo(one, at, 1, 5, 0.25), *late])
+    assert [shown(entry) for entry in await storage.runs().entries("nightly")] == [
+        (running, 1, None, 1, 5, 0.25), (done, 1, None, 1, 7, 0.5), (pending, 0, None, 0, 0, 0.0),
+    ]  # fmt: skip
+    await storage.runs().note("nightly", [Began(one), Ended(one, None, 2, 10, None)])
+    assert shown((await storage.runs().entries("nightly"))[0]) == (done, 2, None, 3, 15, None)
 
 
 async def test_settings_are_kept_until_others_are_given(storage: EntityStorage) -> None:

@@ -201,8 +201,12 @@ async def test_it_is_got_by_its_id(storage: EntityStorage) -> None:
     secret = _opaque(shelf.best)
     for loaded in (await storage.get(Entity, secret.ecs_id), await storage.get_cold_snapshot(Entity, secret.ecs_id)):
         assert (_opaque(loaded).kind, _opaque(loaded).lineage_id) == ("unknown_secret", secret.lineage_id)
-    with pytest.raises(WrongEntityType, match="is a unknown_secret, not a Shelf"):
-        await storage.get(Shelf, secret.ecs_id)
+    for asking in (storage.get(Shelf, secret.ecs_id), storage.peek(Shelf, [secret.ecs_id])):
+        with pytest.raises(
+            WrongEntityType, match="is no Shelf but of the kind 'unknown_secret', which this program does not define"
+        ) as caught:
+            await asking
+        assert (caught.value.found, caught.value.defined, "unknown_secret.get" in str(caught.value)) == ("unknown_secret", False, False)
     assert [version.kind for version in await storage.lineage(secret.lineage_id)] == ["unknown_secret"]
     stored = await storage.get_stored(secret.ecs_id)
     assert (stored.values["text"], stored.references) == ("hidden", {"next": secret.ecs_id})
@@ -299,9 +303,11 @@ async def test_nothing_that_is_stored_changes(sql_url: str) -> None:
             shelf.name = "renamed"
             await storage.register(shelf)
             [finding] = await storage.check()
-            assert finding.rule == "known kinds"
+            assert (finding.rule, finding.fault) == ("known kinds", False)
             assert finding.text.startswith("2 versions, ")
-            assert finding.text.endswith("are of kind unknown_secret, which this program does not define: import its module first")
+            assert finding.text.endswith(
+                "are of kind unknown_secret, which this program does not define: import its module to check them whole"
+            )
         after = await rows_of(sql_url)
         assert {key: after[key] for key in before} == before
         assert await storage.check() == []

@@ -95,8 +95,10 @@ class ArchiveReader(Reader):
                 rows = await self._of_lineages(fetch, reached - seen)
             commits = await self._select(fetch, COMMIT, {version.commit for version in versions.values()})
             tags = await self._select(fetch, _TAGGED, versions)
+            merges = await self._select(fetch, "SELECT version_id, merged_id FROM entity_merge WHERE version_id {among}", versions)
         named = {row[0]: CommitInfo(*row) for row in COMMITS.validate_python(commits)}
-        return Outline(versions, edges, named, [Tagged(*row) for row in _TAGS.validate_python(tags)], seen)
+        called = [Tagged(*row) for row in _TAGS.validate_python(tags)]
+        return Outline(versions, edges, named, called, seen, [(version, merged) for version, merged in merges])
 
     async def _of_lineages(self, fetch: Fetch, lineages: Iterable[UUID]) -> Rows:
         ids = list(lineages)

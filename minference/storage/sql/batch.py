@@ -19,7 +19,7 @@ from minference.storage.sql.kinds import Form
 from minference.storage.sql.layout import mapping_of_shape
 from minference.storage.sql.mapping import TableInsert, insert_order
 from minference.storage.sql.registered import mapping_for
-from minference.storage.sql.schema import EntityBlob, EntityCommit, EntityVersion, RunItem, SequenceSpan, StoredBlob
+from minference.storage.sql.schema import EntityBlob, EntityCommit, EntityMerge, EntityVersion, RunItem, SequenceSpan, StoredBlob
 from minference.storage.sql.types import DialectName, Encoder, encoder
 
 
@@ -31,6 +31,7 @@ INSERT_COMMIT = _insert_into(EntityCommit, "id", "created_at", "author", "note")
 _VERSION_COLUMNS = ("id", "ecs_id", "lineage_id", "parent_id", "fork_no", "kind_id", "commit_id", "created_at")
 INSERT_VERSION = _insert_into(EntityVersion, *_VERSION_COLUMNS)
 INSERT_ERASED_VERSION = _insert_into(EntityVersion, *_VERSION_COLUMNS, "erased_at")
+INSERT_MERGE = _insert_into(EntityMerge, "version_id", "merged_id")
 INSERT_ITEM = _insert_into(RunItem, "run_id", "position", "child_id", "owner_id")
 INSERT_SPAN = _insert_into(SequenceSpan, "sequence_id", "position", "run_id", "run_position", "length")
 INSERT_BLOB = _insert_into(StoredBlob, "sha256", "size", "data", "created_at", once=True)
@@ -90,6 +91,8 @@ class Batch:
             self._rows[INSERT_VERSION].append(row)
         else:
             self._rows.setdefault(INSERT_ERASED_VERSION, []).append((*row, self._encode_time(draft.erased_at)))
+        if draft.merged:
+            self._rows.setdefault(INSERT_MERGE, []).extend([(version.id, _key(merged)) for merged in draft.merged])
         if previous is None or not number:
             return None
         return Branch(version.lineage_id, previous.ecs_id, sibling, version.ecs_id)

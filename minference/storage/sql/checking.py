@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from sqlite3 import OperationalError
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ from minference.storage.sql.checking_order import circles
 from minference.storage.sql.checking_words import damaged_words
 from minference.storage.sql.dialects import is_damage, is_no_key, reason_of
 from minference.storage.sql.driver import Fetch, Rows
-from minference.storage.sql.guards import EXISTING, guard_names
+from minference.storage.sql.guards import EXISTING, missing_guards
 from minference.storage.sql.holdings import TABLES
 from minference.storage.sql.keys import KeyBlock
 from minference.storage.sql.kinds import Kinds
@@ -133,8 +134,9 @@ class CheckReader(ArchiveReader):
 
     async def _guards(self, fetch: Fetch, tables: set[str]) -> list[Finding]:
         there = {str(row[0]) for row in await fetch(EXISTING[self._dialect])}
-        rows = [(name,) for name in sorted(guard_names(tables) - there)]
-        return _told("guards", "trigger {0}, which keeps stored versions from changing, is missing", rows)
+        rows = [(name,) for name in missing_guards(tables, there)]
+        text = "trigger {0}, which keeps stored versions from changing, is missing: `minference db upgrade` sets it up"
+        return _told("guards", text, rows)
 
     async def _references(self, fetch: Fetch, table: Table, column: Column[Any]) -> list[Finding]:
         """Rows that refer to what is not there."""
@@ -165,8 +167,8 @@ class CheckReader(ArchiveReader):
                 unknown.append((name, count, UUID(example)))
             else:
                 classes[kind_id] = cls
-        text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module first"
-        return classes, _told("known kinds", text, unknown)
+        text = "{1} versions, {2} among them, are of kind {0}, which this program does not define: import its module to check them whole"
+        return classes, [replace(told, fault=False) for told in _told("known kinds", text, unknown)]
 
     async def _rows(self, fetch: Fetch, mapping: Mapping, kinds: Sequence[int], tables: Collection[str]) -> tuple[list[Finding], set[int]]:
         """Versions without a row in any table in which they may be, and those whose row in the class's table says something else."""

@@ -40,6 +40,7 @@ def _sources() -> Iterator[_Source]:
         "SELECT id AS owner, parent_id AS child, '' AS place FROM entity_version WHERE parent_id IS NOT NULL",
         "version {0} was made from version {1}",
     )
+    yield _Source("SELECT version_id AS owner, merged_id AS child, '' AS place FROM entity_merge", "version {0} merged version {1}")
     yield _Source(
         """SELECT v.id AS owner, s.id AS child, '' AS place FROM entity_version v
            JOIN entity_version s ON s.parent_id = v.parent_id AND s.fork_no = v.fork_no - 1""",

@@ -2,7 +2,8 @@
 
 Stored versions never change, but for what an erasure takes out of them; what was erased gets no new versions. Inserting costs
 next to nothing more: one look into `erasure` for each version. They are no part of the revisions, because one that rebuilds a table
-on SQLite would lose them: an upgrade takes all of them away before it begins, and sets them up again when it is done.
+on SQLite would lose them: an upgrade takes all of them away before it begins, and sets them up again when it is done. Every opening
+asks which there are, and adds what is missing.
 Whoever moves rows from one table into another lets them rest for one transaction.
 """
 
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, inspect
 
 from minference.storage.sql.dialects import ERASED_LINEAGE
 from minference.storage.sql.mapping import quoted
+from minference.storage.sql.migrations import PACKAGE_TABLES
 from minference.storage.sql.schema import AnyEntity, Base
 from minference.storage.sql.types import DialectName
 
@@ -26,12 +28,34 @@ EXISTING = {
 }
 """The guards that there are, with their tables."""
 
+NAMES = {
+    "sqlite": f"SELECT json_group_array(name) FROM ({EXISTING['sqlite']})",
+    "postgresql": f"SELECT json_agg(tgname)::text FROM ({EXISTING['postgresql']}) g",
+}
+"""The names of the guards that there are, as one JSON array; NULL may stand for none."""
+
 _DROP = {"sqlite": 'DROP TRIGGER "{name}"', "postgresql": 'DROP TRIGGER "{name}" ON "{table}"'}
 _SAID = "stored versions never change"
 _IDENTITY = "id, ecs_id, lineage_id, parent_id, fork_no, commit_id, created_at"
-_FIXED = ("entity_commit", "erasure", "run_item", "sequence_span")
+_FIXED = ("entity_commit", "entity_merge", "erasure", "run_item", "sequence_span")
 """Tables whose rows never change."""
 _OWNED = ("entity_link", "entity_sequence")
+_CONTENTS = (
+    "attachment",
+    "chat_message",
+    "chat_thread",
+    "entity_any",
+    "generated_json_object",
+    "llm_config",
+    "processed_output",
+    "raw_output",
+    "system_prompt",
+    "tool",
+    "usage",
+)
+"""Tables of this package that hold the contents of versions, whether or not the program has imported their classes."""
+_LONGEST = 63
+"""Bytes of a name that PostgreSQL keeps."""
 _MOVING = "minference.moving"
 """On PostgreSQL the setting of whoever moves rows."""
 
@@ -95,20 +119,22 @@ class _Guard:
         return f"CREATE TRIGGER {quoted(self.name)} BEFORE {self.event} ON {quoted(self.table)}"
 
 
-def take_away_guards(connection: Connection) -> None:
-    """Nothing is guarded when this returns: for whoever changes rows on purpose, and sets the guards up again."""
+def take_away_guards(connection: Connection) -> set[str]:
+    """Nothing is guarded when this returns, for whoever changes rows on purpose and sets the guards up again. Returns what was guarded."""
     dialect = connection.dialect.name
-    for name, table in connection.exec_driver_sql(EXISTING[dialect]).all():
+    there = connection.exec_driver_sql(EXISTING[dialect]).all()
+    for name, table in there:
         connection.exec_driver_sql(_DROP[dialect].format(name=name, table=table))
+    return {table for _, table in there}
 
 
-def set_up_guards(connection: Connection) -> None:
-    """Every table that is there is guarded when this returns."""
-    take_away_guards(connection)
+def set_up_guards(connection: Connection, before: Set[str] = frozenset()) -> None:
+    """Every table that is there is guarded when this returns, as are those that were `before`: other programs declare them."""
     sqlite = connection.dialect.name == "sqlite"
+    there = {name for name, _ in connection.exec_driver_sql(EXISTING[connection.dialect.name]).all()}
     for function in () if sqlite else _FUNCTIONS:
         connection.exec_driver_sql(function)
-    for guard in _guards(set(inspect(connection).get_table_names())):
+    for guard in _missing(set(inspect(connection).get_table_names()), there, before - PACKAGE_TABLES):
         connection.exec_driver_sql(guard.sqlite() if sqlite else guard.postgresql())
 
 
@@ -131,19 +157,28 @@ def _in_the_way() -> list[_Guard]:
     return [guard for guard in _guards(Base.metadata.tables.keys()) if guard.name in names]
 
 
-def guard_names(tables: Set[str]) -> set[str]:
-    """The triggers that belong to those of these tables that are ours."""
-    return {guard.name for guard in _guards(tables)}
+def missing_guards(tables: Set[str], there: Set[str]) -> list[str]:
+    """The names of triggers that belong to those of these tables that are ours, and are not among those that are there."""
+    return sorted(guard.name for guard in _missing(tables, there))
 
 
-def _guards(tables: Set[str]) -> Iterator[_Guard]:
+def _missing(tables: Set[str], there: Set[str], others: Set[str] = frozenset()) -> list[_Guard]:
+    return [guard for guard in _guards(tables, others) if not {guard.name, _clipped(guard.name)} & there]
+
+
+def _clipped(name: str) -> str:
+    return name.encode()[:_LONGEST].decode(errors="ignore")
+
+
+def _guards(tables: Set[str], others: Set[str] = frozenset()) -> Iterator[_Guard]:
     yield _Guard("guard_lineages", "entity_version", "INSERT", when="NEW.erased_at IS NULL")
     yield _Guard("guard_identity", "entity_version", f"UPDATE OF {_IDENTITY}")
     yield _Guard("guard_kind", "entity_version", "UPDATE OF kind_id", "id")
     yield _Guard("guard_erased", "entity_version", "UPDATE OF erased_at", when="OLD.erased_at IS NOT NULL")
     yield _Guard("guard_delete_entity_version", "entity_version", "DELETE")
-    typed = {name: "id" for name, table in Base.metadata.tables.items() if "id" in table.c and table.c["id"].foreign_keys}
-    keys: dict[str, str | None] = {**typed, **dict.fromkeys(_OWNED, "owner_id"), **dict.fromkeys(_FIXED)}
+    declared = {name for name, table in Base.metadata.tables.items() if "id" in table.c and table.c["id"].foreign_keys}
+    contents = dict.fromkeys({*_CONTENTS, *declared, *others}, "id")
+    keys: dict[str, str | None] = {**contents, **dict.fromkeys(_OWNED, "owner_id"), **dict.fromkeys(_FIXED)}
     for table, key in sorted(keys.items()):
         if table in tables:
             yield _Guard(f"guard_delete_{table}", table, "DELETE", key)

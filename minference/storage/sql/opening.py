@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Set
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -19,23 +22,39 @@ from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
 from minference.storage.sql.dialects import BUSY_TIMEOUT, READ_ONLY, Transient, diagnose, dialect_of, is_damage, shown_engine
-from minference.storage.sql.guards import set_up_guards, take_away_guards
-from minference.storage.sql.migrations import HEAD, REVISIONS, VERSION_TABLE
+from minference.storage.sql.guards import NAMES, missing_guards, set_up_guards, take_away_guards
+from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
+from minference.storage.sql.schema import Base
+
+_log = logging.getLogger("minference.storage")
 
 Migrate = Literal["auto", "check", "off"]
 """What to do with tables of an older minference: bring them up to date, refuse, or trust them."""
 
 QUEUE_TABLES = "procrastinate_"
 """How the names of the tables of a work queue begin, which may have been there first: see `minference.distributed`."""
-_WHAT_IT_IS = f"SELECT r.version_num, i.database_id FROM {VERSION_TABLE} r CROSS JOIN storage_info i"
+_WHAT_IT_IS = {
+    dialect: f"SELECT r.version_num, i.database_id, ({names}) FROM {VERSION_TABLE} r CROSS JOIN storage_info i"
+    for dialect, names in NAMES.items()
+}
 _ADVISORY_LOCK = 6_364_136_223_846_793
 """Held on PostgreSQL by whoever creates or upgrades tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a database says of itself; nothing if it is empty."""
+
+    revision: str | None = None
+    database_id: UUID | None = None
+    guards: Set[str] = frozenset()
 
 
 async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UUID:
     """The id of the database, whose tables are those of this minference when this returns.
 
-    If they already are, that takes one SELECT. Any number of processes may open a new database at the same time.
+    If they already are, that takes one SELECT. Any number of processes may open a new database at the same time. Triggers that are missing
+    are set up if `migrate` is "auto"; where that cannot be done, the database is used without them, and a warning says so.
 
     Raises:
         ForeignDatabase: It holds tables of another application.
@@ -50,15 +69,16 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
     url = shown_engine(engine)
     try:
         _require_place(engine, url, migrate)
-        revision, database_id = await _recognise(engine, url)
-        if _needs_upgrade(revision, url, migrate):
-            database_id = await _upgrade(engine, url)
-        await _prepare_declared(engine, url, migrate)
+        known = await _recognise(engine, url)
+        if _needs_upgrade(known.revision, url, migrate):
+            known = await _upgrade(engine, url)
+        if not await _prepare_declared(engine, url, migrate) and migrate == "auto":
+            await _complete_guards(engine, url, known.guards)
         await _use_write_ahead_log(engine)
     except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
-    assert database_id is not None, "a database of ours has an id"
-    return database_id
+    assert known.database_id is not None, "a database of ours has an id"
+    return known.database_id
 
 
 def _require_place(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
@@ -84,51 +104,63 @@ def _needs_upgrade(revision: str | None, url: str, migrate: Migrate) -> bool:
     return True
 
 
-async def _recognise(engine: AsyncEngine, url: str) -> tuple[str | None, UUID | None]:
-    """Revision and id of a database of ours, or twice `None` if it is empty."""
+async def _recognise(engine: AsyncEngine, url: str) -> _Known:
+    """What a database of ours is."""
     async with engine.connect() as connection:
         try:
-            rows = (await connection.exec_driver_sql(_WHAT_IT_IS)).all()
+            rows = (await connection.exec_driver_sql(_WHAT_IT_IS[dialect_of(engine)])).all()
         except DBAPIError:
             await connection.rollback()
             return await connection.run_sync(_examine, url)
     return _identity(rows, url)
 
 
-def _examine(connection: Connection, url: str) -> tuple[str | None, UUID | None]:
+def _examine(connection: Connection, url: str) -> _Known:
     """The same without relying on any table."""
     tables = [name for name in inspect(connection).get_table_names() if not name.startswith(QUEUE_TABLES)]
     if not tables:
-        return None, None
+        return _Known()
     if VERSION_TABLE not in tables or "storage_info" not in tables:
         raise ForeignDatabase(url, sorted(tables))
-    return _identity(connection.exec_driver_sql(_WHAT_IT_IS).all(), url)
+    return _identity(connection.exec_driver_sql(_WHAT_IT_IS[connection.dialect.name]).all(), url)
 
 
-def _identity(rows: Iterable[Any], url: str) -> tuple[str, UUID]:
-    found = [(str(revision), str(database_id)) for revision, database_id in rows]
+def _identity(rows: Iterable[Any], url: str) -> _Known:
+    found = [(str(revision), str(database_id), names) for revision, database_id, names in rows]
     if len(found) != 1:
         raise DatabaseUnreadable(url, f"tables {VERSION_TABLE!r} and 'storage_info' must have one row each; restore it from a backup")
-    [(revision, database_id)] = found
+    [(revision, database_id, names)] = found
     try:
-        return revision, UUID(database_id)
+        return _Known(revision, UUID(database_id), frozenset(json.loads(names or "[]")))
     except ValueError as error:
         reason = f"table 'storage_info' holds {database_id!r:.50} where the id of the database belongs; restore it from a backup"
         raise DatabaseUnreadable(url, reason) from error
 
 
-async def _upgrade(engine: AsyncEngine, url: str) -> UUID:
+async def _upgrade(engine: AsyncEngine, url: str) -> _Known:
     """Create or upgrade the tables in one transaction, one process at a time; who comes second finds it done."""
     async with _changing_tables(engine) as connection:
-        revision, _ = await connection.run_sync(_examine, url)
-        if _needs_upgrade(revision, url, "auto"):
-            await connection.run_sync(take_away_guards)
+        known = await connection.run_sync(_examine, url)
+        if _needs_upgrade(known.revision, url, "auto"):
+            guarded = await connection.run_sync(take_away_guards)
             await connection.run_sync(_run_alembic)
-            await connection.run_sync(set_up_guards)
+            await connection.run_sync(set_up_guards, guarded)
             await _refuse_broken_references(connection, url)
-        _, database_id = await connection.run_sync(_examine, url)
-    assert database_id is not None, "the first revision gives the database an id"
-    return database_id
+        return await connection.run_sync(_examine, url)
+
+
+async def _complete_guards(engine: AsyncEngine, url: str, there: Set[str]) -> None:
+    """Set up triggers that are missing. One that cannot be set up keeps nobody from reading what is there."""
+    if not (missing := missing_guards(PACKAGE_TABLES | Base.metadata.tables.keys(), there)):
+        return
+    try:
+        async with _changing_tables(engine) as connection:
+            await connection.run_sync(set_up_guards)
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = _reason(error, engine.url.database)
+        _log.warning("%s lacks triggers that keep stored versions from changing, and they cannot be set up: %s", url, reason)
+    else:
+        _log.warning("%s lacked triggers that keep stored versions from changing: %d are set up now", url, len(missing))
 
 
 @asynccontextmanager
@@ -173,23 +205,27 @@ async def _refuse_broken_references(connection: AsyncConnection, url: str) -> No
         raise DatabaseUnreadable(url, f"after the upgrade {len(broken)} references were broken (in {tables}), so it was undone")
 
 
-async def _prepare_declared(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
-    """Make the tables that the application declares for its own entities, and bring them up to what its classes need."""
+async def _prepare_declared(engine: AsyncEngine, url: str, migrate: Migrate) -> bool:
+    """Make the tables that the application declares for its own entities, and bring them up to what its classes need.
+
+    Returns whether there was anything to do: then every table is guarded, too.
+    """
     if migrate == "off":
-        return
+        return False
     async with engine.connect() as connection:
         work = await connection.run_sync(work_for)
     if not work:
-        return
+        return False
     if work.impossible:
         raise OutdatedTables(url, work.impossible)
     if migrate == "check":
         raise OutdatedTables(url, [*work.described(), "open it once with migrate='auto'"])
     async with _changing_tables(engine) as connection:
-        await connection.run_sync(take_away_guards)
+        guarded = await connection.run_sync(take_away_guards)
         await connection.run_sync(lambda sync: do(sync, work_for(sync)))
-        await connection.run_sync(set_up_guards)
+        await connection.run_sync(set_up_guards, guarded)
         await _refuse_broken_references(connection, url)
+    return True
 
 
 async def _use_write_ahead_log(engine: AsyncEngine) -> None:

@@ -6,13 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter
 
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
-from minference.storage.runs import Began, EntryState, RunEntry, RunInfo, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, RunInfo, Step
 from minference.storage.sql.among import text_parameter, uuid_parameter
 from minference.storage.sql.beside import TableBeside
 from minference.storage.sql.driver import Rows, Transaction
@@ -41,9 +42,13 @@ _ADD = """
 _BEGAN = """
     UPDATE run_entry SET state = 'running', starts = starts + 1, error = NULL, updated_at = {2:timestamptz}
     WHERE run_name = {0:text} AND lineage_id = {1:uuid}"""
+_LET_GO = """
+    UPDATE run_entry SET replies = replies + {3:bigint}, tokens = tokens + {4:bigint}, cost_usd = cost_usd + {5:double precision},
+        updated_at = {2:timestamptz}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running' AND updated_at < {2:timestamptz}"""
 _ENDED = """
-    UPDATE run_entry SET state = {3:text}, error = {4:text}, replies = replies + {5:bigint}, tokens = tokens + {6:bigint},
-        cost_usd = cost_usd + {7:double precision}, updated_at = {2:timestamptz}
+    UPDATE run_entry SET state = {6:text}, error = {7:text}, replies = replies + {3:bigint}, tokens = tokens + {4:bigint},
+        cost_usd = cost_usd + {5:double precision}, updated_at = {2:timestamptz}
     WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
 _TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
 _ENTRY = "SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry"
@@ -55,6 +60,8 @@ _SUMS = """
     SELECT run_name, state, COUNT(*), SUM(replies), SUM(tokens), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd)
     FROM run_entry"""
 
+_PAGE = 1000
+"""Entries that are read at once: the rows of a long work list are not held beside what is made of them."""
 _ENTRY_ROWS = TypeAdapter(list[tuple[int, UUID, EntryState, int, str | None, int, int, float | None, datetime]])
 _RUN_ROWS = TypeAdapter(list[tuple[str, datetime, datetime, str, str | None, datetime | None]])
 _SUM_ROWS = TypeAdapter(list[tuple[str, EntryState, int, int, int, float, int]])
@@ -113,25 +120,39 @@ class SqlRuns(TableBeside):
 
         async def work(transaction: Transaction) -> None:
             for step in steps:
-                key = (escape_text(name), self._uuid(step.lineage_id), now)
-                if isinstance(step, Began):
-                    await transaction.execute(self._sql(_BEGAN), [key])
-                else:
-                    state = EntryState.done if step.error is None else EntryState.failed
-                    error = None if step.error is None else escape_text(step.error)
-                    await transaction.execute(self._sql(_ENDED), [(*key, state.value, error, step.replies, step.tokens, step.cost_usd)])
+                key = (escape_text(name), self._uuid(step.lineage_id))
+                match step:
+                    case Began():
+                        await transaction.execute(self._sql(_BEGAN), [(*key, now)])
+                    case LetGo():
+                        spent = step.replies, step.tokens, step.cost_usd
+                        await transaction.execute(self._sql(_LET_GO), [(*key, self._time(step.at), *spent)])
+                    case Ended():
+                        state = EntryState.done if step.error is None else EntryState.failed
+                        error = None if step.error is None else escape_text(step.error)
+                        spent = step.replies, step.tokens, step.cost_usd
+                        await transaction.execute(self._sql(_ENDED), [(*key, now, *spent, state.value, error)])
+                    case unknown:
+                        assert_never(unknown)
             await transaction.execute(self._sql(_TOUCH), [(escape_text(name), now)])
 
         await self._write(work)
 
     async def entries(
-        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int = 1000
+        self, name: str, states: Sequence[EntryState] = tuple(EntryState), *, after: int = -1, limit: int | None = None
     ) -> list[RunEntry]:
         """See `Runs.entries`."""
         among = "= ANY({2:text[]})" if self._dialect == "postgresql" else "IN (SELECT value FROM json_each({2:text}))"
         wanted = text_parameter(self._dialect, [state.value for state in states])
-        arguments = (escape_text(name), after, wanted, limit)
-        return _entries(await self._fetch(_ENTRIES.replace("{states}", among), *arguments))
+        found: list[RunEntry] = []
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(limit - len(found), _PAGE)
+            page = _entries(await self._fetch(_ENTRIES.replace("{states}", among), escape_text(name), after, wanted, size))
+            found += page
+            if len(page) < size:
+                break
+            after = page[-1].position
+        return found
 
     async def of(self, name: str, lineages: Sequence[UUID]) -> list[RunEntry]:
         """See `Runs.of`."""

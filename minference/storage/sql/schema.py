@@ -130,6 +130,18 @@ class EntityVersion(Base):
     """When its content was erased; NULL if it is there."""
 
 
+class EntityMerge(Base):
+    """What a version brought in beside what it was made from."""
+
+    __tablename__ = "entity_merge"
+    __table_args__ = (PrimaryKeyConstraint("version_id", "merged_id"), {"sqlite_with_rowid": False})
+
+    version_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), autoincrement=False)
+    """The version that came of the merge."""
+    merged_id: Mapped[int] = mapped_column(Id, reference("entity_version.id"), autoincrement=False)
+    """The version of the same lineage, on another branch, that was merged into it."""
+
+
 class RunItem(Base):
     """One cell of a run: written once by whoever comes first, never changed."""
 

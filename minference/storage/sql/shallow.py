@@ -41,6 +41,10 @@ The `+ 0` keeps PostgreSQL from walking through runs in their own order until it
 _PLACERS = """
     SELECT DISTINCT m.id, i.owner_id FROM entity_version m JOIN entity_version c ON c.lineage_id = m.lineage_id
     JOIN run_item i ON i.child_id = c.id"""
+_MERGES = """
+    SELECT v.ecs_id, m.ecs_id FROM entity_merge g
+    JOIN entity_version v ON v.id = g.version_id JOIN entity_version m ON m.id = g.merged_id"""
+_PAIRS = TypeAdapter(list[tuple[UUID, UUID]])
 _LATEST_FIRST = "ORDER BY v.created_at DESC, v.id DESC"
 _CASTS = {
     Kind.text: "text",
@@ -109,6 +113,15 @@ class ShallowReader(Reader):
         childless = "NOT EXISTS (SELECT 1 FROM entity_version h WHERE h.parent_id = v.id)"
         where = f"v.lineage_id = {self._one} AND {childless} ORDER BY v.created_at, v.id"
         return await self._infos(f"{INFOS} WHERE {where}", self._uuid(lineage_id))
+
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Shallow.merges`."""
+        async with self._driver.reading() as fetch:
+            rows = await fetch(f"{_MERGES} WHERE v.lineage_id = {self._one} ORDER BY v.created_at, v.id, m.id", self._uuid(lineage_id))
+        found: dict[UUID, tuple[UUID, ...]] = {}
+        for version, merged in _PAIRS.validate_python(rows):
+            found[version] = (*found.get(version, ()), merged)
+        return found
 
     async def called(self, kinds: Sequence[str], digits: str) -> Called:
         """See `Shallow.called`. There is no index on the ends of ids: this passes over the versions of these kinds once."""
@@ -272,6 +285,10 @@ class SqlShallow:
     async def heads(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `Shallow.heads`."""
         return await self._read(lambda reader: reader.heads(lineage_id))
+
+    async def merges(self, lineage_id: UUID) -> dict[UUID, tuple[UUID, ...]]:
+        """See `Shallow.merges`."""
+        return await self._read(lambda reader: reader.merges(lineage_id))
 
     async def called(self, kinds: Sequence[str], digits: str) -> Called:
         """See `Shallow.called`."""

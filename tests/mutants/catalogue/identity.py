@@ -192,8 +192,8 @@ IDENTITY = (
         name="a-cold-snapshot-is-saved",
         promise="A cold snapshot inside a warm tree is held as the version that it is",
         file="minference/ecs/changes.py",
-        old="    if state.cold:\n        return False\n    plan = plan_of(type(entity))\n    if _values_differ",
-        new="    if state.cold:\n        return True\n    plan = plan_of(type(entity))\n    if _values_differ",
+        old="    if state.cold:\n        return False\n    plan = plan_of(type(entity))\n    if state.merging or _values_differ",
+        new="    if state.cold:\n        return True\n    plan = plan_of(type(entity))\n    if state.merging or _values_differ",
         tests=("tests/storage/test_several_storages.py::test_a_cold_snapshot_is_held_as_the_version_that_it_is[memory]",),
     ),
     Mutant(

@@ -180,7 +180,7 @@ MERGING = (
         promise="What holds a rebased object is changed too",
         marks=("I5",),
         file="minference/ecs/merge_apply.py",
-        old="        fresh.watchers = before.watchers\n        before.notify()",
+        old="        fresh.watchers, fresh.merging = before.watchers, before.merging\n        before.notify()",
         new="        fresh.watchers = before.watchers",
         tests=("tests/storage/test_merging.py::test_what_holds_a_rebased_object_is_changed_too[memory]",),
     ),
