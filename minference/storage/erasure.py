@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -38,12 +39,14 @@ async def scope(eraser: Eraser, lineage_id: UUID, shared: Shared) -> ErasureScop
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end even if this task is cancelled meanwhile; the cancellation follows."""
+    """Run a coroutine to its end however often this task is cancelled meanwhile; the cancellation follows."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # or asyncio would complain of its own: the cancellation is what the caller hears of
         raise

@@ -173,3 +173,15 @@ def test_an_orchestrator_whose_leaving_is_cancelled_gives_up_what_drains() -> No
             assert said(asked) == WHOLE[:1]
 
     run_virtually(main())
+
+
+async def test_what_was_handed_to_the_writer_is_written_however_often_closing_is_cancelled(sql_url: str) -> None:
+    asked = thread()
+    with anyio.CancelScope() as scope:  # which cancels at each turn of the event loop until it is left
+        async with open_storage(sql_url) as storage:
+            storage.submit(asked)
+            scope.cancel()
+            await asyncio.Event().wait()
+    assert scope.cancelled_caught
+    async with open_storage(sql_url) as storage:
+        assert (await storage.get(ChatThread, asked.ecs_id)).new_message == "Hello."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -184,3 +187,19 @@ async def test_whoever_shares_a_name_leaves_the_run_only_when_no_thread_is_under
     assert (await runs.get("nightly")).holder == "me"
     await runs.leave("nightly", "me")
     assert (await runs.get("nightly")).holder is None
+
+
+async def test_who_is_cancelled_while_a_transaction_begins_leaves_none_open(tmp_path: Path) -> None:
+    async with open_storage(f"sqlite:///{tmp_path / 'runs.db'}") as storage:
+        runs, other = storage.runs(), sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+        await runs.take("first", "me", MINUTE, settings={})
+        for turns in range(20):
+            other.execute("BEGIN IMMEDIATE")
+            taking = asyncio.create_task(runs.take(f"run {turns}", "me", MINUTE, settings={}))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            taking.cancel()
+            other.execute("ROLLBACK")
+            await asyncio.wait([taking])
+            assert (await runs.take("first", "me", MINUTE, settings={})).name == "first"
+        other.close()

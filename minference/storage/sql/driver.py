@@ -140,8 +140,8 @@ class SqliteDriver:
         """See `Driver.transaction`."""
         async with self._lock:
             connection = await self._writer()
-            await _visit(connection, lambda: connection._conn.execute("BEGIN IMMEDIATE"))
-            try:
+            try:  # who is cancelled while it begins has begun it: what the thread was given, it does, and then what comes after
+                await _visit(connection, lambda: connection._conn.execute("BEGIN IMMEDIATE"))
                 yield _SqliteTransaction(connection)
                 await _visit(connection, lambda: connection._conn.execute("COMMIT"))
             except BaseException:
