@@ -218,12 +218,13 @@ class LineageMachine(Machine):
         self.tally["merges that the model tells"] += 1
 
     async def learn_of(self, root: Entity, base: UUID) -> None:
-        """What was saved under a root is as it is in memory, and nothing has a version that says the same as the one before."""
+        """What was saved under a root is as it is in memory, and nothing but a merge has a version that says the same as the one before."""
         made = [entity for entity in reachable([root]) if entity.ecs_id not in self.stored]
         assert root.ecs_id == base or (root in made and root.parent_id == base)
         for entity in made:
             content = content_of(entity)
-            assert content.parent_id is None or content.fields != self.stored[content.parent_id].fields
+            is_new = content.parent_id is None or content.fields != self.stored[content.parent_id].fields
+            assert is_new or entity.ecs_id in await self.storage.merges(entity.lineage_id)
         self.add_all(made)
         await self.check_restored(root.ecs_id)
         assert self.storage.submit(root).versions == ()
