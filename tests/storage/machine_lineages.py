@@ -174,8 +174,9 @@ class LineageMachine(Machine):
             return  # it could not be saved
         standing, shape = entity.ecs_id, self.shape()
         held = [each for each in reachable([entity]) if each is not entity] if onto is None else []
-        moves = any(each.ecs_id in self.children for each in held)
         ends = [each for each in self.versions_like(entity) if each not in self.children] if onto is None else [onto]
+        # What is held, also by where it goes, and has been continued may be taken along.
+        moves = any(each.ecs_id in self.children for each in held) or (onto is None and any(map(self.holds_what_moved_on, ends)))
         foretold = {each: await self.forecast(entity, each, strategy) for each in ends}
         result = await self.storage.rebase(entity, onto, strategy=strategy)
         if onto is None:
@@ -194,6 +195,15 @@ class LineageMachine(Machine):
         self.compare(entity, foretold[entity.ecs_id], result.conflicts)
         assert (entity.parent_id, entity.created_at) == (self.stored[entity.ecs_id].parent_id, self.stored[entity.ecs_id].created_at)
         self.tally["rebases with conflicts" if result.conflicts else "rebases"] += 1
+
+    def holds_what_moved_on(self, version: UUID) -> bool:
+        """Whether there is something below a version that others were made from."""
+        below, waiting = {version}, [version]
+        while waiting:
+            found = [each for each in held_by(self.stored[waiting.pop()]) if each not in below]
+            below.update(found)
+            waiting.extend(dict.fromkeys(found))
+        return any(each in self.children for each in below - {version})
 
     async def forecast(self, entity: Entity, theirs: UUID, strategy: Strategy | None) -> Forecast | None:
         """What the model says; `None` if a side holds some lineage twice, or if they were merged into each other."""
