@@ -17,7 +17,7 @@ from tests.support.source import PACKAGE, Source, length_without_docstring, pack
 from tests.support.state import changed_globals
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "settings", "logs", "profiles"),
+    ("errors", "settings", "logs", "profiles", "waiting"),
     ("ecs",),
     ("storage",),
     ("threads",),
@@ -83,7 +83,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "psycopg": ("minference/distributed/",),
     "opentelemetry": ("minference/inference/telemetry.py",),
     "genai_prices": ("minference/inference/prices.py",),
-    "asyncio": ("minference/storage/", "minference/inference/"),
+    "asyncio": ("minference/waiting.py", "minference/storage/", "minference/inference/"),
 }
 """Who may import what, at run time; a name ending in `/` is a folder, one without `.py` is the beginning of a file's name."""
 

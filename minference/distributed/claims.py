@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Error
 
 from minference.errors import ClaimsLost, QueueFailed
-from minference.inference.drain import ended, to_the_end
+from minference.waiting import ended, to_the_end
 
 T = TypeVar("T")
 

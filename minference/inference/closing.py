@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from minference.errors import OrchestratorClosed
 from minference.inference.crowd import END, End
-from minference.inference.drain import ended
+from minference.waiting import ended
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from minference.inference.arguments import a_count
 from minference.inference.deadlines import Deadline
-from minference.inference.drain import ended
 from minference.inference.garbage import collected_less_often
+from minference.waiting import ended
 
 T = TypeVar("T")
 R = TypeVar("R")

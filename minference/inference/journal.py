@@ -14,11 +14,11 @@ from pydantic import JsonValue
 from minference.ecs.identity import utc_now
 from minference.errors import MinferenceError, RunBusy, StorageError
 from minference.inference.budgets import NOTHING, Spent
-from minference.inference.drain import to_the_end
 from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
 from minference.storage.runs import Began, Ended, LetGo, RunInfo, Runs, Step
+from minference.waiting import to_the_end
 
 _log = logging.getLogger("minference.inference")
 

@@ -25,10 +25,10 @@ from minference.errors import (
     MissingExtra,
     ToolNameTaken,
 )
-from minference.inference.drain import ended
 from minference.inference.mcp_connections import over_http, over_pipes, why
 from minference.inference.mcp_results import result_of, tool_of
 from minference.threads.tools import CallableTool
+from minference.waiting import ended
 
 if TYPE_CHECKING:
     from mcp import Client

@@ -18,7 +18,6 @@ from minference.inference.calls import Line
 from minference.inference.claims import CLAIMS
 from minference.inference.closing import UnderWay, close_all
 from minference.inference.crowd import check_concurrency, in_parallel
-from minference.inference.drain import to_the_end
 from minference.inference.entering import entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
@@ -48,6 +47,7 @@ from minference.inference.workshop import Workshop
 from minference.logs import context
 from minference.threads.config import ResponseFormat
 from minference.threads.thread import ChatThread
+from minference.waiting import to_the_end
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from minference.errors import InvalidToolArguments, ToolError, ToolRaised, ToolTimedOut, UnusableFunction
-from minference.inference.drain import ended
 from minference.inference.tool_results import ToolFailed, ToolOutcome, ToolSucceeded, succeeded
 from minference.inference.tool_threads import Abandoned, Raised, Returned, ToolThreads
 from minference.threads.parameters import Bound
 from minference.threads.schemas import schema_errors, schema_validator, validation_errors
 from minference.threads.signatures import Signature, is_finite, signature_of
 from minference.threads.tools import CallableTool
+from minference.waiting import ended
 
 GRACE = 2.0
 """Seconds that an async tool has for cleaning up after it was cancelled."""

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from minference.ecs.callables import CallableRegistry
 from minference.errors import RepeatedCall, ToolError, UnknownTool
-from minference.inference.drain import ended
 from minference.inference.references import resolve_references
 from minference.inference.source_tools import run_source
 from minference.inference.tool_functions import prepare, run_prepared
@@ -18,6 +17,7 @@ from minference.threads.messages import ChatMessage, MessageRole, ToolCall
 from minference.threads.nulls import without_spare_nulls
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool, StructuredTool, Tool
+from minference.waiting import ended
 
 
 async def run_tool_call(tool: CallableTool, call: ToolCall, workshop: Workshop | None = None) -> ToolOutcome:

@@ -31,7 +31,7 @@ from minference.storage.replies import KeepsReplies, Replies
 from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
-from minference.storage.waiting import ended
+from minference.waiting import done
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -81,7 +81,7 @@ class Pending:
     def __await__(self) -> Generator[Any, None, Commit]:
         self._unit.listeners += 1
         try:
-            yield from ended(self._unit.done).__await__()
+            yield from done(self._unit.done).__await__()
         finally:
             self._unit.listeners -= 1
         self._unit.heard = True

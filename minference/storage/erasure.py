@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
 from uuid import UUID
 
 from minference.ecs.choices import a_choice
@@ -13,8 +9,6 @@ from minference.ecs.identity import utc_now
 from minference.errors import ConfigurationError
 from minference.storage.arguments import a_text
 from minference.storage.erasing import Erased, Eraser, Erasure, ErasureScope, Shared
-
-T = TypeVar("T")
 
 NOT_SCRUBBED = "the database may keep copies outside of its tables, since it was not scrubbed: call scrub()"
 
@@ -36,17 +30,3 @@ async def erase(eraser: Eraser, lineage_id: UUID, reason: str, author: str | Non
 async def scope(eraser: Eraser, lineage_id: UUID, shared: Shared) -> ErasureScope:
     """See `Erasing.erasure_scope`."""
     return await eraser.scope(lineage_id, a_choice("shared", shared, Shared))
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end however often this task is cancelled meanwhile; the cancellation follows."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # or asyncio would complain of its own: the cancellation is what the caller hears of
-        raise

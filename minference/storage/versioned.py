@@ -43,7 +43,7 @@ from minference.storage.checks import DatabaseSize, Finding
 from minference.storage.committer import Committer, pending_versions
 from minference.storage.differences import differences
 from minference.storage.erasing import Erased, Erasure, ErasureScope, Shared
-from minference.storage.erasure import erase, scope, to_the_end
+from minference.storage.erasure import erase, scope
 from minference.storage.exporting import export_lines
 from minference.storage.glancing import Glancing, with_subclasses
 from minference.storage.lineages import is_tag_name
@@ -56,6 +56,7 @@ from minference.storage.runs import Runs
 from minference.storage.search import Hit
 from minference.storage.stored import StoredVersion
 from minference.storage.transfer import export_to, import_from, import_lines
+from minference.waiting import to_the_end
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

@@ -36,7 +36,7 @@ WRITING = (
         promise="Cancelling whoever waits for a save does not cancel the save, even if its group fails",
         marks=("I9",),
         file="minference/storage/base.py",
-        old="            yield from ended(self._unit.done).__await__()",
+        old="            yield from done(self._unit.done).__await__()",
         new="            yield from self._unit.done.__await__()",
         tests=("tests/storage/test_pending.py::test_a_cancelled_save_is_written_though_its_group_fails[memory]",),
     ),
@@ -86,9 +86,9 @@ WRITING = (
     Mutant(
         name="a-cancelled-close-stops-half-way",
         promise="Cancelling whoever closes a storage does not leave it half closed",
-        file="minference/storage/erasure.py",
-        old="        return await asyncio.shield(task)",
-        new="        return await task",
+        file="minference/waiting.py",
+        old="        await ended([task], told=())",
+        new="        await ended([task])",
         tests=("tests/storage/test_pending.py::test_cancelling_who_closes_loses_nothing[sqlite]",),
     ),
     Mutant(
