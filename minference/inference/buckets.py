@@ -11,6 +11,7 @@ from typing import Protocol
 
 from minference.clients.allowances import Allowance, Measured
 from minference.errors import RequestTooLarge
+from minference.inference.backoff import SHORT_PAUSE, Backoff, Pauses
 from minference.inference.concurrency import Concurrency
 from minference.inference.windows import SlidingWindow, Spending
 
@@ -92,6 +93,7 @@ class Bucket(ABC):
         self._concurrency = concurrency
         self._clock = clock
         self._sleep = sleep
+        self._backoff = Backoff()
         self._in_flight = 0
         self._asked_until = -inf
         """Until when the provider wants to be left alone by its own words, however absurd: for messages."""
@@ -139,11 +141,12 @@ class Bucket(ABC):
                     await asyncio.sleep(0)
                 while True:
                     self._news.clear()
-                    seconds = inf
-                    if self._concurrency.has_room(self._in_flight):
+                    seconds = self._backoff.wait(self._clock()) or inf
+                    if seconds == inf and self._concurrency.has_room(self._in_flight):
                         taken = await self._take(input_tokens, output_tokens)
                         if not isinstance(taken, Wait):
                             self._in_flight += 1
+                            self._backoff.sent(self._clock())
                             return taken
                         if taken.told > max(patience, MINUTE):
                             await self._leave()
@@ -162,13 +165,16 @@ class Bucket(ABC):
 
     def succeeded(self, sent: float, output_tokens: int) -> None:
         """A call was answered."""
+        self._backoff.answered(sent=sent)
         self._concurrency.succeeded(self._in_flight, sent=sent, now=self._clock(), tokens=output_tokens)
 
-    def overloaded(self, sent: float, pause: float | None) -> None:
+    def overloaded(self, sent: float, pause: float | None, between: Pauses) -> None:
         """A call was refused because there were too many."""
         self._concurrency.overloaded(self._in_flight, sent=sent, now=self._clock(), ramp=pause is not None)
         if pause is not None:
             self.pause(pause)
+        if pause is None or pause < SHORT_PAUSE:
+            self._backoff.refused(between, sent=sent, now=self._clock())
 
     def learn(self, told: Sequence[Allowance], sent: float) -> None:
         """What the provider said of its limits in the answer to a call."""

@@ -26,7 +26,7 @@ from minference.inference.limits import RateLimiter, Reservation
 from minference.inference.observing import within
 from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
-from minference.inference.retries import Retrier, describe, may_be_answered_elsewhere
+from minference.inference.retries import Retrier, describe, is_overload, may_be_answered_elsewhere
 from minference.inference.telemetry import ChatOperation, Telemetry
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
@@ -36,8 +36,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _NOTHING = TokenUsage(0, 0)
-_OVERLOADED = (429, 529)
-"""What a provider says that gets too many calls."""
 
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
@@ -372,10 +370,10 @@ class ModelCall:
         """A refused request used no tokens; one that may have been served keeps its estimate."""
         told = allowances(error.headers)
         sent.reservation.learn(told)
-        if error.retryable and error.status in _OVERLOADED:
+        if is_overload(error):
             exhausted = [each.reset for each in told if each.remaining == 0 and each.reset is not None]
             pause = error.retry_after if error.retry_after is not None else max(exhausted, default=None)
-            sent.reservation.overloaded(pause)
+            sent.reservation.overloaded(pause, self._line.retrier.policy.between_calls)
             logger.info("%s/%s has too much to do", *sent.prepared.model, extra={"pause": pause})
         elif error.retry_after is not None:
             until = self._line.limiter.now() + error.retry_after

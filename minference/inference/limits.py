@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from minference.clients.allowances import Allowance, Measured
 from minference.errors import ProviderPaused
 from minference.inference.arguments import a_map
+from minference.inference.backoff import Pauses
 from minference.inference.buckets import MINUTE as MINUTE
 from minference.inference.buckets import Bucket, Clock, LocalBucket, Meter, Room, Sleep
 from minference.inference.concurrency import Concurrency
@@ -79,9 +80,12 @@ class Reservation:
         """The call was answered: there may be more at once."""
         self._bucket.succeeded(self.sent, output_tokens)
 
-    def overloaded(self, pause: float | None) -> None:
-        """The provider has too much to do: there are fewer calls at once, and none before so many seconds."""
-        self._bucket.overloaded(self.sent, pause)
+    def overloaded(self, pause: float | None, between: Pauses) -> None:
+        """The provider has too much to do: there are fewer calls at once, and none before so many seconds.
+
+        If it names no time, and nothing goes through any longer, calls begin with more and more seconds `between` them.
+        """
+        self._bucket.overloaded(self.sent, pause, between)
 
     def learn(self, told: Sequence[Allowance]) -> None:
         """What the provider said of its limits in the answer to this call."""

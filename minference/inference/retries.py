@@ -14,6 +14,7 @@ import tenacity
 
 from minference.errors import ProviderError, RequestTooLarge, legible
 from minference.inference.arguments import a_count, an_amount
+from minference.inference.backoff import SHORT_PAUSE, Pauses
 from minference.inference.buckets import Clock, Sleep
 from minference.inference.tracebacks import forget_locals
 from minference.logs import context
@@ -33,7 +34,8 @@ class RetryPolicy:
     max_seconds: float = 900.0
     """For attempts and the pauses between them. Waiting for a rate limit of ours is not counted."""
     first_pause: float = 0.5
-    """Seconds after the first failure; doubled after each further one."""
+    """Seconds after the first failure; doubled after each further one, tripled if it is a refusal for too many calls that does not
+    say when to come again: six attempts then take longer than the minute after which a limit is free again."""
     longest_pause: float = 60.0
     """Seconds beyond which pauses do not grow by themselves; a provider may ask for more."""
 
@@ -42,14 +44,23 @@ class RetryPolicy:
         for name in ("max_seconds", "first_pause", "longest_pause"):
             an_amount(name, getattr(self, name), "a number of seconds", "pass 0 or more")
 
-    def pause(self, attempt: int, retry_after: float | None, chance: float) -> float:
+    @property
+    def between_calls(self) -> Pauses:
+        """Seconds between any calls of a provider that refuses them all and does not say for how long."""
+        return Pauses(self.first_pause, self._grown(self.max_attempts, _AT_A_LIMIT))
+
+    def _grown(self, attempt: int, growth: float) -> float:
+        grown: float = min(self.first_pause * growth ** min(attempt - 1, 60), self.longest_pause)
+        return grown
+
+    def pause(self, attempt: int, retry_after: float | None, chance: float, *, growth: float = 2.0) -> float:
         """Seconds between the failure of attempt number `attempt` and the next.
 
         Up to half of the pause comes on top of it, by `chance` from 0 to 1: never less than the provider asked for,
         and those who failed together do not come back together.
         """
-        doubled: float = min(self.first_pause * 2.0 ** min(attempt - 1, 60), self.longest_pause)
-        return max(doubled, retry_after or 0.0) + 0.5 * doubled * chance
+        grown = self._grown(attempt, growth)
+        return max(grown, retry_after or 0.0) + 0.5 * grown * chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,8 @@ class Retrier:
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             retry_after = error.retry_after if isinstance(error, ProviderError) else None
-            return self.policy.pause(state.attempt_number, retry_after, self.chance())
+            growth = _AT_A_LIMIT if is_overload(error) and (retry_after or 0.0) < SHORT_PAUSE else 2.0
+            return self.policy.pause(state.attempt_number, retry_after, self.chance(), growth=growth)
 
         def out_of_time(state: tenacity.RetryCallState) -> bool:
             return spent + state.upcoming_sleep > self.policy.max_seconds
@@ -132,6 +144,9 @@ async def _again(retrying: tenacity.AsyncRetrying, first: list[ProviderError], a
 
 _ELSEWHERE_DIFFERENT = (401, 402, 403, 404, 413, 429)
 """Refusals for good that say nothing of the request itself: another key, quota or model may do, or one that takes more."""
+_OVERLOADED = (429, 529)
+_AT_A_LIMIT = 3.0
+"""How pauses grow where calls are counted per minute, and nobody says since when."""
 _TOO_LONG = "context_length_exceeded"
 
 
@@ -145,6 +160,11 @@ def may_be_answered_elsewhere(error: BaseException) -> bool:
 def is_retryable(error: BaseException) -> bool:
     """Whether the same request can succeed later; only a provider's error can say so."""
     return isinstance(error, ProviderError) and error.retryable
+
+
+def is_overload(error: BaseException | None) -> bool:
+    """Whether the provider says that it gets too many calls."""
+    return isinstance(error, ProviderError) and error.retryable and error.status in _OVERLOADED
 
 
 def _note(error: ProviderError | asyncio.CancelledError, seconds: float, failures: list[str]) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from minference.clients.allowances import Allowance, allowances
 from minference.errors import ProviderPaused, ProviderRefused
+from minference.inference.backoff import Pauses
 from minference.inference.concurrency import Concurrency
 from minference.inference.limits import RateLimiter, RequestLimits
 from minference.inference.orchestrator import InferenceOrchestrator
@@ -184,7 +185,7 @@ def share(limits: RequestLimits, seconds: Callable[[int], float], calls: int, re
             now -= 1
             if full:
                 refused += 1
-                reservation.overloaded(1.0)
+                reservation.overloaded(1.0, Pauses(0.5, 60.0))
                 reservation.settle()
                 continue
             reservation.succeeded(1)
