@@ -65,6 +65,18 @@ async def test_what_was_saved_in_a_file_that_was_moved_is_found_as_the_error_say
     assert await count(f"sqlite:///{file}") == 0
 
 
+@pytest.mark.parametrize("lose", [delete, move, replace])
+async def test_nothing_is_written_under_a_name_that_was_lost_before_the_first_save(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    file = tmp_path / "chats.db"
+    assert await count(f"sqlite:///{file}") == 0
+    async with open_storage(f"sqlite:///{file}") as storage:
+        lose(file)
+        before = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+        with pytest.raises(DatabaseGone, match="its file was deleted, moved or replaced while it was open"):
+            await storage.register(SystemPrompt(content="Be brief."))
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == before
+
+
 async def test_nobody_is_told_who_saved_nothing(tmp_path: Path) -> None:
     file = tmp_path / "chats.db"
     async with open_storage(f"sqlite:///{file}") as storage:

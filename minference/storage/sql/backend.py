@@ -68,7 +68,7 @@ class SqlBackend:
             await self._engine.dispose()
             raise
         self._file = OpenFile.of(self._engine)
-        self._driver = SqliteDriver(self._engine) if dialect_of(self._engine) == "sqlite" else PostgresDriver(self._engine)
+        self._driver = SqliteDriver(self._engine, self._file) if dialect_of(self._engine) == "sqlite" else PostgresDriver(self._engine)
         ledger = Ledger(database_id)
         keys = KeyBlock(self._driver)
         kinds = Kinds(self._driver, keys)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from minference.errors import MinferenceError
+from minference.storage.sql.files import OpenFile
 from minference.storage.sql.types import DamagedCell, DialectName
 
 Statement = tuple[str, Sequence[tuple[Any, ...]]]
@@ -112,8 +113,9 @@ class SqliteDriver:
 
     dialect: DialectName = "sqlite"
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, file: OpenFile | None = None) -> None:
         self._engine = engine
+        self._file = file
         self._lock = asyncio.Lock()
         self._connection: AsyncConnection | None = None
 
@@ -132,6 +134,8 @@ class SqliteDriver:
 
     async def _writer(self) -> Any:
         if self._connection is None:
+            if self._file is not None:
+                self._file.require()  # or SQLite would make an empty one
             self._connection = await self._engine.connect()
         return await _driver_connection(self._connection)
 
