@@ -2,14 +2,14 @@
 
 Each step is one Lua script, so that requests and tokens are taken together or not at all. A process that waits is in a line
 in Redis, and hears of news through a channel; one that died leaves the line after a few seconds, and its calls give their
-room back when they can no longer be under way.
+room back when they can no longer be under way. Once Redis has answered, every process waits for it when it is away for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,6 +28,9 @@ TICKET_SECONDS = 5.0
 """After so long without a sign of life, a process that waits has lost its place."""
 CALL_SECONDS = 900.0
 """After so long, a call whose process has not said that it is over is taken to be."""
+
+PATIENCE = 30.0
+"""Seconds for which a Redis that has answered before may be away, as while it is started anew."""
 
 
 class RedisQuotas:
@@ -54,6 +57,8 @@ class RedisQuotas:
         except ImportError as error:
             raise MissingExtra("sharing limits between processes", "redis", "pip install 'minference[redis]'") from error
         self._redis: Redis = from_url(url)
+        self._is_known = False
+        """Whether it has ever answered; else there is little hope that it will."""
         self._prefix = prefix
         self._minute = minute
         self.ticket_seconds = ticket_seconds
@@ -72,7 +77,8 @@ class RedisQuotas:
         return made
 
     async def aclose(self) -> None:
-        """Write what is still to be written, and close the connections."""
+        """Write what is still to be written, unless Redis is away, and close the connections."""
+        self._is_known = False
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._listener is not None:
@@ -84,15 +90,43 @@ class RedisQuotas:
         """What a script answers about a bucket.
 
         Raises:
-            SharedLimitsUnavailable: Redis cannot be reached, or refused.
+            SharedLimitsUnavailable: Redis cannot be reached, for `PATIENCE` if it answered before, or it refused.
         """
         from redis.exceptions import RedisError
 
+        async def answer() -> list[Any]:
+            answered: list[Any] = await self._scripts[script](keys=[name], args=arguments)
+            return answered
+
         try:
-            answer: list[Any] = await self._scripts[script](keys=[name], args=arguments)
+            try:
+                answered = await answer()
+            except (RedisError, OSError) as error:
+                if not self._may_pass(error):
+                    raise
+                answered = await self._again(answer)
         except (RedisError, OSError) as error:
             raise SharedLimitsUnavailable(f"{type(error).__name__}: {error}") from error
-        return answer
+        self._is_known = True
+        return answered
+
+    async def _again(self, answer: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
+        import tenacity
+
+        retrying = tenacity.AsyncRetrying(
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            retry=tenacity.retry_if_exception(self._may_pass),
+            reraise=True,
+        )
+        return await retrying(answer)
+
+    def _may_pass(self, error: BaseException) -> bool:
+        """Whether Redis may be back soon."""
+        from redis import exceptions
+
+        away = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError)
+        return away and self._is_known and not isinstance(error, exceptions.AuthenticationError)
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do something that nobody waits for, before the connections are closed."""

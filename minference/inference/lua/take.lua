@@ -8,6 +8,9 @@ local ticket, ticket_life, call_life, most = ARGV[1], tonumber(ARGV[2]), tonumbe
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+if redis.call('ZSCORE', flight, ticket) then
+  return {1, 0, 0} -- it was taken before, and the answer got lost
+end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', now - ticket_life)) do
   redis.call('ZREM', seen, gone)
   redis.call('ZREM', line, gone)
