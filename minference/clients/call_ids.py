@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
+from collections.abc import Iterator
+from itertools import count
 
 from minference.clients.halves import is_whole
 
@@ -14,6 +16,12 @@ _REFUSED = re.compile(r"[^a-zA-Z0-9_-]")
 def safe_tool_name(name: str) -> str:
     """The name of a tool that a model called, if it can be one; a model may call what was never offered."""
     return _REFUSED.sub("_", name)[:64]
+
+
+def made_up_ids(reply_id: str, said: str) -> Iterator[str]:
+    """Ids for the calls of one reply that came without; the same for the same reply, and others for another."""
+    digest = hashlib.sha256(f"{reply_id}\n{said}".encode(errors="surrogatepass")).hexdigest()[:16]
+    return (f"call_{digest}_{number}" for number in count())
 
 
 class CallIds:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
+from minference.clients.call_ids import made_up_ids
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Count, Name, Part, read
+from minference.clients.parsing import Count, Name, Part, as_json, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -25,11 +26,17 @@ _FINISH = {
 
 class _Function(Part):
     name: Name
-    arguments: str
+    arguments: str | dict[str, Any] | None = None
+    """JSON text, as promised; some servers send what it says, or nothing where there are none."""
+
+    def as_json(self) -> str:
+        """The arguments as JSON text."""
+        return joined(self.arguments if isinstance(self.arguments, str) else as_json(self.arguments or {})) or "{}"
 
 
 class _ToolCall(Part):
-    id: Name
+    id: str | None = None
+    """Some servers of open models send none."""
     type: Literal["function"] = "function"
     function: _Function
 
@@ -88,8 +95,9 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     if choice.error is not None:
         read(client, {"error": choice.error}, _Completion)  # raises
     message = choice.message
+    ids = made_up_ids(str(payload.get("id")), message.content or "")
     calls = tuple(
-        ToolCall(id=call.id, name=call.function.name, arguments_json=joined(call.function.arguments or "{}"))
+        ToolCall(id=call.id or next(ids), name=call.function.name, arguments_json=call.function.as_json())
         for call in message.tool_calls or ()
     )
     return Reply(
@@ -194,7 +202,8 @@ class CompletionStream:
         function = part.get("function") or {}
         if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
             call["function"]["name"] += name
-        call["function"]["arguments"] += function.get("arguments") or ""
+        arguments = function.get("arguments") or ""
+        call["function"]["arguments"] += as_json(arguments) if isinstance(arguments, dict) else arguments
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:
         details = self._message.setdefault("reasoning_details", [])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Set
 from dataclasses import replace
 
 from minference.clients.base import Reply
+from minference.clients.call_ids import made_up_ids
 from minference.clients.written_calls import find_written_calls
 from minference.threads.messages import FinishReason, ToolCall
 
@@ -62,7 +62,7 @@ def with_written_calls(reply: Reply, offered: Set[str], reply_id: str) -> Reply:
     text, found = find_written_calls(reply.content, offered)
     if not found:
         return reply
-    digest = hashlib.sha256(f"{reply_id}\n{reply.content}".encode(errors="surrogatepass")).hexdigest()[:16]
-    calls = tuple(ToolCall(id=f"call_{digest}_{number}", name=name, arguments_json=written) for number, (name, written) in enumerate(found))
+    ids = made_up_ids(reply_id, reply.content)
+    calls = tuple(ToolCall(id=next(ids), name=name, arguments_json=written) for name, written in found)
     reason = FinishReason.tool_calls if reply.finish_reason is FinishReason.stop else reply.finish_reason
     return replace(reply, content=text, tool_calls=calls, finish_reason=reason)

@@ -61,6 +61,26 @@ def test_openai_a_full_reply_with_every_count() -> None:
     )
 
 
+def test_calls_of_open_models_may_lack_ids_and_have_arguments_that_are_no_text() -> None:
+    payload = completion(
+        {
+            "content": None,
+            "tool_calls": [
+                {"function": {"name": "add", "arguments": {"a": 1, "b": "ü"}}},
+                {"id": "", "function": {"name": "now", "arguments": None}},
+                {"id": "own", "function": {"name": "now"}},
+            ],
+        },
+        "tool_calls",
+    )
+    first, second, third = OPENAI.from_response(payload | {"id": "reply-1"}).tool_calls
+    assert [call.arguments_json for call in (first, second, third)] == ['{"a":1,"b":"ü"}', "{}", "{}"]
+    assert third.id == "own"
+    assert first.id != second.id
+    assert OPENAI.from_response(payload | {"id": "reply-1"}).tool_calls[0].id == first.id
+    assert OPENAI.from_response(payload | {"id": "reply-2"}).tool_calls[0].id != first.id
+
+
 def test_anthropic_a_full_reply_with_cache_tokens_inside_the_prompt() -> None:
     thinking = {"type": "thinking", "thinking": "Hm.", "signature": "s=="}
     payload = answer(
@@ -163,8 +183,8 @@ def counted(**usage: Any) -> dict[str, Any]:
         (OPENAI, completion({"content": 5}), "5 at 'choices.0.message.content'"),
         (OPENAI, completion({"content": "x"}, None), "None at 'choices.0.finish_reason'"),
         (OPENAI, completion({"content": "x"}, "bored"), "unknown finish_reason 'bored'"),
-        (OPENAI, completion({"tool_calls": [{"function": {"name": "a", "arguments": "{}"}}]}), "tool_calls.0.id': field required"),
-        (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "a", "arguments": {}}}]}), "function.arguments"),
+        (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "", "arguments": "{}"}}]}), "function.name"),
+        (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "a", "arguments": []}}]}), "function.arguments"),
         (OPENAI, completion({"content": "x"}, usage={"prompt_tokens": -1}), "-1 at 'usage.prompt_tokens'"),
         (OPENAI, counted(completion_tokens=2**63), "9223372036854775808 at 'usage.completion_tokens'"),
         (OPENAI, counted(prompt_tokens_details={"cached_tokens": -1}), "-1 at 'usage.prompt_tokens_details.cached_tokens'"),
