@@ -43,24 +43,18 @@ class Meter:
         self.capped = self.capped or limit < self._given
         self.window.limit = max(1, int(min(self._given, limit)))
 
-    def amount(self, input_tokens: int, output_tokens: int) -> int:
-        """What a call takes of it.
+    def check(self, input_tokens: int, output_tokens: int) -> None:
+        """Return if there will be room for a call sooner or later.
 
         Raises:
-            RequestTooLarge: More than there will ever be.
+            RequestTooLarge: It takes more than there will ever be.
         """
-        match self.what:
-            case "requests":
-                amount = 1
-            case "input tokens":
-                amount = input_tokens
-            case "output tokens":
-                amount = output_tokens
-            case _:
-                amount = input_tokens + output_tokens
-        if amount > self.window.limit and not self.capped:
+        if (amount := self.used(input_tokens, output_tokens)) > self.window.limit and not self.capped:
             raise RequestTooLarge(amount, self.window.limit, self.what)
-        return min(amount, self.window.limit)
+
+    def amount(self, input_tokens: int, output_tokens: int) -> int:
+        """What has to be free for a call: all of it, if the call may take more."""
+        return min(self.used(input_tokens, output_tokens), self.window.limit)
 
     def used(self, input_tokens: int, output_tokens: int) -> int:
         """What a call took of it, however much."""
@@ -124,15 +118,14 @@ class Bucket(ABC):
             RequestTooLarge: There will not.
         """
         for meter in self._meters:
-            meter.amount(input_tokens, output_tokens)
+            meter.check(input_tokens, output_tokens)
 
     async def reserve(self, input_tokens: int, output_tokens: int, patience: float = inf) -> Room | float:
-        """Wait until there is room, and take it; in order of arrival.
+        """Wait until there is room, and take it; in order of arrival. A call that is larger than a limit takes all of that.
 
         The seconds for which the provider wants to be left alone, if those are more than `patience` and than the minute which
         any limit may take.
         """
-        self.check(input_tokens, output_tokens)
         async with self._line:
             try:
                 if self._meters:

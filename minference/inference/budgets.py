@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TypeVar
 
 from minference.errors import BudgetExceeded, UnknownPrice
 from minference.inference.arguments import an_amount
@@ -24,6 +25,7 @@ class Spent:
 
 
 NOTHING = Spent()
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Estimate:
     tokens: int
     cost: float | None
     """In US dollars; `None` if the price is unknown."""
+    least_tokens: int | None = None
+    """The most without what was learned from replies, if that is less."""
+    least_cost: float | None = None
+    """The same in US dollars."""
 
 
 class Hold:
@@ -96,14 +102,15 @@ class Budget:
             BudgetExceeded: It does not.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
-        if self.max_tokens is not None and self.tokens + call.tokens > self.max_tokens:
-            raise BudgetExceeded("tokens", self.tokens, call.tokens, self.max_tokens)
+        tokens, cost = self._needs(call)
+        if self.max_tokens is not None and tokens > self.max_tokens - self.tokens:
+            raise BudgetExceeded("tokens", self.tokens, tokens, self.max_tokens)
         if self.max_cost is None:
             return
         if call.cost is None:
             raise UnknownPrice(call.client, call.model)
-        if self.cost + call.cost > self.max_cost:
-            raise BudgetExceeded("dollars", self.cost, call.cost, self.max_cost)
+        if cost > self.max_cost - self.cost:
+            raise BudgetExceeded("dollars", self.cost, cost, self.max_cost)
 
     async def hold(self, call: Estimate) -> Hold:
         """Room for the call, as soon as calls on their way leave it; in order of arrival.
@@ -112,17 +119,17 @@ class Budget:
             BudgetExceeded: They cannot.
             UnknownPrice: There is a limit in dollars, and nobody knows what the call costs.
         """
-        cost = call.cost or 0.0
         async with self._line:
             while True:
                 self.check(call)
-                if self._has_room(call.tokens, cost):
+                tokens, cost = self._needs(call)
+                if self._has_room(tokens, cost):
                     break
                 self._news.clear()
                 await self._news.wait()
-            self._held_tokens += call.tokens
+            self._held_tokens += tokens
             self._held_cost += cost
-            return Hold(self, call.tokens, cost)
+            return Hold(self, tokens, cost)
 
     def settle(self, hold: Hold, tokens: int, cost: float) -> None:
         """Count what was used instead of what was held."""
@@ -132,8 +139,20 @@ class Budget:
         self.cost += cost
         self._news.set()
 
+    def _needs(self, call: Estimate) -> tuple[int, float]:
+        """Tokens and US dollars that have to be free for the call."""
+        tokens = _needed(call.tokens, call.least_tokens, self.tokens, self.max_tokens)
+        return tokens, _needed(call.cost or 0.0, call.least_cost, self.cost, self.max_cost)
+
     def _has_room(self, tokens: int, cost: float) -> bool:
-        enough_tokens = self.max_tokens is None or self.tokens + self._held_tokens + tokens <= self.max_tokens
+        enough_tokens = self.max_tokens is None or self._held_tokens + tokens <= self.max_tokens - self.tokens
         # What is held comes and goes: rounding must not leave a call waiting for nobody.
         held = self._held_cost if self._held_tokens else 0.0
-        return enough_tokens and (self.max_cost is None or self.cost + held + cost <= self.max_cost)
+        return enough_tokens and (self.max_cost is None or held + cost <= self.max_cost - self.cost)
+
+
+def _needed(estimate: N, least: N | None, spent: N, limit: N | None) -> N:
+    """The estimate. One of more than there ever was is doubted if it is so only by what was learned: then all that is left."""
+    if limit is None or estimate <= limit or least is None:
+        return estimate
+    return max(least, limit - spent)

@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_NOTHING = TokenUsage(0, 0)
 
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
@@ -82,8 +81,10 @@ class Line:
     def estimate(self, prepared: Prepared) -> Estimate:
         """The most that a request is expected to use."""
         client, model = prepared.model
-        usage = TokenUsage(prepared.input_tokens, prepared.config.max_tokens)
-        return Estimate(client, model, usage.prompt + usage.completion, self.prices.cost(client, model, usage))
+        usage, least = (TokenUsage(prompt, prepared.config.max_tokens) for prompt in (prepared.input_tokens, prepared.least_input_tokens))
+        cost = self.prices.cost(client, model, usage)
+        least_cost = cost if least == usage else self.prices.cost(client, model, least)
+        return Estimate(client, model, usage.prompt + usage.completion, cost, least.prompt + least.completion, least_cost)
 
     async def check(self, prepared: Prepared, thread: ChatThread) -> None:
         """Return if the request can be sent and the budget allows it, or if its reply is there already.
@@ -113,6 +114,7 @@ class Line:
                 model,
                 input_tokens=prepared.input_tokens,
                 output_tokens=output_tokens,
+                least_input_tokens=prepared.least_input_tokens,
                 account=prepared.account,
                 patience=self.retrier.policy.max_seconds,
             )
@@ -137,8 +139,13 @@ class _Sent:
             self.reservation.settle()
             self.hold.settle()
         else:
-            self.reservation.settle(usage.prompt, usage.completion)
+            self.reservation.settle(usage.prompt or None, usage.completion)  # who says 0 has not counted
             self.hold.settle(usage.prompt + usage.completion, cost)
+
+    def give_back(self) -> None:
+        """Count nothing."""
+        self.reservation.settle(0, 0)
+        self.hold.settle(0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +330,7 @@ class ModelCall:
         try:
             return embed(request, await self._line.storage.read_blobs(blobs)) if blobs else request
         except BaseException:
-            sent.settle(_NOTHING, 0.0)  # it never left
+            sent.give_back()  # it never left
             raise
 
     def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
@@ -380,7 +387,7 @@ class ModelCall:
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if error.status is not None and error.status >= 400:
-            sent.settle(_NOTHING, 0.0)
+            sent.give_back()
 
 
 async def _close(items: AsyncIterator[TextDelta | Response]) -> None:

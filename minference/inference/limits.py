@@ -136,7 +136,15 @@ class RateLimiter:
         self._bucket(Quota(client, model, account)).check(input_tokens, output_tokens)
 
     async def reserve(
-        self, client: str, model: str, *, input_tokens: int, output_tokens: int, account: str = "", patience: float = inf
+        self,
+        client: str,
+        model: str,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        least_input_tokens: int | None = None,
+        account: str = "",
+        patience: float = inf,
     ) -> Reservation:
         """Wait until there is room, and take it. A cancelled wait leaves the line as if it had never been there.
 
@@ -145,6 +153,8 @@ class RateLimiter:
             model: Which of its models.
             input_tokens: Of the request, estimated.
             output_tokens: The most that the reply may have.
+            least_input_tokens: The fewest that the request may have: by these it is too large. If it is so only by the others, it waits
+                for the whole limit.
             account: Names the key without telling it.
             patience: Seconds that a provider may want to be left alone, a minute at least. Waiting for room has no bound.
 
@@ -153,6 +163,7 @@ class RateLimiter:
             ProviderPaused: The provider wants to be left alone for longer.
         """
         bucket = self._bucket(Quota(client, model, account))
+        bucket.check(input_tokens if least_input_tokens is None else least_input_tokens, output_tokens)
         room = await bucket.reserve(input_tokens, output_tokens, patience)
         if isinstance(room, float):
             raise ProviderPaused(client, model, room, patience)

@@ -14,7 +14,7 @@ from minference.ecs.recording import nothing_recorded
 from minference.errors import RequestTooLarge, UnsendableText
 from minference.inference.limits import RateLimiter
 from minference.inference.structured import check_forced_output
-from minference.inference.tokens import TokenRatios, attachment_tokens
+from minference.inference.tokens import TokenEstimates, attachment_tokens, estimate_tokens
 from minference.threads.attachments import ImageLink
 from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
@@ -60,7 +60,9 @@ class Prepared:
     has_attachments: bool
     """Whether there is more to it than its text."""
     input_tokens: int
-    """Estimated."""
+    """Estimated, with what replies have taught."""
+    least_input_tokens: int
+    """The same, or the plain estimate if that is smaller: what was learned by mistake must not make a request too large for ever."""
     account: str
     """Names the key with which it is sent, without telling it."""
 
@@ -76,7 +78,7 @@ class Renderer:
     def __init__(self, clients: ClientPool, limiter: RateLimiter) -> None:
         self._clients = clients
         self._limiter = limiter
-        self._ratios = TokenRatios()
+        self._estimates = TokenEstimates()
 
     def prepare(self, thread: ChatThread) -> Prepared:
         """The request for the thread's next reply, which may not be ready to be sent: see `check`. The thread is not changed.
@@ -122,17 +124,18 @@ class Renderer:
     def learn(self, prepared: Prepared, input_tokens: int) -> None:
         """Remember how many tokens the request had. One with attachments says too little of how text becomes tokens."""
         if not prepared.has_attachments:
-            self._ratios.learn(*prepared.model, prepared.body, input_tokens)
+            self._estimates.learn(*prepared.model, prepared.body, input_tokens)
 
     def _render(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         client = self._clients.get(config.client)
         with nothing_recorded():  # messages that are made up for the request are no part of what a block saves
             request, attached = client.to_request(thread), attachments_to_send(thread)
         body = _canonical(request)
-        tokens = self._ratios.estimate(config.client, config.model, body) + attachment_tokens(attached)
-        account = account_of(client)
+        besides = attachment_tokens(attached)
+        tokens = self._estimates.estimate(config.client, config.model, body) + besides
+        least = min(tokens, estimate_tokens(body) + besides)
         blobs = tuple(each.content for each in attached if not isinstance(each, ImageLink))
-        return Prepared(client, config, request, body, blobs, bool(attached), tokens, account)
+        return Prepared(client, config, request, body, blobs, bool(attached), tokens, least, account_of(client))
 
     def fit(self, prepared: Prepared) -> Prepared:
         """The request.
@@ -141,7 +144,7 @@ class Renderer:
             RequestTooLarge: It exceeds a limit by itself.
         """
         limits, output_tokens = self._limiter, prepared.config.max_tokens
-        limits.check(*prepared.model, input_tokens=prepared.input_tokens, output_tokens=output_tokens, account=prepared.account)
+        limits.check(*prepared.model, input_tokens=prepared.least_input_tokens, output_tokens=output_tokens, account=prepared.account)
         return prepared
 
 

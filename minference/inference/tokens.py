@@ -1,10 +1,12 @@
-"""Token estimates without a vocabulary: UTF-8 bytes / 4, corrected by what answers to the same model have told."""
+"""Token estimates without a vocabulary: UTF-8 bytes / 4, corrected by what replies of the same model have told."""
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from math import ceil
 
+from minference.inference.corrections import REMEMBERED, Correction, Told, correction
 from minference.threads.attachments import Attached, FileAttachment
 from minference.threads.media import is_text
 
@@ -12,13 +14,13 @@ BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 1_500
 """An image of usual size; providers count between 85 and about 3,000."""
 _PDF_PAGE_TOKENS, _PDF_PAGE_BYTES, _PDF_MOST_PAGES = 2_500, 100_000, 100
-_WEIGHT = 0.1
-"""How much one answer moves the ratio of its model."""
+_MOST = 10**9
+"""What no request has more tokens than, whatever is told."""
 
 
-def estimate_tokens(body: bytes, ratio: float = 1.0) -> int:
+def estimate_tokens(body: bytes) -> int:
     """About how many input tokens a request has; `body` is the request as JSON."""
-    return ceil(len(body) / BYTES_PER_TOKEN * ratio)
+    return ceil(len(body) / BYTES_PER_TOKEN)
 
 
 def attachment_tokens(attachments: Iterable[Attached]) -> int:
@@ -34,18 +36,23 @@ def _tokens_of(attached: Attached) -> int:
     return _PDF_PAGE_TOKENS * min(_PDF_MOST_PAGES, ceil(attached.size / _PDF_PAGE_BYTES))
 
 
-class TokenRatios:
-    """The ratio of real to estimated input tokens of each model, as a running mean."""
+class TokenEstimates:
+    """Estimates that replies make better, for each model by itself."""
 
     def __init__(self) -> None:
-        self._ratios: dict[tuple[str, str], float] = {}
+        self._told: defaultdict[tuple[str, str], deque[Told]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._corrections: dict[tuple[str, str], Correction] = {}
 
     def estimate(self, client: str, model: str, body: bytes) -> int:
         """`estimate_tokens` with what is known of the model."""
-        return estimate_tokens(body, self._ratios.get((client, model), 1.0))
+        key = client, model
+        if (known := self._corrections.get(key)) is None:
+            known = self._corrections[key] = correction(self._told[key])
+        return known.of(len(body) / BYTES_PER_TOKEN)
 
     def learn(self, client: str, model: str, body: bytes, tokens: int) -> None:
-        """Remember that the model counted `tokens` for this request. The first answer sets the ratio, later ones move it."""
-        seen = tokens * BYTES_PER_TOKEN / max(len(body), 1)
-        known = self._ratios.get((client, model))
-        self._ratios[client, model] = seen if known is None else known + _WEIGHT * (seen - known)
+        """Remember that the model counted `tokens` for this request. Who says that there were none has not counted."""
+        if tokens <= 0:
+            return
+        self._told[client, model].append(Told(len(body) / BYTES_PER_TOKEN, min(tokens, _MOST)))
+        self._corrections.pop((client, model), None)

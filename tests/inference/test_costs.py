@@ -18,8 +18,10 @@ from minference.inference.budgets import Budget, Estimate, Spent
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Outcome
 from minference.inference.prices import Price, PriceList
+from minference.inference.retries import Retrier
 from minference.inference.spending import UsageOfDay, usage_by_day
 from minference.storage.base import EntityStorage
+from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
 from minference.threads.messages import FinishReason
 from minference.threads.thread import ChatThread
@@ -77,9 +79,6 @@ async def test_a_reply_counts_once_however_many_versions_hold_it(storage: Entity
 
 def run(budget: Budget, threads: int, replies: Sequence[object], seconds: float = 1.0) -> tuple[list[Outcome], list[float]]:
     """So many threads at once on one budget; each call takes a while. The outcomes, and when calls began."""
-    from minference.inference.retries import Retrier
-    from minference.storage.open import open_storage
-
     began: list[float] = []
     script = list(replies)
 
@@ -125,6 +124,52 @@ def test_calls_that_may_fit_wait_for_those_on_their_way_and_the_others_fail() ->
     assert [outcome.ok for outcome in outcomes] == [True] * 3 + [False] * 2
     assert all(isinstance(outcome.error, BudgetExceeded) for outcome in outcomes if not outcome.ok)
     assert budget.tokens == 600
+
+
+def taught(prompt: int, budget: Budget, threads: int, used: int) -> tuple[list[Outcome], list[float]]:
+    """Like `run` with replies to requests of `used` tokens, after four other replies said that a small request has `prompt` tokens."""
+    began: list[float] = []
+    counts = [prompt] * 4 + [used] * threads
+
+    async def answer(asked: ChatThread) -> Reply:
+        began.append(virtual_now())
+        await asyncio.sleep(1.0)
+        return reply(TokenUsage(prompt=counts.pop(0), completion=100))
+
+    async def main() -> list[Outcome]:
+        clients, config = {"scripted": ScriptedClient(answer)}, LLMConfig(client="scripted", model="m", max_tokens=1000)
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients=clients, prices={"scripted": PRICE}) as orchestrator,
+        ):
+            await orchestrator.run([thread("x", llm_config=config) for _ in range(4)])
+            return await orchestrator.run([thread("x", llm_config=config) for _ in range(threads)], budget=budget)
+
+    return run_virtually(main()), began[4:]
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 4_000}, {"max_cost": 0.0125}])
+def test_a_call_that_exceeds_a_whole_budget_only_by_what_was_learned_takes_all_that_is_left(limit: dict[str, float]) -> None:
+    budget = Budget(**limit)  # type: ignore[arg-type]  # tokens are whole
+    outcomes, began = taught(5_000, budget, 3, used=100)  # expected to take 6,000 tokens; about 1,020 without what was learned
+    assert [outcome.ok for outcome in outcomes] == [True] * 3
+    assert began == [1.0, 2.0, 3.0]
+    assert budget.tokens == 600
+
+
+def test_a_call_that_exceeds_a_whole_budget_anyhow_is_not_made() -> None:
+    [outcome], began = taught(5_000, Budget(max_tokens=1_000), 1, used=100)
+    error = failed(outcome).error
+    assert isinstance(error, BudgetExceeded)
+    assert began == []
+    assert 1_000 < error.needed < 1_100
+
+
+def test_what_was_learned_counts_where_it_fits_into_the_budget() -> None:
+    budget = Budget(max_tokens=4_000)
+    outcomes, began = taught(1_900, budget, 2, used=1_900)  # 2,900 may be needed, and 2,000 are left
+    assert [outcome.ok for outcome in outcomes] == [True, False]
+    assert (began, budget.tokens) == ([1.0], 2_000)
 
 
 def test_dollars_are_limited_as_well() -> None:

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from minference.errors import ProviderPaused, RequestTooLarge
 from minference.inference.limits import MINUTE, Limits, RateLimiter, RequestLimits, Reservation, limits_for
-from minference.inference.tokens import TokenRatios, estimate_tokens
 from tests.support.examples import examples
 from tests.support.virtual_time import run_virtually, virtual_now
 
@@ -70,6 +69,21 @@ def test_a_request_that_can_never_fit_fails_at_once_and_takes_no_place() -> None
         return await instant_call(shared)
 
     assert run_virtually(main()) == 0.0
+
+
+def test_a_request_that_is_too_large_by_a_guess_only_waits_for_the_whole_limit() -> None:
+    async def main() -> list[float]:
+        shared = limiter(RequestLimits(input_tokens_per_minute=100))
+        found = []
+        for _ in range(2):
+            await instant_call(shared, input_tokens=1)
+            (await shared.reserve("c", "m", input_tokens=500, least_input_tokens=100, output_tokens=0)).settle(input_tokens=90)
+            found.append(virtual_now())
+        with pytest.raises(RequestTooLarge, match="needs about 101 input tokens"):
+            await shared.reserve("c", "m", input_tokens=500, least_input_tokens=101, output_tokens=0)
+        return found
+
+    assert run_virtually(main()) == [60.0, 120.0]
 
 
 def test_models_and_clients_have_limits_of_their_own() -> None:
@@ -344,14 +358,3 @@ def test_instant_requests_need_the_least_possible_time(limit: int, requests: int
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         RequestLimits.model_validate({name: 0})
-
-
-def test_tokens_are_a_quarter_of_the_bytes_times_what_answers_have_taught() -> None:
-    body = "ä".encode() * 200
-    ratios = TokenRatios()
-    first = ratios.estimate("c", "m", body)
-    ratios.learn("c", "m", body, 150)
-    second = ratios.estimate("c", "m", body)
-    ratios.learn("c", "m", body, 50)
-    assert (estimate_tokens(body), first, second, ratios.estimate("c", "m", body)) == (100, 100, 150, 140)
-    assert ratios.estimate("c", "other", body) == 100

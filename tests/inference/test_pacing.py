@@ -32,6 +32,25 @@ class Timed(ScriptedClient):
         return await super().send(request, timeout=timeout)
 
 
+def counted(prompt: int) -> ModelReply:
+    """A reply to a request of so many tokens, as the provider counts."""
+    return ModelReply(content="Yes.", model="a", finish_reason=FinishReason.stop, usage=TokenUsage(prompt=prompt, completion=1))
+
+
+def run_in_turn(client: Timed, texts: Sequence[str], limits: RequestLimits) -> list[Outcome]:
+    """Run a thread for each of these texts, one after the other."""
+
+    async def main() -> list[Outcome]:
+        limiter = RateLimiter(limits, clock=virtual_now)
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients={"scripted": client}, limits=limiter) as orchestrator,
+        ):
+            return await orchestrator.run([thread(text) for text in texts], concurrency=1)
+
+    return run_virtually(main())
+
+
 def run(client: Timed, models: Sequence[str], limits: RequestLimits | None = None, **config: int) -> list[Outcome]:
     """Run a thread for each of these models, all at second 0."""
 
@@ -79,7 +98,26 @@ def test_a_timed_out_request_keeps_its_tokens_for_it_may_have_been_served() -> N
 
 
 def test_what_a_reply_used_replaces_the_estimate() -> None:
-    reply = ModelReply(content="Yes.", model="a", finish_reason=FinishReason.stop, usage=TokenUsage(prompt=10, completion=10))
-    client = Timed([reply] * 5)
+    client = Timed([counted(10)] * 5)
     run(client, ["a"] * 5, RequestLimits(tokens_per_minute=1200), max_tokens=1000)
     assert client.came == [("a", 0.0)] * 5
+
+
+def test_tokens_that_a_provider_adds_to_a_small_request_do_not_make_the_next_document_too_large() -> None:
+    client = Timed([counted(400), counted(14_400)])
+    outcomes = run_in_turn(client, ["Hi.", "word " * 11_200], RequestLimits(input_tokens_per_minute=15_000))
+    assert [type(outcome) for outcome in outcomes] == [Completed] * 2
+    assert client.came == [("model", 0.0), ("model", 0.0)]
+
+
+def test_a_request_that_is_too_large_only_by_what_was_learned_waits_for_the_whole_limit() -> None:
+    client = Timed([counted(9_000)] * 3 + [counted(100)])
+    outcomes = run_in_turn(client, ["Hi."] * 3 + ["word " * 1_200], RequestLimits(input_tokens_per_minute=10_000))
+    assert [type(outcome) for outcome in outcomes] == [Completed] * 4
+    assert client.came == [("model", at) for at in (0.0, 0.0, 60.0, 120.0)]
+
+
+def test_a_provider_that_counts_no_tokens_is_sent_no_more_than_the_limit() -> None:
+    client = Timed([counted(0)] * 7)
+    run_in_turn(client, ["word " * 1_600] * 7, RequestLimits(input_tokens_per_minute=7_000))  # about 2,020 each
+    assert client.came == [("model", at) for at in (0.0, 0.0, 0.0, 60.0, 60.0, 60.0, 120.0)]

@@ -143,10 +143,11 @@ async def test_who_dies_in_the_line_holds_nobody_up_for_long(url: str) -> None:
             (await other.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
 
 
-async def test_a_request_that_can_never_fit_fails_at_once(url: str) -> None:
+async def test_a_request_that_can_never_fit_fails_at_once_and_one_that_may_does_not(url: str) -> None:
     async with shared(url, RequestLimits(input_tokens_per_minute=100)) as limiter:
         with pytest.raises(RequestTooLarge):
             await limiter.reserve("c", "m", input_tokens=101, output_tokens=0)
+        (await limiter.reserve("c", "m", input_tokens=101, least_input_tokens=100, output_tokens=0)).settle()
 
 
 async def test_an_orchestrator_works_within_shared_limits(url: str, memory: EntityStorage) -> None:
