@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
+
+from minference.clients.moments import answered_at, number, rfc3339, seconds_until
 
 Measured = Literal["requests", "input tokens", "output tokens", "tokens"]
 """What is counted; `tokens` are those of request and reply together."""
@@ -22,7 +23,7 @@ _PARTS = ("limit", "remaining", "reset")
 _MOST = 10**12
 """What no limit is larger than: Redis counts in floating point numbers, and writes larger ones otherwise."""
 _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,20 @@ class Allowance:
 
 
 def allowances(headers: Mapping[str, str], now: datetime | None = None) -> list[Allowance]:
-    """What the headers (lower-case names) tell, in the words of OpenAI and of Anthropic; what makes no sense is left out."""
+    """What the headers (lower-case names) tell, in the words of OpenAI and of Anthropic; what makes no sense is left out.
+
+    Times are compared with the reply's own, for the provider's clock may differ from ours, which is `now`.
+    """
     if not any("ratelimit" in name for name in headers):
         return []
-    moment = now or datetime.now(UTC)
+    moment = answered_at(headers, now)
     return [*_of_openai(headers, moment), *_of_anthropic(headers, moment)]
 
 
 def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Those of the headers that `allowances` reads."""
-    return {name: value for name, value in headers.items() if "ratelimit" in name}
+    found = {name: value for name, value in headers.items() if "ratelimit" in name}
+    return {**found, "date": headers["date"]} if found and "date" in headers else found
 
 
 def _of_openai(headers: Mapping[str, str], now: datetime) -> Iterator[Allowance]:
@@ -68,11 +73,8 @@ def _allowance(what: Measured, limit: str | None, remaining: str | None, reset: 
 
 
 def _count(text: str | None) -> int | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return int(number) if 0 <= number <= _MOST else None
+    found = number(text)
+    return int(found) if found is not None and found <= _MOST else None
 
 
 def _seconds(text: str | None, now: datetime) -> float | None:
@@ -80,18 +82,10 @@ def _seconds(text: str | None, now: datetime) -> float | None:
     if not text:
         return None
     if parts := _DURATION.findall(text):
-        return sum(float(number) * _UNITS[unit] for number, unit in parts) if _DURATION.sub("", text) == "" else _until(text, now)
-    try:
-        number = float(text)
-    except ValueError:
-        return _until(text, now)
-    return number if math.isfinite(number) and number >= 0 else None
+        return sum(float(count) * _UNITS[unit] for count, unit in parts) if _DURATION.sub("", text) == "" else _until(text, now)
+    seconds = number(text)
+    return seconds if seconds is not None else _until(text, now)
 
 
 def _until(text: str, now: datetime) -> float | None:
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, (then - now).total_seconds())
+    return None if (then := rfc3339(text)) is None else seconds_until(then, now)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any
 
 from minference.clients.allowances import limit_headers
+from minference.clients.moments import answered_at, http_date, number, seconds_until, values
 from minference.errors import ProviderRefused, a_while
 
 _PASSING = {408, 409, 429}
@@ -90,20 +89,21 @@ def is_passing(status: int | None, names: tuple[str, ...] = (), headers: Mapping
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that the provider asked us to wait; `None` if it did not say, or not in a form that anyone uses."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    try:
-        then = parsedate_to_datetime(headers.get("retry-after", ""))
-    except (ValueError, OverflowError):
-        return None
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+    """Seconds that the provider asked us to wait, the most if it asked twice; `None` if it did not say, or not in a form that anyone uses.
+
+    A date is compared with the reply's own, for the provider's clock may differ from ours, which is `now`.
+    """
+    milliseconds = [found for each in values(headers.get("retry-after-ms", "")) if (found := number(each)) is not None]
+    if milliseconds:
+        return max(milliseconds) / 1000
+    there = answered_at(headers, now)
+    waits: list[float] = []
+    for each in values(headers.get("retry-after", "")):
+        if (seconds := number(each)) is not None:
+            waits.append(seconds)
+        elif (then := http_date(each)) is not None:
+            waits.append(seconds_until(then, there))
+    return max(waits, default=None)
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from minference.clients.allowances import Allowance, allowances
 from minference.clients.failures import is_passing, refused, retry_after
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -46,10 +50,42 @@ def test_the_provider_has_the_last_word_on_retrying() -> None:
         ({"retry-after": "inf"}, None),
         ({"retry-after": "tomorrow"}, None),
         ({"retry-after": "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"}, None),
+        ({"retry-after": "1_0"}, None),
+        ({"retry-after": "\u0661"}, None),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after-ms": "1_0", "retry-after": "9"}, 9.0),
+        ({"retry-after": "1, 2"}, 2.0),
+        ({"retry-after": "2,1"}, 2.0),
+        ({"retry-after": "-5, 2, soon"}, 2.0),
+        ({"retry-after-ms": "300, 200"}, 0.3),
+        ({"retry-after": "20, Sat, 21 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Saturday, 21-Nov-26 12:00:30 GMT, Sat Nov 21 12:00:20 2026"}, 30.0),
+        ({"retry-after": "Sat, 21 Nov 2026 13:00:02 GMT", "date": "Sat, 21 Nov 2026 13:00:00 GMT"}, 2.0),
+        ({"retry-after": "Sat, 21 Nov 2026 11:00:02 GMT", "date": "Sat, 21 Nov 2026 11:00:00 GMT"}, 2.0),
+        ({"retry-after": "Sat, 21 Nov 2026 12:00:30 GMT", "date": "today"}, 30.0),
+        ({"retry-after": "5", "date": "Sat, 21 Nov 2026 13:00:00 GMT"}, 5.0),
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOON) == seconds
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_header_breaks_the_reading_of_another(seconds: str, milliseconds: str, date: str) -> None:
+    found = retry_after({"retry-after": seconds, "retry-after-ms": milliseconds, "date": date}, NOON)
+    assert found is None or 0 <= found < inf
+    assert retry_after({"retry-after": "2", "retry-after-ms": "", "date": date}, NOON) == 2.0
+
+
+def test_times_in_a_refusal_are_by_the_clock_of_who_refused() -> None:
+    headers = {
+        "date": "Sat, 08 Sep 2001 12:00:00 GMT",
+        "retry-after": "Sat, 08 Sep 2001 12:00:02 GMT",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": "2001-09-08T12:00:03Z",
+    }
+    error = refused("anthropic", status=429, headers=headers, body=None, key=None)
+    assert (error.retry_after, allowances(error.headers)) == (2.0, [Allowance("requests", None, 0, 3.0)])
 
 
 @pytest.mark.parametrize(("wanted", "told"), [("86400", "86,400 s"), ("1e9", "1,000,000,000 s"), ("1.5", "1.5 s")])

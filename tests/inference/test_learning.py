@@ -49,6 +49,16 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
         ),
         ({"anthropic-ratelimit-output-tokens-limit": "4000", "anthropic-ratelimit-output-tokens-reset": "2026-11-28T11:00:00+00:00"},
          [Allowance("output tokens", 4000, None, 0.0)]),
+        (
+            {
+                "date": "Sat, 28 Nov 2026 13:00:00 GMT",
+                "anthropic-ratelimit-requests-remaining": "0",
+                "anthropic-ratelimit-requests-reset": "2026-11-28T13:00:02Z",
+            },
+            [Allowance("requests", None, 0, 2.0)],
+        ),
+        ({"x-ratelimit-limit-requests": "1_000", "x-ratelimit-remaining-requests": "7", "x-ratelimit-reset-requests": "1_0"},
+         [Allowance("requests", None, 7, None)]),
         ({"x-ratelimit-limit-requests": "many", "x-ratelimit-reset-requests": "soon", "retry-after": "3"}, []),
         ({"x-ratelimit-limit-tokens": "5", "x-ratelimit-reset-tokens": "1x2m"}, [Allowance("tokens", 5, None, None)]),
         ({"x-ratelimit-limit-tokens": "nan", "x-ratelimit-remaining-tokens": "-3"}, []),
