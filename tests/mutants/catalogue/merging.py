@@ -173,7 +173,7 @@ MERGING = (
         file="minference/ecs/merge_apply.py",
         old="        if (state := state_of(entity)) is not None:\n            state.touch(before)\n        object",
         new="        object",
-        tests=("tests/storage/test_merging.py::test_what_a_conflicting_merge_put_into_an_object_is_found_by_its_holders[memory]",),
+        tests=("tests/storage/test_merging.py::test_what_a_conflicting_merge_put_below_an_object_is_found_by_others_that_hold_it[memory]",),
     ),
     Mutant(
         name="a-rebase-tells-no-watch",
