@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
 

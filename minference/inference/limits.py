@@ -153,8 +153,8 @@ class RateLimiter:
             model: Which of its models.
             input_tokens: Of the request, estimated.
             output_tokens: The most that the reply may have.
-            least_input_tokens: The fewest that the request may have: by these it is too large. If it is so only by the others, it waits
-                for the whole limit.
+            least_input_tokens: What decides whether the request is too large, if it is less certain that it has more. If it is too large
+                only by `input_tokens`, it waits for the whole limit.
             account: Names the key without telling it.
             patience: Seconds that a provider may want to be left alone, a minute at least. Waiting for room has no bound.
 
