@@ -105,12 +105,12 @@ class Budget:
         tokens, cost = self._needs(call)
         if self.max_tokens is not None and tokens > self.max_tokens - self.tokens:
             raise BudgetExceeded("tokens", self.tokens, tokens, self.max_tokens)
-        if self.max_cost is None:
+        if (dollars := self._dollars) is None:
             return
         if call.cost is None:
             raise UnknownPrice(call.client, call.model)
-        if cost > self.max_cost - self.cost:
-            raise BudgetExceeded("dollars", self.cost, cost, self.max_cost)
+        if cost > dollars - self.cost:
+            raise BudgetExceeded("dollars", self.cost, cost, dollars)
 
     async def hold(self, call: Estimate) -> Hold:
         """Room for the call, as soon as calls on their way leave it; in order of arrival.
@@ -139,16 +139,21 @@ class Budget:
         self.cost += cost
         self._news.set()
 
+    @property
+    def _dollars(self) -> float | None:
+        """`max_cost`, which may be a `Decimal`."""
+        return None if self.max_cost is None else float(self.max_cost)
+
     def _needs(self, call: Estimate) -> tuple[int, float]:
         """Tokens and US dollars that have to be free for the call."""
         tokens = _needed(call.tokens, call.least_tokens, self.tokens, self.max_tokens)
-        return tokens, _needed(call.cost or 0.0, call.least_cost, self.cost, self.max_cost)
+        return tokens, _needed(call.cost or 0.0, call.least_cost, self.cost, self._dollars)
 
     def _has_room(self, tokens: int, cost: float) -> bool:
         enough_tokens = self.max_tokens is None or self._held_tokens + tokens <= self.max_tokens - self.tokens
         # What is held comes and goes: rounding must not leave a call waiting for nobody.
         held = self._held_cost if self._held_tokens else 0.0
-        return enough_tokens and (self.max_cost is None or held + cost <= self.max_cost - self.cost)
+        return enough_tokens and ((dollars := self._dollars) is None or held + cost <= dollars - self.cost)
 
 
 def _needed(estimate: N, least: N | None, spent: N, limit: N | None) -> N:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,9 +150,9 @@ def taught(prompt: int, budget: Budget, threads: int, used: int) -> tuple[list[O
     return run_virtually(main()), began[4:]
 
 
-@pytest.mark.parametrize("limit", [{"max_tokens": 4_000}, {"max_cost": 0.0125}])
-def test_a_call_that_exceeds_a_whole_budget_only_by_what_was_learned_takes_all_that_is_left(limit: dict[str, float]) -> None:
-    budget = Budget(**limit)  # type: ignore[arg-type]  # tokens are whole
+@pytest.mark.parametrize("limit", [{"max_tokens": 4_000}, {"max_cost": 0.0125}, {"max_cost": Decimal("0.0125")}])
+def test_a_call_that_exceeds_a_whole_budget_only_by_what_was_learned_takes_all_that_is_left(limit: dict[str, Any]) -> None:
+    budget = Budget(**limit)
     outcomes, began = taught(5_000, budget, 3, used=100)  # expected to take 6,000 tokens; about 1,020 without what was learned
     assert [outcome.ok for outcome in outcomes] == [True] * 3
     assert began == [1.0, 2.0, 3.0]
