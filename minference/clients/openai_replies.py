@@ -8,9 +8,10 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.call_ids import made_up_ids
+from minference.clients.counts import Counts
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Count, Name, Part, as_json, read
+from minference.clients.parsing import Name, Part, as_json, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -58,30 +59,9 @@ class _Choice(Part):
     """What OpenRouter says if the provider behind it broke off."""
 
 
-class _PromptDetails(Part):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-    audio_tokens: Count | None = None
-
-
-class _CompletionDetails(Part):
-    reasoning_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    accepted_prediction_tokens: Count | None = None
-    rejected_prediction_tokens: Count | None = None
-
-
-class _Usage(Part):
-    prompt_tokens: Count
-    completion_tokens: Count = 0
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
 class _Completion(Part):
     model: str
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
 
 
 def read_completion(client: str, payload: dict[str, Any]) -> Reply:
@@ -105,7 +85,7 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,
-        usage=_usage(completion.usage) if completion.usage else None,
+        usage=read_usage(client, payload.get("usage")),
         reasoning=message.reasoning_content or message.reasoning or None,
         reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
@@ -121,19 +101,26 @@ def _finish_reason(client: str, choice: _Choice, calls: bool) -> FinishReason:
     return FinishReason.tool_calls if reason is FinishReason.stop and calls else reason
 
 
-def _usage(usage: _Usage) -> TokenUsage:
-    prompt = usage.prompt_tokens_details or _PromptDetails()
-    completion = usage.completion_tokens_details or _CompletionDetails()
-    audio = [tokens for tokens in (prompt.audio_tokens, completion.audio_tokens) if tokens is not None]
+def read_usage(client: str, written: object) -> TokenUsage | None:
+    """What was counted; `None` if that is not told whole. A detail that cannot be read is unknown."""
+    counts = Counts(client, written)
+    prompt, completion = counts.of("prompt_tokens"), counts.of("completion_tokens")
+    total = counts.of("total_tokens") if completion is None and not counts.odd else None
+    if total is not None and prompt is not None and total > prompt:
+        completion = total - prompt  # Gemini counts no reply if all went into thoughts
+    if prompt is None or completion is None:
+        return None
+    asked, said = counts.within("prompt_tokens_details"), counts.within("completion_tokens_details")
+    audio = [tokens for tokens in (asked.of("audio_tokens"), said.of("audio_tokens")) if tokens is not None]
     return TokenUsage(
-        prompt=usage.prompt_tokens,
-        completion=usage.completion_tokens,
-        cached=prompt.cached_tokens,
-        cache_written=prompt.cache_write_tokens,
-        reasoning=completion.reasoning_tokens,
+        prompt=prompt,
+        completion=completion,
+        cached=asked.of("cached_tokens"),
+        cache_written=asked.of("cache_write_tokens"),
+        reasoning=said.of("reasoning_tokens"),
         audio=sum(audio) if audio else None,
-        accepted_prediction=completion.accepted_prediction_tokens,
-        rejected_prediction=completion.rejected_prediction_tokens,
+        accepted_prediction=said.of("accepted_prediction_tokens"),
+        rejected_prediction=said.of("rejected_prediction_tokens"),
     )
 
 

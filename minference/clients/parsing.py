@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from minference.clients.failures import describe, is_passing, read_error
 from minference.errors import InvalidReply, MinferenceError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-"""A number of tokens that a provider can mean; sums of a few of them still fit into a column."""
 
 
 class Part(BaseModel):
