@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from minference.clients.base import Reply, TokenUsage
-from minference.clients.counts import Counts
+from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
 from minference.clients.parsing import Name, Part, as_json, parse_json, read, understanding
@@ -63,6 +63,12 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     Raises:
         InvalidReply: It is not what the dialect promises.
     """
+    usage = read_usage(client, payload.get("usage"))
+    with counted(usage):
+        return _reply(client, payload, usage)
+
+
+def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
     answer = read(client, payload, _Answer)
     reason = _FINISH.get(answer.stop_reason)
     if reason is None:
@@ -78,7 +84,7 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
         model=answer.model,
         finish_reason=reason,
         tool_calls=calls,
-        usage=read_usage(client, payload.get("usage")),
+        usage=usage,
         reasoning="".join(thoughts) or None,
         reasoning_json=_blocks_to_keep(client, answer.content, types),
         refusal=refusal,
@@ -137,6 +143,17 @@ class AnswerStream:
         """Whether the model said why it ended; without that, the stream broke off."""
         return bool(self._answer.get("stop_reason"))
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the reply has come."""
+        return bool(self._blocks)
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What was counted until now: the request, before the reply begins."""
+        told = self._answer.get("usage")
+        return read_usage(self._client, {"output_tokens": 0, **told}) if isinstance(told, dict) else None
+
     def add(self, event: object) -> str:
         """Take in one event; the new text in it, or an empty string.
 
@@ -154,7 +171,7 @@ class AnswerStream:
         Raises:
             InvalidReply: The blocks do not make one.
         """
-        with understanding(self._client):
+        with counted(self.usage), understanding(self._client):
             for index, written in self._inputs.items():
                 self._blocks[index]["input"] = _arguments(written)
             usage = self._answer.get("usage") or None  # nothing was counted

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from minference.clients.failures import describe
+from minference.errors import ProviderError
+from minference.usage import TokenUsage
 
 logger = logging.getLogger(__name__)
 
@@ -43,3 +46,23 @@ class Counts:
     def _warn(self, where: str, found: object) -> None:
         self.odd = True
         logger.warning("%s counts %s as %s, which is no number of tokens: it is unknown", self._client, where, describe(found))
+
+
+@contextmanager
+def counted(usage: TokenUsage | None) -> Iterator[None]:
+    """Whatever is wrong with an answer, its error tells what it used."""
+    try:
+        yield
+    except ProviderError as error:
+        error.usage = error.usage or usage
+        raise
+
+
+def note_break(error: ProviderError, usage: TokenUsage | None, *, begun: bool) -> None:
+    """Let the error of a stream tell what was counted until then, and whether a reply was on its way.
+
+    One that the provider refuses before a part of it came went no further; with a connection that breaks nobody knows.
+    """
+    if error.usage is None:
+        error.usage = usage
+        error.broke_off = begun or error.status is None or error.status < 400

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.call_ids import made_up_ids
-from minference.clients.counts import Counts
+from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
 from minference.clients.parsing import Name, Part, as_json, read
@@ -70,6 +70,12 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     Raises:
         InvalidReply: It is not what the dialect promises.
     """
+    usage = read_usage(client, payload.get("usage"))
+    with counted(usage):
+        return _reply(client, payload, usage)
+
+
+def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
     completion = read(client, payload, _Completion)
     choice = completion.choices[0]
     if choice.error is not None:
@@ -85,7 +91,7 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,
-        usage=read_usage(client, payload.get("usage")),
+        usage=usage,
         reasoning=message.reasoning_content or message.reasoning or None,
         reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
@@ -138,6 +144,17 @@ class CompletionStream:
     def finished(self) -> bool:
         """Whether the model said why it ended; without that, the stream broke off."""
         return self._finish_reason is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the reply has come."""
+        return bool(self._calls) or any(value for name, value in self._message.items() if name != "role")
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What was counted until now; few servers tell before the end."""
+        told = self._top.get("usage")
+        return read_usage(self._client, {"completion_tokens": 0, **told}) if isinstance(told, dict) else None
 
     def add(self, chunk: object) -> str:
         """Take in one chunk; the new text in it, or an empty string.
