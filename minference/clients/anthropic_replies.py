@@ -10,7 +10,7 @@ from minference.clients.base import Reply, TokenUsage
 from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Name, Part, as_json, parse_json, read, understanding
+from minference.clients.parsing import Name, Part, as_json, other_reason, parse_json, read, understanding
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -70,14 +70,12 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
 
 def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
     answer = read(client, payload, _Answer)
-    reason = _FINISH.get(answer.stop_reason)
-    if reason is None:
-        raise InvalidReply(client, f"answered with the stop_reason {describe(answer.stop_reason)}, which is not handled", status=200)
     types = [read(client, block, _Block).type for block in answer.content]
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
     said = joined("".join(texts))
+    reason = _FINISH.get(answer.stop_reason) or other_reason(client, answer.stop_reason, whole=bool(said or calls))
     refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
         content="" if refusal == said else said,

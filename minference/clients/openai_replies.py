@@ -11,7 +11,7 @@ from minference.clients.call_ids import made_up_ids
 from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Name, Part, as_json, read
+from minference.clients.parsing import Name, Part, as_json, other_reason, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -23,6 +23,8 @@ _FINISH = {
     "function_call": FinishReason.tool_calls,
     "content_filter": FinishReason.content_filter,
 }
+_BROKEN = ("error", "abort", "insufficient_system_resource")
+"""What servers say of a reply that did not come to its end: OpenRouter, vLLM and SGLang, DeepSeek."""
 
 
 class _Function(Part):
@@ -99,10 +101,10 @@ def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Re
 
 
 def _finish_reason(client: str, choice: _Choice, calls: bool) -> FinishReason:
-    reason = _FINISH.get(choice.finish_reason)
-    if reason is None:
-        raise InvalidReply(client, f"answered with the unknown finish_reason {describe(choice.finish_reason)}", status=200)
-    if reason is FinishReason.stop and choice.message.refusal:
+    said = calls or choice.message.content or choice.message.refusal
+    whole = bool(said) and choice.finish_reason not in _BROKEN
+    reason = _FINISH.get(choice.finish_reason) or other_reason(client, choice.finish_reason, whole=whole)
+    if reason in (FinishReason.stop, FinishReason.other) and choice.message.refusal:
         return FinishReason.refusal
     return FinishReason.tool_calls if reason is FinishReason.stop and calls else reason
 

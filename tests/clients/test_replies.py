@@ -154,6 +154,39 @@ def test_anthropic_reasons_to_stop(written: str, means: FinishReason) -> None:
     assert ANTHROPIC.from_response(answer({"type": "text", "text": "x"}, stop_reason=written)).finish_reason is means
 
 
+CALLS = (ToolCall(id="1", name="add", arguments_json="{}"),)
+
+
+@pytest.mark.parametrize(
+    ("client", "payload", "kept"),
+    [
+        (OPENAI, completion({"content": "x"}, "bored"), Reply("x", "m-1", FinishReason.other)),
+        (
+            OPENAI,
+            completion({"content": None, "tool_calls": [{"id": "1", "function": {"name": "add", "arguments": "{}"}}]}, "bored"),
+            Reply("", "m-1", FinishReason.other, CALLS),
+        ),
+        (
+            OPENAI,
+            completion({"content": None, "refusal": "I will not."}, "bored"),
+            Reply("", "m-1", FinishReason.refusal, refusal="I will not."),
+        ),
+        (ANTHROPIC, answer({"type": "text", "text": "x"}, stop_reason="pause_turn"), Reply("x", "m-1", FinishReason.other)),
+        (
+            ANTHROPIC,
+            answer({"type": "tool_use", "id": "1", "name": "add", "input": {}}, stop_reason="bored"),
+            Reply("", "m-1", FinishReason.other, CALLS),
+        ),
+    ],
+)
+def test_a_whole_reply_that_ended_for_an_unknown_reason_is_kept_and_the_reason_is_told_in_the_log(
+    client: Client, payload: dict[str, Any], kept: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert client.from_response(payload) == kept
+    [told] = caplog.messages
+    assert re.search("ended its reply for the reason '(bored|pause_turn)', which is unknown: it is kept", told)
+
+
 def test_anthropic_a_refusal_is_explained() -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "I will not."}
     reply = ANTHROPIC.from_response(answer(stop_reason="refusal", stop_details=details))
@@ -178,7 +211,9 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
         (OPENAI, completion(None), "None at 'choices.0.message'"),
         (OPENAI, completion({"content": 5}), "5 at 'choices.0.message.content'"),
         (OPENAI, completion({"content": "x"}, None), "None at 'choices.0.finish_reason'"),
-        (OPENAI, completion({"content": "x"}, "bored"), "unknown finish_reason 'bored'"),
+        (OPENAI, completion({"content": None}, "bored"), "for the reason 'bored', and there is no whole one"),
+        (OPENAI, completion({"content": "Half a"}, "error"), "for the reason 'error', and there is no whole one"),
+        (OPENAI, completion({"content": "Half a"}, "insufficient_system_resource"), "and there is no whole one"),
         (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "", "arguments": "{}"}}]}), "function.name"),
         (OPENAI, completion({"tool_calls": [{"id": "1", "function": {"name": "a", "arguments": []}}]}), "function.arguments"),
         (ANTHROPIC, {}, "at 'model': field required"),
@@ -187,7 +222,7 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
         (ANTHROPIC, answer({"type": "text", "text": None}), "None at 'text'"),
         (ANTHROPIC, answer({"type": "tool_use", "id": "1", "name": "a", "input": []}), "at 'input"),
         (ANTHROPIC, answer(stop_reason=None), "None at 'stop_reason'"),
-        (ANTHROPIC, answer(stop_reason="pause_turn"), "stop_reason 'pause_turn', which is not handled"),
+        (ANTHROPIC, answer(stop_reason="pause_turn"), "for the reason 'pause_turn', and there is no whole one"),
     ],
 )
 def test_an_answer_of_another_shape_is_refused_with_what_was_found(client: Client, payload: dict[str, Any], found: str) -> None:
