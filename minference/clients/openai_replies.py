@@ -48,6 +48,8 @@ class _Message(Part):
     content: str | None = None
     refusal: str | None = None
     tool_calls: tuple[_ToolCall, ...] | None = Field(default=None, strict=False)
+    function_call: dict[str, Any] | None = None
+    """The one call that there could be before `tool_calls`; some servers still write it so."""
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[dict[str, Any]] | None = None
@@ -86,7 +88,7 @@ def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Re
     ids = made_up_ids(str(payload.get("id")), message.content or "")
     calls = tuple(
         ToolCall(id=call.id or next(ids), name=call.function.name, arguments_json=call.function.as_json())
-        for call in message.tool_calls or ()
+        for call in message.tool_calls or _old_call(client, message)
     )
     return Reply(
         content=joined(message.content or ""),
@@ -98,6 +100,11 @@ def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Re
         reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
     )
+
+
+def _old_call(client: str, message: _Message) -> tuple[_ToolCall, ...]:
+    written = message.function_call or {}
+    return (_ToolCall(function=read(client, written, _Function)),) if any(written.values()) else ()
 
 
 def _finish_reason(client: str, choice: _Choice, calls: bool) -> FinishReason:
@@ -195,6 +202,8 @@ class CompletionStream:
             self._add_thinking(block)
         for part in delta.get("tool_calls") or ():
             self._add_call(part)
+        if delta.get("function_call"):
+            _extend(self._message.setdefault("function_call", {"name": "", "arguments": ""}), delta["function_call"])
         return delta.get("content") or ""
 
     def _add_call(self, part: dict[str, Any]) -> None:
@@ -205,11 +214,7 @@ class CompletionStream:
             call = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]
-        function = part.get("function") or {}
-        if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
-            call["function"]["name"] += name
-        arguments = function.get("arguments") or ""
-        call["function"]["arguments"] += as_json(arguments) if isinstance(arguments, dict) else arguments
+        _extend(call["function"], part.get("function") or {})
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:
         details = self._message.setdefault("reasoning_details", [])
@@ -230,3 +235,11 @@ class CompletionStream:
             return
         last["thinking"] += block.get("thinking") or ""
         last |= {"signature": block["signature"]} if block.get("signature") else {}
+
+
+def _extend(function: dict[str, Any], part: dict[str, Any]) -> None:
+    """Take in a part of a call."""
+    if (name := part.get("name") or "") != function["name"]:  # some servers say it in each part
+        function["name"] += name
+    arguments = part.get("arguments") or ""
+    function["arguments"] += as_json(arguments) if isinstance(arguments, dict) else arguments

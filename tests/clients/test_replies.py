@@ -82,6 +82,22 @@ def test_calls_of_open_models_may_lack_ids_and_have_arguments_that_are_no_text()
     assert OPENAI.from_response(payload | {"id": "reply-2"}).tool_calls[0].id != first.id
 
 
+@pytest.mark.parametrize("finish_reason", ["function_call", "stop"])
+def test_openai_a_call_may_be_written_as_before_there_were_several(finish_reason: str) -> None:
+    message = {"content": None, "function_call": {"name": "add", "arguments": '{"a": 1}'}}
+    reply = OPENAI.from_response(completion(message, finish_reason, id="reply-1"))
+    [call] = reply.tool_calls
+    assert (call.name, call.arguments, reply.finish_reason) == ("add", {"a": 1}, FinishReason.tool_calls)
+    assert call.id.startswith("call_")
+
+
+def test_openai_an_old_call_beside_others_or_without_anything_in_it_is_none() -> None:
+    old, call = {"name": "add", "arguments": "{}"}, {"id": "1", "function": {"name": "now"}}
+    both = OPENAI.from_response(completion({"content": None, "tool_calls": [call], "function_call": old}))
+    empty = OPENAI.from_response(completion({"content": "x", "function_call": {"name": "", "arguments": ""}}))
+    assert ([call.name for call in both.tool_calls], empty.tool_calls, empty.content) == (["now"], (), "x")
+
+
 def test_anthropic_a_full_reply_with_cache_tokens_inside_the_prompt() -> None:
     thinking = {"type": "thinking", "thinking": "Hm.", "signature": "s=="}
     payload = answer(
@@ -211,6 +227,7 @@ def test_anthropic_blocks_that_we_do_not_know_are_kept_as_they_are() -> None:
         (OPENAI, completion(None), "None at 'choices.0.message'"),
         (OPENAI, completion({"content": 5}), "5 at 'choices.0.message.content'"),
         (OPENAI, completion({"content": "x"}, None), "None at 'choices.0.finish_reason'"),
+        (OPENAI, completion({"function_call": {"name": None, "arguments": "{}"}}, "function_call"), "None at 'name'"),
         (OPENAI, completion({"content": None}, "bored"), "for the reason 'bored', and there is no whole one"),
         (OPENAI, completion({"content": "Half a"}, "error"), "for the reason 'error', and there is no whole one"),
         (OPENAI, completion({"content": "Half a"}, "insufficient_system_resource"), "and there is no whole one"),

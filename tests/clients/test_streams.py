@@ -138,6 +138,20 @@ def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
         AnswerStream("anthropic").add(bad)
 
 
+def test_openai_a_streamed_call_may_be_written_as_before_there_were_several() -> None:
+    stream = CompletionStream("openai")
+    for part in (
+        chunk({"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"a":'}}),
+        chunk({"function_call": {"arguments": " 1}"}}),
+        chunk({"function_call": None}, "function_call"),
+    ):
+        stream.add(part)
+    reply = read_completion("openai", stream.payload())
+    [call] = reply.tool_calls
+    assert (call.name, call.arguments, reply.finish_reason.value) == ("add", {"a": 1}, "tool_calls")
+
+
 @pytest.mark.parametrize(
     ("began", "ended", "means"),
     [
