@@ -150,7 +150,9 @@ class AnswerStream:
     def usage(self) -> TokenUsage | None:
         """What was counted until now: the request, before the reply begins."""
         told = self._answer.get("usage")
-        return read_usage(self._client, {"output_tokens": 0, **told}) if isinstance(told, dict) else None
+        if not isinstance(told, dict):
+            return None
+        return read_usage(self._client, {**told, "output_tokens": told.get("output_tokens") or 0})
 
     def add(self, event: object) -> str:
         """Take in one event; the new text in it, or an empty string.
@@ -169,11 +171,18 @@ class AnswerStream:
         Raises:
             InvalidReply: The blocks do not make one.
         """
-        with counted(self.usage), understanding(self._client):
-            for index, written in self._inputs.items():
-                self._blocks[index]["input"] = _arguments(written)
-            usage = self._answer.get("usage") or None  # nothing was counted
-            return {**self._answer, "usage": usage, "content": [self._blocks[index] for index in sorted(self._blocks)]}
+        try:
+            with understanding(self._client):
+                return self._payload()
+        except InvalidReply as error:
+            error.usage = self.usage
+            raise
+
+    def _payload(self) -> dict[str, Any]:
+        for index, written in self._inputs.items():
+            self._blocks[index]["input"] = _arguments(written)
+        usage = self._answer.get("usage") or None  # nothing was counted
+        return {**self._answer, "usage": usage, "content": [self._blocks[index] for index in sorted(self._blocks)]}
 
     def _add(self, event: Any) -> str:
         match event["type"]:

@@ -163,7 +163,9 @@ class CompletionStream:
     def usage(self) -> TokenUsage | None:
         """What was counted until now; few servers tell before the end."""
         told = self._top.get("usage")
-        return read_usage(self._client, {"completion_tokens": 0, **told}) if isinstance(told, dict) else None
+        if not isinstance(told, dict):
+            return None
+        return read_usage(self._client, {**told, "completion_tokens": told.get("completion_tokens") or 0})
 
     def add(self, chunk: object) -> str:
         """Take in one chunk; the new text in it, or an empty string.

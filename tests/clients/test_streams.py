@@ -177,11 +177,13 @@ def test_anthropic_no_streamed_reply_is_lost_for_how_it_is_counted(began: object
 
 def test_anthropic_blocks_that_are_in_no_order_are_refused() -> None:
     stream = AnswerStream("anthropic")
+    stream.add({"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": None}}})
     for index in (0, "1"):
         stream.add({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
     with pytest.raises(InvalidReply, match="cannot be understood") as caught:
         stream.payload()
     assert isinstance(caught.value.__cause__, TypeError)
+    assert caught.value.usage == TokenUsage(5, 0)
 
 
 def test_anthropic_half_of_a_surrogate_pair_is_kept_with_thoughts_and_arguments() -> None:
