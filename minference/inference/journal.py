@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
@@ -23,6 +24,13 @@ from minference.waiting import to_the_end
 _log = logging.getLogger("minference.inference")
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A thread is to be in the work list, whether somebody begins with it or not."""
+
+    lineage_id: UUID
+
+
 class Journal:
     """One named run while this process works on it. Writes that come together become one transaction."""
 
@@ -34,7 +42,7 @@ class Journal:
         self._work = ExitStack()
         self._entered: set[UUID] = set()
         """Threads that are in the work list, and have not begun since."""
-        self._steps: Together[Step] = Together(self._write)
+        self._steps: Together[Step | _Listed] = Together(self._write)
         self._alive: asyncio.Task[None] | None = None
         self._owner: asyncio.Task[object] | None = None
         self._lost: RunBusy | None = None
@@ -72,6 +80,10 @@ class Journal:
         """Put threads at the end of the work list, in one transaction."""
         await self._runs.add(self.name, lineages)
         self._entered.update(lineages)
+
+    async def put_down(self, lineage_id: UUID) -> None:
+        """Put a thread that nobody begins with for now at the end of the work list, if it is not in it."""
+        await self._steps.add(_Listed(lineage_id))
 
     async def begin(self, lineage_id: UUID) -> None:
         """Note that a thread is being worked on; it is in the work list when this returns."""
@@ -118,11 +130,11 @@ class Journal:
                 self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
                 return
 
-    async def _write(self, steps: list[Step]) -> None:
+    async def _write(self, steps: list[Step | _Listed]) -> None:
         begun = [step.lineage_id for step in steps if isinstance(step, Began)]
-        if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
+        if new := [step.lineage_id for step in steps if isinstance(step, Began | _Listed) and step.lineage_id not in self._entered]:
             await self._runs.add(self.name, new)
-        await self._runs.note(self.name, steps)
+        await self._runs.note(self.name, [step for step in steps if not isinstance(step, _Listed)])
         if begun:
             await self._holder.begun(self._runs, self.name)
         self._entered.difference_update(begun)
