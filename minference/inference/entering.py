@@ -15,6 +15,7 @@ from minference.errors import ConfigurationError, InvalidRunName, MinferenceErro
 from minference.inference.journal import Journal
 from minference.inference.options import RunOptions, settings_of
 from minference.inference.thread_run import Setup
+from minference.inference.uncounted import regained
 from minference.storage.base import EntityStorage
 from minference.storage.lineages import is_tag_name
 from minference.threads.thread import ChatThread
@@ -51,7 +52,9 @@ async def entered(run_id: str | None, setup: Setup, options: RunOptions, threads
 
 
 async def begun(thread: ChatThread, setup: Setup, journal: Journal) -> None:
-    """The thread is saved, and noted as begun with. If the caller is cancelled meanwhile, it is saved and in the work list all the same.
+    """The thread is saved, and noted as begun with, as is what came of it before and nobody has counted.
+
+    If the caller is cancelled meanwhile, it is saved and in the work list all the same.
 
     Raises:
         StorageError: It cannot be saved, or the work list cannot be written.
@@ -62,7 +65,8 @@ async def begun(thread: ChatThread, setup: Setup, journal: Journal) -> None:
     except asyncio.CancelledError:
         await to_the_end(_put_down(thread, saving, journal))
         raise
-    await journal.begin(thread.lineage_id)
+    before = await regained(keeping_runs(setup), journal.begun_before(thread.lineage_id))
+    await journal.begin(thread.lineage_id, thread.ecs_id, before)
 
 
 async def _put_down(thread: ChatThread, saving: Awaitable[object], journal: Journal) -> None:

@@ -18,7 +18,7 @@ from minference.inference.budgets import NOTHING, Spent
 from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
-from minference.storage.runs import Began, Ended, LetGo, RunInfo, Runs, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, Regained, RunEntry, RunInfo, Runs, Step
 from minference.waiting import to_the_end
 
 _log = logging.getLogger("minference.inference")
@@ -43,6 +43,8 @@ class Journal:
         self._entered: set[UUID] = set()
         """Threads that are in the work list, and have not begun since."""
         self._steps: Together[Step | _Listed] = Together(self._write)
+        self._begun_before: dict[UUID, RunEntry] = {}
+        """Threads that somebody had begun with, and not said how they ended, when this process began with the run."""
         self._alive: asyncio.Task[None] | None = None
         self._owner: asyncio.Task[object] | None = None
         self._lost: RunBusy | None = None
@@ -53,6 +55,9 @@ class Journal:
         with ExitStack() as stack:
             stack.enter_context(self._holder.working_on(self.name))
             self.info = await self._holder.take(self._runs, self.name, self._settings)
+            if self.info.counts.get(EntryState.running):
+                left = await self._runs.entries(self.name, [EntryState.running])
+                self._begun_before = {entry.lineage_id: entry for entry in left}
             self._work = stack.pop_all()
         self._owner = asyncio.current_task()
         self._alive = asyncio.create_task(self._say_alive())
@@ -85,13 +90,20 @@ class Journal:
         """Put a thread that nobody begins with for now at the end of the work list, if it is not in it."""
         await self._steps.add(_Listed(lineage_id))
 
-    async def begin(self, lineage_id: UUID) -> None:
-        """Note that a thread is being worked on; it is in the work list when this returns."""
-        await self._steps.add(Began(lineage_id))
+    def begun_before(self, lineage_id: UUID) -> RunEntry | None:
+        """How far a thread was when this process began with the run, if somebody had begun with it and it has not begun since."""
+        return self._begun_before.get(lineage_id)
 
-    async def refuse(self, lineage_id: UUID, error: MinferenceError) -> None:
-        """Note that a thread cannot even be begun with."""
-        await self.begin(lineage_id)
+    async def begin(self, lineage_id: UUID, version: UUID | None, regained: Regained | None) -> None:
+        """Note that this version of a thread is being worked on, and what came of it before; it is in the work list when this returns."""
+        if regained is not None:
+            await self._steps.add(regained)
+        await self._steps.add(Began(lineage_id, version))
+        self._begun_before.pop(lineage_id, None)
+
+    async def refuse(self, lineage_id: UUID, error: MinferenceError, regained: Regained | None) -> None:
+        """Note that a thread cannot even be begun with, and what came of it before."""
+        await self.begin(lineage_id, None, regained)
         await self._steps.add(Ended(lineage_id, f"{type(error).__name__}: {error}", 0, 0, 0.0))
 
     async def end(self, outcome: Outcome) -> None:
@@ -105,10 +117,13 @@ class Journal:
         spent = outcome.spent
         await self._try_to_note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
 
-    async def let_go(self, lineage_id: UUID, spent: Spent) -> None:
-        """Note what came of a thread that is not gone on with here, if anything did. It is, also if the caller is cancelled meanwhile."""
+    async def let_go(self, lineage_id: UUID, version: UUID, spent: Spent) -> None:
+        """Note what came of a thread, up to this version of it, that is not gone on with here, if anything did.
+
+        It is noted also if the caller is cancelled meanwhile.
+        """
         if spent != NOTHING:
-            await self._try_to_note(LetGo(lineage_id, utc_now(), spent.replies, spent.tokens, spent.cost))
+            await self._try_to_note(LetGo(lineage_id, utc_now(), spent.replies, spent.tokens, spent.cost, version))
 
     async def _try_to_note(self, step: Step) -> None:
         try:
