@@ -56,12 +56,20 @@ class Journal:
             stack.enter_context(self._holder.working_on(self.name))
             self.info = await self._holder.take(self._runs, self.name, self._settings)
             if self.info.counts.get(EntryState.running):
-                left = await self._runs.entries(self.name, [EntryState.running])
-                self._begun_before = {entry.lineage_id: entry for entry in left}
+                self._begun_before = await self._running()
             self._work = stack.pop_all()
         self._owner = asyncio.current_task()
         self._alive = asyncio.create_task(self._say_alive())
         return self
+
+    async def _running(self) -> dict[UUID, RunEntry]:
+        """The threads that somebody has begun with. If they cannot be read, others are let in again."""
+        try:
+            running = await self._runs.entries(self.name, [EntryState.running])
+        except BaseException:
+            await to_the_end(self._holder.leave(self._runs, self.name))
+            raise
+        return {entry.lineage_id: entry for entry in running}
 
     async def __aexit__(self, *exc_info: object) -> None:
         with self._work:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
+import pytest
+from pydantic import ValidationError
+
 from minference.clients.scripted import ScriptedClient
 from minference.distributed.parts import Desk, Part
 from minference.ecs.callables import CallableRegistry
 from minference.errors import QueueFailed
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
+from minference.storage.open import open_storage
 from minference.storage.runs import Began, EntryState
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, ToolCall
 from minference.threads.thread import ChatThread
@@ -92,3 +99,22 @@ async def test_replies_of_every_branch_count_and_what_no_model_has_finished_does
         [outcome] = [outcome async for outcome in orchestrator.resume("nightly")]
     replies, tokens = used(completed(outcome).thread)
     assert await counted(storage) == (replies + 1, tokens + used(chat)[1])
+
+
+async def test_a_run_whose_work_list_cannot_be_read_is_left_to_others(sqlite_storage_url: str) -> None:
+    def in_the_file(sql: str) -> None:
+        with closing(sqlite3.connect(sqlite_storage_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute(sql)
+            connection.commit()
+
+    chat = thread("Add.", tools=[add_tool()])
+    async with open_storage(sqlite_storage_url) as storage:
+        await left_by_the_dead(storage, chat)
+        in_the_file("UPDATE run_entry SET starts = 'garbage'")
+        async with scripted(storage) as orchestrator:
+            with pytest.raises(ValidationError):
+                [_ async for _ in orchestrator.resume("nightly")]
+        in_the_file("UPDATE run_entry SET starts = 1")
+        async with scripted(storage, "Three.") as orchestrator:
+            [outcome] = [outcome async for outcome in orchestrator.resume("nightly")]
+            assert await counted(storage) == used(completed(outcome).thread)
