@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minference.inference.mcp import McpServer
     from minference.inference.orchestrator import InferenceOrchestrator
     from minference.inference.outcomes import Completed, Failed
+    from minference.inference.tool_places import ToolConcurrency
     from minference.storage.open import open_storage
     from minference.threads.attachments import FileAttachment, ImageAttachment
     from minference.threads.config import LLMConfig, ResponseFormat
@@ -52,6 +53,7 @@ _HOMES = {
     "ProcessedOutput": "threads.outputs",
     "RawOutput": "threads.outputs",
     "RequestLimits": "inference.limits",
+    "ToolConcurrency": "inference.tool_places",
     "ResponseFormat": "threads.config",
     "StructuredTool": "threads.tools",
     "SystemPrompt": "threads.messages",
@@ -87,6 +89,7 @@ __all__ = [
     "StructuredTool",
     "SystemPrompt",
     "ToolCall",
+    "ToolConcurrency",
     "TraceSeverity",
     "Usage",
     "entity_tracer",

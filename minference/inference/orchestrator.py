@@ -43,6 +43,7 @@ from minference.inference.sandbox import SourceTools, sandbox_of
 from minference.inference.settings import check_settings, clients_of, retrier_of
 from minference.inference.telemetry import Telemetry
 from minference.inference.thread_run import Setup, ThreadRun
+from minference.inference.tool_places import ToolConcurrency, ToolPlaces, tool_concurrency_of
 from minference.inference.workshop import Workshop
 from minference.logs import context
 from minference.threads.config import ResponseFormat
@@ -74,7 +75,7 @@ class InferenceOrchestrator:
         retry: RetryPolicy | Retrier | None = None,
         prices: Mapping[str, Price] | None = None,
         structured_attempts: int = 2,
-        tool_concurrency: int = 8,
+        tool_concurrency: int | ToolConcurrency = 8,
         source_tools: SourceTools = "refuse",
         drain_seconds: float = 30.0,
         cache: bool | ResponseCache = False,
@@ -91,7 +92,7 @@ class InferenceOrchestrator:
             retry: How often and how long a call is tried.
             prices: What models cost, by `client/model` or `client`, before the price lists of `genai-prices`.
             structured_attempts: Replies that one structured output, or one step of a workflow, may take until one is as it should be.
-            tool_concurrency: Tool calls of one reply that may run at once.
+            tool_concurrency: Tool calls of one reply that may run at once; a `ToolConcurrency` also bounds those of one tool, and of all.
             source_tools: Whether tools that are program text run: `"refuse"`, `"sandbox"`, or a `Sandbox` with limits. The texts
                 that the application vouches for (`tool.trust()`) run in any case, as plain Python.
             drain_seconds: How long replies on their way may still come after a cancellation.
@@ -101,14 +102,14 @@ class InferenceOrchestrator:
             author: Who the commits say it was; `None` for the name of the method.
             telemetry: Where spans and metrics go; `None` for where OpenTelemetry is set up to send them, if it is.
         """
-        check_settings(storage, structured_attempts, tool_concurrency, drain_seconds, cache, progress, author, telemetry)
+        check_settings(storage, structured_attempts, drain_seconds, cache, progress, author, telemetry)
         self._storage = storage
         self._limiter = limits if isinstance(limits, RateLimiter) else RateLimiter(limits)
         self._clients = clients_of(clients)
         self._retrier = retrier_of(retry)
         self._prices = PriceList(prices)
         self._structured_attempts = structured_attempts
-        self._tool_concurrency = tool_concurrency
+        self._tool_concurrency = tool_concurrency_of(tool_concurrency)
         self._source_tools = source_tools
         self._sandbox = sandbox_of(source_tools)  # refuses what could not be opened later
         self._drain_seconds = drain_seconds
@@ -131,9 +132,9 @@ class InferenceOrchestrator:
         telemetry = self._telemetry or Telemetry()
         renderer = Renderer(self._pool, self._limiter)
         line = Line(renderer, self._limiter, self._retrier, storage, self._drain_seconds, self._prices, telemetry, cache=self._cache)
-        workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry)
+        workshop = Workshop(storage=storage, sandbox=self._sandbox, telemetry=telemetry, places=ToolPlaces(self._tool_concurrency))
         self._under_way = UnderWay()
-        self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency, workshop)
+        self._setup = Setup(line, storage, "inference", "done", 1, self._structured_attempts, self._tool_concurrency.per_turn, workshop)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -21,7 +21,6 @@ _METHODS = ("check", "to_request", "from_response", "send")
 def check_settings(
     storage: object,
     structured_attempts: object,
-    tool_concurrency: object,
     drain_seconds: object,
     cache: bool | ResponseCache,
     progress: object,
@@ -38,7 +37,6 @@ def check_settings(
     if storage is not None and not _has(storage, "submit"):
         raise WrongArgument("storage", storage, "an open storage, from `async with open_storage(...) as storage:`, or None")
     a_count("structured_attempts", structured_attempts, "at least one reply is needed")
-    a_count("tool_concurrency", tool_concurrency, "at least one tool call must be able to run")
     an_amount("drain_seconds", drain_seconds, "a number of seconds", "pass 0 or more")
     check_cache(cache)
     _check_progress(progress)

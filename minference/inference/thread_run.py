@@ -59,6 +59,7 @@ class Setup:
     structured_attempts: int
     """Replies that one structured output may take."""
     tool_concurrency: int
+    """Of one reply."""
     workshop: Workshop
     """What tools run with."""
     streaming: bool = False

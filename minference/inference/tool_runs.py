@@ -77,6 +77,13 @@ async def run_tool_calls(
 
 async def _outcome(thread: ChatThread, call: ToolCall, workshop: Workshop | None) -> ToolOutcome:
     workshop = workshop or Workshop()
+    if workshop.places is None or not isinstance(tool := thread.tool_named(call.name), CallableTool):
+        return await _observed(thread, call, workshop)
+    async with workshop.places.place(tool.name):
+        return await _observed(thread, call, workshop)
+
+
+async def _observed(thread: ChatThread, call: ToolCall, workshop: Workshop) -> ToolOutcome:
     operation = workshop.telemetry.tool(thread, call)
     try:
         with operation.active():

@@ -237,6 +237,21 @@ async def test_what_a_conflicting_merge_put_into_an_object_is_found_by_its_holde
     assert (await storage.get(Box, box.ecs_id)).size == 2
 
 
+async def test_what_a_conflicting_merge_put_below_an_object_is_found_by_others_that_hold_it(storage: EntityStorage) -> None:
+    box = Box(name="a")
+    shelf, other = Shelf(boxes=[box]), Shelf(boxes=[box])
+    await storage.register(shelf)
+    theirs = await storage.get(Shelf, shelf.ecs_id)
+    theirs.boxes[0].name, theirs.boxes[0].size = "theirs", 2
+    await storage.register(theirs)
+    box.name = "ours"
+    await storage.register(shelf)
+    await storage.register(other)
+    assert (await storage.merge(shelf, theirs)).conflicts
+    assert (await storage.submit(other)).versions == (box.ecs_id, other.ecs_id)
+    assert (await storage.get(Box, box.ecs_id)).size == 2
+
+
 async def test_a_change_that_the_head_holds_already_needs_no_version(storage: EntityStorage) -> None:
     thread = a_thread("a")
     await storage.register(thread)

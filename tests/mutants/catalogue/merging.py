@@ -30,6 +30,14 @@ MERGING = (
         tests=("tests/ecs/test_diff.py::test_what_comes_and_goes_moves_nothing",),
     ),
     Mutant(
+        name="a-move-hides-that-both-added",
+        promise="Two who add after the same item are in conflict, also if one has moved what follows",
+        file="minference/ecs/merge_lists.py",
+        old="            if added:\n                found[before] = item",
+        new="            if False:\n                found[before] = item",
+        tests=("tests/ecs/test_merge_lists.py::test_additions_after_one_item_clash_although_one_side_has_moved_what_follows",),
+    ),
+    Mutant(
         name="texts-are-compared-by-letters",
         promise="Texts are compared by words",
         file="minference/ecs/diff_values.py",
@@ -173,7 +181,7 @@ MERGING = (
         file="minference/ecs/merge_apply.py",
         old="        if (state := state_of(entity)) is not None:\n            state.touch(before)\n        object",
         new="        object",
-        tests=("tests/storage/test_merging.py::test_what_a_conflicting_merge_put_into_an_object_is_found_by_its_holders[memory]",),
+        tests=("tests/storage/test_merging.py::test_what_a_conflicting_merge_put_below_an_object_is_found_by_others_that_hold_it[memory]",),
     ),
     Mutant(
         name="a-rebase-tells-no-watch",
