@@ -112,7 +112,7 @@ class ThreadRun:
             yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
         except BaseException:
             if self._setup.journal is not None and not isinstance(event, Finished):
-                await self._setup.journal.let_go(self._thread.lineage_id, self._spent)
+                await self._setup.journal.let_go(self._thread.lineage_id, self._thread.ecs_id, self._spent)
             raise
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
