@@ -20,7 +20,7 @@ from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.sameness import same_objects
 from minference.ecs.state import Ledger, State, Version, Watch
-from minference.ecs.values import dump_json
+from minference.ecs.values import dump_json, reads_back
 from minference.errors import WrongMember
 
 _Holder = tuple[Entity, list[Entity]]
@@ -235,8 +235,15 @@ def _values_differ(entity: Entity, state: State, plan: EntityPlan) -> bool:
 
 
 def _json_differs(entity: Entity, state: State, plan: EntityPlan) -> bool:
-    cls, data = type(entity), entity.__dict__
-    return bool(plan.mutable) and any(dump_json(cls, name, data[name]) != state.json[name] for name in plan.mutable)
+    cls, now, then = type(entity), entity.__dict__, state.data
+    for name in plan.mutable:
+        value, stored = now[name], state.json[name]
+        if dump_json(cls, name, value) != stored:
+            return True
+        # What is written like the other arm of a union is no edit that may be dropped: the save will refuse it.
+        if value is not then[name] and not reads_back(cls, name, value, stored):
+            return True
+    return False
 
 
 def _same_value(one: Any, other: Any) -> bool:

@@ -180,7 +180,7 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
         return NOTHING
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():
-        if old is None or old.json[name] != json:
+        if old is None or old.json[name] != json or old.data[name] is not data[name]:
             verify_json(cls, name, data[name], json)
     return dumped
 

@@ -112,6 +112,15 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
         raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
 
 
+def reads_back(cls: type[Entity], field: str, value: object, dumped: bytes) -> bool:
+    """Whether `dumped` loads equal to `value`."""
+    try:
+        verify_json(cls, field, value, dumped)
+    except UnstorableValue:
+        return False
+    return True
+
+
 def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
     """Make sure that those values that cannot change in place are what their fields take: `__dict__` and `model_construct` ask nobody.
 
