@@ -22,12 +22,14 @@ from typing_extensions import TypedDict
 
 from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
+from minference.ecs.exactness import DIGITS
 from minference.ecs.sets import may_hold_sets, with_elements
 from minference.errors import UnstorableValue
 
 _TYPED_DICT: Any = TypedDict
 _IDENTITY: dict[str, Any] = {"ecs_id": UUID, "lineage_id": UUID, "created_at": AwareDatetime}
 _REPLACED = "\ufffd".encode()
+_HUGE = re.compile(rb"\d{%d}" % (DIGITS + 1))
 _ESCAPE = re.compile(r"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 
 
@@ -63,7 +65,11 @@ def stored_data(cls: type[Entity], field: str, value: object) -> Any:
     Raises:
         UnstorableValue: As `dump_json`.
     """
-    data = parse(_writer(cls, field)(value).decode())
+    dumped = _writer(cls, field)(value)
+    try:
+        data = parse(dumped.decode())
+    except ValueError as error:
+        raise UnstorableValue(cls.__kind__, field, _unreadable(dumped, str(error))) from error
     return with_elements(value, data) if _may_hold_sets(cls, field) else data
 
 
@@ -107,9 +113,16 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
     try:
         loaded = load_json(cls, field, dumped)
     except ValidationError as error:
-        raise UnstorableValue(cls.__kind__, field, f"it cannot be read back: {error.errors(include_url=False)[0]['msg']}") from error
+        reason = _unreadable(dumped, error.errors(include_url=False)[0]["msg"])
+        raise UnstorableValue(cls.__kind__, field, reason) from error
     if not _is_same(loaded, value):
         raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
+
+
+def _unreadable(dumped: bytes, reason: str) -> str:
+    if _HUGE.search(dumped):
+        return f"it cannot be read back: it holds a number of more than {DIGITS:,} digits"
+    return f"it cannot be read back: {reason}"
 
 
 def reads_back(cls: type[Entity], field: str, value: object, dumped: bytes) -> bool:

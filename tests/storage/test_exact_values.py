@@ -78,6 +78,8 @@ class Colour(Enum):
 
 ODD = datetime(1850, 1, 1, tzinfo=ZoneInfo("America/New_York"))
 """Noon was where the sun said so: 4 hours, 56 minutes and 2 seconds behind."""
+HUGE = 10**4300
+"""The first int of more digits than readers of JSON take."""
 
 LOST: dict[str, tuple[Any, Any]] = {
     "more than its class has": (Shape, Circle(radius=5.0)),
@@ -94,6 +96,14 @@ LOST: dict[str, tuple[Any, Any]] = {
     "bytes as a literal": (Literal[b"x"], b"x"),
     "a zone with seconds": (datetime, ODD),
     "one of them in a tuple of times": (tuple[datetime, ...], (ODD,)),
+    "a huge int": (int, HUGE),
+    "a huge int that may be missing": (int | None, -HUGE),
+    "one of them in a tuple of ints": (tuple[int, ...], (1, HUGE)),
+    "one of them in a set": (frozenset[int], frozenset((HUGE,))),
+    "one of them in a set that changes": (set[int], {HUGE}),
+    "one of them in a list": (list[int], [HUGE]),
+    "an int, and no text": (int | str, HUGE),
+    "a constrained huge int": (Annotated[int, Field(gt=0)], HUGE),
     "rounded by a serialiser": (Annotated[float, PlainSerializer(lambda number: round(number, 2))], 1.23456),
     "lowered by a serialiser": (Annotated[str, PlainSerializer(str.lower)], "ABC"),
     "such a text inside": (tuple[Annotated[str, PlainSerializer(str.lower)], ...], ("ABC",)),
@@ -106,6 +116,13 @@ KEPT: dict[str, tuple[Any, Any]] = {
     "member that is a number": (Level, Level.none),
     "literal": (Literal["a", 1, None], 1),
     "numbers that are none": (tuple[float, ...], (math.inf, -0.0)),
+    "a large int": (int, HUGE - 1),
+    "a large int below zero": (int | None, 1 - HUGE),
+    "large ints": (tuple[int, ...], (HUGE - 1, 1 - HUGE)),
+    "a set of ints": (frozenset[int], frozenset((3, 1, 2, HUGE - 1))),
+    "digits of a text": (int | str, "1" * 5_000),
+    "a large decimal": (Decimal, Decimal("9E+999999999")),
+    "a long decimal": (Decimal, Decimal("0." + "7" * 5_000)),
     "moment": (datetime, datetime(2020, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=45)))),
     "time": (time, time(12, 30, 1, 5, tzinfo=UTC)),
     "times": (tuple[datetime, ...], (datetime(1, 1, 1, tzinfo=UTC),)),
