@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
 
 from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.exactness import same_time
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.sameness import same_objects
 from minference.ecs.state import Ledger, State, Version, Watch
@@ -255,6 +257,8 @@ def _same_value(one: Any, other: Any) -> bool:
     match one:
         case float() | Decimal():
             return repr(one) == repr(other)
+        case datetime() | time():
+            return same_time(one, other)
         case tuple():
             return len(one) == len(other) and all(map(_same_value, one, other))
         case frozenset():
@@ -274,6 +278,8 @@ def _exactly(value: Any) -> object:
             return (type(value), frozenset(map(_exactly, value)))
         case BaseModel():
             return (type(value), *map(_exactly, value.__dict__.values()))
+        case datetime() | time():
+            return (type(value), value.tzinfo is None, value.isoformat())
         case _:
             return (type(value), repr(value))
 

@@ -64,11 +64,18 @@ def mentions_doubtful(annotation: Any) -> bool:
 def is_doubtful(value: object) -> bool:
     """Whether this is one of the few ints and times that are not read back from what is written of them.
 
-    These are ints of more than 4,300 digits, and times whose zone is some seconds off a minute, as before there were standard
-    times: ISO 8601 cuts those.
+    These are ints of more than 4,300 digits; times whose zone is some seconds off a minute, as before there were standard times:
+    ISO 8601 cuts those; and times of day in a zone that has no offset without a date.
     """
     if isinstance(value, int):
         return not -_TOO_LARGE < value < _TOO_LARGE
-    if not isinstance(value, datetime | time) or (offset := value.utcoffset()) is None:
+    if not isinstance(value, datetime | time) or value.tzinfo is None:
         return False
-    return offset % _MINUTE != _NO_TIME
+    offset = value.utcoffset()
+    return offset is None or offset % _MINUTE != _NO_TIME
+
+
+def same_time(one: datetime | time, other: datetime | time) -> bool:
+    """Whether both are written alike: one clock and one offset, or no zone at all. What the zone is called is not written."""
+    # Python calls moments of two zones equal that are shown by different clocks, and the two hours of one name in autumn.
+    return one.isoformat() == other.isoformat() and (one.tzinfo is None) is (other.tzinfo is None)

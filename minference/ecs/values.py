@@ -12,6 +12,7 @@ import json
 import marshal
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime, time
 from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,8 +23,8 @@ from typing_extensions import TypedDict
 
 from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
-from minference.ecs.exactness import DIGITS
-from minference.ecs.sets import may_hold_sets, with_elements
+from minference.ecs.exactness import DIGITS, same_time
+from minference.ecs.sets import may_hold, with_elements
 from minference.errors import UnstorableValue
 
 _TYPED_DICT: Any = TypedDict
@@ -179,8 +180,14 @@ def adapter_for(cls: type[Entity], annotation: Any) -> TypeAdapter[Any]:
 
 
 @cache
+def time_fields(cls: type[Entity]) -> tuple[str, ...]:
+    """Fields with values that cannot change in place and may be times, or have them somewhere inside."""
+    return tuple(name for name in plan_of(cls).values if may_hold(adapter_of(cls, name).core_schema, "datetime", "time"))
+
+
+@cache
 def _may_hold_sets(cls: type[Entity], field: str) -> bool:
-    return may_hold_sets(adapter_of(cls, field).core_schema)
+    return may_hold(adapter_of(cls, field).core_schema, "set", "frozenset")
 
 
 @cache
@@ -245,5 +252,7 @@ def _alike(one: Any, other: Any) -> bool:
             return len(one) == len(other) and all(map(_alike, one, other))
         case float():
             return repr(one) == repr(other)
+        case datetime() | time():
+            return same_time(one, other)
         case _:
             return bool(one == other)
