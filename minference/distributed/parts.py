@@ -19,8 +19,9 @@ from minference.inference.options import RunOptions
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.redis_limits import RedisQuotas
 from minference.inference.settings import clients_of
+from minference.inference.uncounted import regained_if_readable
 from minference.storage.base import EntityStorage
-from minference.storage.runs import FOR_WORKERS, Began, Ended, EntryState, RunEntry
+from minference.storage.runs import FOR_WORKERS, Began, Ended, EntryState, RunEntry, Step
 
 LIMITS: TypeAdapter[dict[str, RequestLimits] | RequestLimits | None] = TypeAdapter(dict[str, RequestLimits] | RequestLimits | None)
 
@@ -117,9 +118,12 @@ class Desk:
         """Note why those threads of a part that have not ended will not be gone on with, so that the run says it, if it can be written."""
         why = f"{type(error).__name__}: {error}"
         with suppress(StorageError):  # the error that ended the job goes on
-            left = [entry.lineage_id for entry in await self.storage.runs().of(part.run, held) if not _has_ended(entry)]
-            if left:
-                steps = [step for each in left for step in (Began(each), Ended(each, why, 0, 0, 0.0))]
+            steps: list[Step] = []
+            for entry in await self.storage.runs().of(part.run, held):
+                if not _has_ended(entry):
+                    before = await regained_if_readable(self.storage, entry)
+                    steps += [*([before] if before else []), Began(entry.lineage_id), Ended(entry.lineage_id, why, 0, 0, 0.0)]
+            if steps:
                 await self.storage.runs().note(part.run, steps)
 
     async def report(self, part: Part, job: int, began: float, error: BaseException | None, *, again: bool) -> PartDone:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Sequence, Sized
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from minference.inference.arguments import a_count
 from minference.inference.deadlines import Deadline
@@ -44,9 +44,10 @@ async def in_parallel(
     """What `work` returns for each item, in the order in which it is done.
 
     An item is taken when there is room to work on it, and work stops while nobody takes results: at most `concurrency`
-    items are held, and one result more. What `work`, `check` (of each item) or the iterable raises ends everything. Close it early with
-    `contextlib.aclosing`: work under way is cancelled, and has ended when it is closed or a cancellation of the caller goes on.
-    Each further cancellation is passed on to the work.
+    items are held, and one result more. What `work` raises ends everything. What the iterable raises, or `check` of an item, ends the
+    taking: it is raised once what was taken before is done, and its results are. Close it early with `contextlib.aclosing`: work
+    under way is cancelled, and has ended when it is closed or a cancellation of the caller goes on. Each further cancellation is
+    passed on to the work.
 
     When it is `over`, no more is taken. At the deadline, an iterable without a length has come to its end, also if it is being
     waited for. In every case a generator is closed when no more is taken from it.
@@ -82,11 +83,16 @@ async def _all(
 ) -> None:
     """Work on all items; whoever does is put into `crew`."""
     turn = asyncio.Lock()
+    broken: list[Exception] = []
 
     async def worker() -> None:
         while True:
             async with turn:
-                item = await _next(items, deadline, over)
+                try:
+                    item = await _next(items, deadline, over)
+                except Exception as error:  # noqa: BLE001 - the iterable's own; whoever is at work goes on
+                    broken.append(error)
+                    return
             if isinstance(item, End):
                 return
             await results.put(await work(item))
@@ -96,12 +102,19 @@ async def _all(
             crew.extend(group.create_task(worker()) for _ in range(workers))
     except BaseExceptionGroup as bugs:
         await results.put(END)
-        if len(bugs.exceptions) > 1:
-            raise
-        raise bugs.exceptions[0] from bugs.exceptions[0].__cause__
+        _raise([*bugs.exceptions, *broken])
     await results.put(END)
     if any(each.cancelled() for each in crew):  # by nobody who waits for it
         raise RuntimeError("work was cancelled by something that it called: its result is missing")
+    if broken:
+        _raise(broken)
+
+
+def _raise(errors: Sequence[BaseException]) -> NoReturn:
+    """Raise one error as it is, and several together."""
+    if len(errors) > 1:
+        raise BaseExceptionGroup("several things went wrong at once", errors)
+    raise errors[0] from errors[0].__cause__
 
 
 async def _next(items: AsyncGenerator[T, None], deadline: Deadline | None, over: Callable[[], bool]) -> T | End:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,9 +15,13 @@ from minference.errors import ConfigurationError, InvalidRunName, MinferenceErro
 from minference.inference.journal import Journal
 from minference.inference.options import RunOptions, settings_of
 from minference.inference.thread_run import Setup
+from minference.inference.uncounted import regained
 from minference.storage.base import EntityStorage
 from minference.storage.lineages import is_tag_name
 from minference.threads.thread import ChatThread
+from minference.waiting import to_the_end
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 """Threads that are saved together."""
@@ -44,6 +49,32 @@ async def entered(run_id: str | None, setup: Setup, options: RunOptions, threads
         saved = [thread for thread, error in zip(threads, done, strict=True) if error is None]
         await journal.enter([thread.lineage_id for thread in saved])
         yield replace(setup, journal=journal)
+
+
+async def begun(thread: ChatThread, setup: Setup, journal: Journal) -> None:
+    """The thread is saved, and noted as begun with, as is what came of it before and nobody has counted.
+
+    If the caller is cancelled meanwhile, it is saved and in the work list all the same.
+
+    Raises:
+        StorageError: It cannot be saved, or the work list cannot be written.
+    """
+    saving = setup.storage.submit(thread, author=setup.author, note="work list")  # so that whoever resumes the run finds it
+    try:
+        await saving
+    except asyncio.CancelledError:
+        await to_the_end(_put_down(thread, saving, journal))
+        raise
+    before = await regained(keeping_runs(setup), journal.begun_before(thread.lineage_id))
+    await journal.begin(thread.lineage_id, thread.ecs_id, before)
+
+
+async def _put_down(thread: ChatThread, saving: Awaitable[object], journal: Journal) -> None:
+    try:
+        await saving
+        await journal.put_down(thread.lineage_id)
+    except MinferenceError as error:
+        _log.warning("thread %s could not be put into the work list of run %s: %s", thread.lineage_id, journal.name, error)
 
 
 async def save_threads(threads: Sequence[ChatThread], storage: EntityStorage, author: str) -> None:

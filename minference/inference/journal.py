@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
@@ -17,10 +18,17 @@ from minference.inference.budgets import NOTHING, Spent
 from minference.inference.holders import LEASE, Holder
 from minference.inference.outcomes import Completed, Outcome
 from minference.inference.together import Together
-from minference.storage.runs import Began, Ended, LetGo, RunInfo, Runs, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, Regained, RunEntry, RunInfo, Runs, Step
 from minference.waiting import to_the_end
 
 _log = logging.getLogger("minference.inference")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A thread is to be in the work list, whether somebody begins with it or not."""
+
+    lineage_id: UUID
 
 
 class Journal:
@@ -34,7 +42,9 @@ class Journal:
         self._work = ExitStack()
         self._entered: set[UUID] = set()
         """Threads that are in the work list, and have not begun since."""
-        self._steps: Together[Step] = Together(self._write)
+        self._steps: Together[Step | _Listed] = Together(self._write)
+        self._begun_before: dict[UUID, RunEntry] = {}
+        """Threads that somebody had begun with, and not said how they ended, when this process began with the run."""
         self._alive: asyncio.Task[None] | None = None
         self._owner: asyncio.Task[object] | None = None
         self._lost: RunBusy | None = None
@@ -45,10 +55,21 @@ class Journal:
         with ExitStack() as stack:
             stack.enter_context(self._holder.working_on(self.name))
             self.info = await self._holder.take(self._runs, self.name, self._settings)
+            if self.info.counts.get(EntryState.running):
+                self._begun_before = await self._running()
             self._work = stack.pop_all()
         self._owner = asyncio.current_task()
         self._alive = asyncio.create_task(self._say_alive())
         return self
+
+    async def _running(self) -> dict[UUID, RunEntry]:
+        """The threads that somebody has begun with. If they cannot be read, others are let in again."""
+        try:
+            running = await self._runs.entries(self.name, [EntryState.running])
+        except BaseException:
+            await to_the_end(self._holder.leave(self._runs, self.name))
+            raise
+        return {entry.lineage_id: entry for entry in running}
 
     async def __aexit__(self, *exc_info: object) -> None:
         with self._work:
@@ -73,13 +94,24 @@ class Journal:
         await self._runs.add(self.name, lineages)
         self._entered.update(lineages)
 
-    async def begin(self, lineage_id: UUID) -> None:
-        """Note that a thread is being worked on; it is in the work list when this returns."""
-        await self._steps.add(Began(lineage_id))
+    async def put_down(self, lineage_id: UUID) -> None:
+        """Put a thread that nobody begins with for now at the end of the work list, if it is not in it."""
+        await self._steps.add(_Listed(lineage_id))
 
-    async def refuse(self, lineage_id: UUID, error: MinferenceError) -> None:
-        """Note that a thread cannot even be begun with."""
-        await self.begin(lineage_id)
+    def begun_before(self, lineage_id: UUID) -> RunEntry | None:
+        """How far a thread was when this process began with the run, if somebody had begun with it and it has not begun since."""
+        return self._begun_before.get(lineage_id)
+
+    async def begin(self, lineage_id: UUID, version: UUID | None, regained: Regained | None) -> None:
+        """Note that this version of a thread is being worked on, and what came of it before; it is in the work list when this returns."""
+        if regained is not None:
+            await self._steps.add(regained)
+        await self._steps.add(Began(lineage_id, version))
+        self._begun_before.pop(lineage_id, None)
+
+    async def refuse(self, lineage_id: UUID, error: MinferenceError, regained: Regained | None) -> None:
+        """Note that a thread cannot even be begun with, and what came of it before."""
+        await self.begin(lineage_id, None, regained)
         await self._steps.add(Ended(lineage_id, f"{type(error).__name__}: {error}", 0, 0, 0.0))
 
     async def end(self, outcome: Outcome) -> None:
@@ -93,10 +125,13 @@ class Journal:
         spent = outcome.spent
         await self._try_to_note(Ended(outcome.thread_id, error, spent.replies, spent.tokens, spent.cost))
 
-    async def let_go(self, lineage_id: UUID, spent: Spent) -> None:
-        """Note what came of a thread that is not gone on with here, if anything did. It is, also if the caller is cancelled meanwhile."""
+    async def let_go(self, lineage_id: UUID, version: UUID, spent: Spent) -> None:
+        """Note what came of a thread, up to this version of it, that is not gone on with here, if anything did.
+
+        It is noted also if the caller is cancelled meanwhile.
+        """
         if spent != NOTHING:
-            await self._try_to_note(LetGo(lineage_id, utc_now(), spent.replies, spent.tokens, spent.cost))
+            await self._try_to_note(LetGo(lineage_id, utc_now(), spent.replies, spent.tokens, spent.cost, version))
 
     async def _try_to_note(self, step: Step) -> None:
         try:
@@ -118,11 +153,11 @@ class Journal:
                 self._owner.cancel()  # what is under way is saved, and the error is raised where the journal is left
                 return
 
-    async def _write(self, steps: list[Step]) -> None:
+    async def _write(self, steps: list[Step | _Listed]) -> None:
         begun = [step.lineage_id for step in steps if isinstance(step, Began)]
-        if new := [lineage_id for lineage_id in begun if lineage_id not in self._entered]:
+        if new := [step.lineage_id for step in steps if isinstance(step, Began | _Listed) and step.lineage_id not in self._entered]:
             await self._runs.add(self.name, new)
-        await self._runs.note(self.name, steps)
+        await self._runs.note(self.name, [step for step in steps if not isinstance(step, _Listed)])
         if begun:
             await self._holder.begun(self._runs, self.name)
         self._entered.difference_update(begun)

@@ -18,7 +18,7 @@ from minference.inference.calls import Line
 from minference.inference.claims import CLAIMS
 from minference.inference.closing import UnderWay, close_all
 from minference.inference.crowd import check_concurrency, in_parallel
-from minference.inference.entering import entered, journal_of, keeping_runs
+from minference.inference.entering import begun, entered, journal_of, keeping_runs
 from minference.inference.events import Event, Finished, Saved
 from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
@@ -218,7 +218,8 @@ class InferenceOrchestrator:
 
         A thread is taken when there is room for it, and forgotten with its outcome, whose `thread_id` says whose it is. While
         nobody takes outcomes, no further thread begins. Leave the loop early with `contextlib.aclosing`: replies on their way are
-        waited for and saved. An object that is being run already is `Failed(ThreadBusy)`.
+        waited for and saved. An object that is being run already is `Failed(ThreadBusy)`. What the iterable raises is raised once
+        each thread that was taken before has its outcome.
 
         Args:
             concurrency: Threads that may be under way at once.
@@ -334,8 +335,7 @@ class InferenceOrchestrator:
         if (journal := setup.journal) is None:
             return await self._run_one(thread, setup)
         try:
-            await setup.storage.submit(thread, author=setup.author, note="work list")  # so that whoever resumes the run finds it
-            await journal.begin(thread.lineage_id)
+            await begun(thread, setup, journal)
         except MinferenceError as error:
             return self._failed(thread, error)
         outcome = await self._run_one(thread, setup)

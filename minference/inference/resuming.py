@@ -8,6 +8,7 @@ from uuid import UUID
 from minference.ecs.callables import CallableRegistry
 from minference.errors import ErasedLineage, LineageNotFound, MinferenceError
 from minference.inference.journal import Journal
+from minference.inference.uncounted import regained_if_readable
 from minference.storage.base import EntityStorage
 from minference.storage.runs import EntryState
 from minference.threads.thread import ChatThread
@@ -47,7 +48,7 @@ async def _threads_of_part(storage: EntityStorage, journal: Journal, lineages: S
             thread = await _newest(storage, lineage_id)
             _require_runnable(thread)
         except MinferenceError as error:
-            await journal.refuse(lineage_id, error)
+            await journal.refuse(lineage_id, error, await regained_if_readable(storage, journal.begun_before(lineage_id)))
         else:
             yield thread
 

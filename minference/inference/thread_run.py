@@ -112,7 +112,7 @@ class ThreadRun:
             yield Finished(Failed(self._thread, error, tuple(self._failures), self._spent))
         except BaseException:
             if self._setup.journal is not None and not isinstance(event, Finished):
-                await self._setup.journal.let_go(self._thread.lineage_id, self._spent)
+                await self._setup.journal.let_go(self._thread.lineage_id, self._thread.ecs_id, self._spent)
             raise
 
     async def _steps(self) -> AsyncGenerator[Event, None]:
@@ -235,10 +235,10 @@ class ThreadRun:
 
     async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
         """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message that says so."""
-        if not self._setup.streaming:
-            yield await call.answer()
-            return
         try:
+            if not self._setup.streaming:
+                yield await call.answer()
+                return
             async with aclosing(call.stream()) as items:
                 async for item in items:
                     yield item
@@ -246,6 +246,8 @@ class ThreadRun:
             if call.received:
                 await self._save_partial(call.received)
             raise
+        finally:
+            self._spent = self._spent.plus(call.in_vain.tokens, call.in_vain.cost, replies=0)
 
     async def _save_partial(self, text: str) -> None:
         _drop_partial(self._thread)

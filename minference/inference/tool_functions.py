@@ -133,9 +133,9 @@ async def _in_own_task(prepared: Prepared, start: Callable[[], Any]) -> ToolOutc
     async def work() -> Returned | Raised:
         try:
             return Returned(prepared.finish(await start()))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise  # in the thread of the event loop they are the user's Ctrl-C, and the end of this coroutine
-        except BaseException as error:  # noqa: BLE001 - what a tool raises is its outcome
+        except KeyboardInterrupt:
+            raise  # in the thread of the event loop it is the user's Ctrl-C
+        except BaseException as error:  # noqa: BLE001 - what a tool raises is its outcome; to whoever closes this coroutine that is its end
             return Raised(error)
 
     task = asyncio.create_task(work())

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
-from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, RunInfo, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, Regained, RunEntry, RunInfo, Step
 
 
 class MemoryRuns:
@@ -77,12 +77,15 @@ class MemoryRuns:
             entry = self._entries[name][step.lineage_id]
             match step:
                 case Began():
-                    changed = replace(entry, state=EntryState.running, starts=entry.starts + 1, error=None, updated_at=now)
+                    to = step.version or entry.counted_to
+                    changed = replace(entry, state=EntryState.running, starts=entry.starts + 1, error=None, updated_at=now, counted_to=to)
+                case Regained() if entry.state is EntryState.running and entry.counted_to == step.since:
+                    changed = replace(_with_spent(entry, step), counted_to=step.version)
                 case LetGo() if entry.state is EntryState.running and entry.updated_at < step.at:
-                    changed = replace(_with_spent(entry, step), updated_at=step.at)
+                    changed = replace(_with_spent(entry, step), updated_at=step.at, counted_to=step.version or entry.counted_to)
                 case Ended() if entry.state is EntryState.running:
                     state = EntryState.done if step.error is None else EntryState.failed
-                    changed = replace(_with_spent(entry, step), state=state, error=step.error, updated_at=now)
+                    changed = replace(_with_spent(entry, step), state=state, error=step.error, updated_at=now, counted_to=None)
                 case _:
                     continue
             self._entries[name][step.lineage_id] = changed
@@ -120,7 +123,7 @@ class MemoryRuns:
         return sorted(found, key=lambda each: each.updated_at, reverse=True)
 
 
-def _with_spent(entry: RunEntry, step: LetGo | Ended) -> RunEntry:
+def _with_spent(entry: RunEntry, step: Regained | LetGo | Ended) -> RunEntry:
     unknown = entry.cost_usd is None or step.cost_usd is None
     cost = None if unknown else (entry.cost_usd or 0.0) + (step.cost_usd or 0.0)
     return replace(entry, replies=entry.replies + step.replies, tokens=entry.tokens + step.tokens, cost_usd=cost)

@@ -46,6 +46,9 @@ class RunEntry:
     cost_usd: float | None
     """Of its replies in this run; `None` if the price of one is unknown."""
     updated_at: datetime
+    counted_to: UUID | None = None
+    """While it is running: the version of the thread up to which its replies are counted. What a process had saved that was killed is
+    counted when the thread is gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,23 @@ class Began:
     """Somebody begins with a thread."""
 
     lineage_id: UUID
+    version: UUID | None = None
+    """With this version of it; `None` to leave open from where on its replies count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regained:
+    """What is saved of a thread that somebody had begun with who was killed. It counts if nothing has been counted meanwhile."""
+
+    lineage_id: UUID
+    since: UUID
+    """The version up to which its replies are counted."""
+    version: UUID
+    """That up to which they are now."""
+    replies: int
+    """That came in between, like tokens and cost."""
+    tokens: int
+    cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +141,11 @@ class LetGo:
     """That came since it began, like tokens and cost."""
     tokens: int
     cost_usd: float | None
+    version: UUID | None = None
+    """The version of the thread that holds them; `None` to leave open from where on its replies count."""
 
 
-Step = Began | LetGo | Ended
+Step = Began | Regained | LetGo | Ended
 
 
 class Runs(Protocol):

@@ -16,6 +16,7 @@ from minference.clients.base import Reply, Request, Response
 from minference.clients.scripted import ScriptedClient
 from minference.ecs.entity import Entity
 from minference.inference.orchestrator import InferenceOrchestrator
+from minference.inference.prices import Price
 from minference.inference.progress import ProgressEvent, ThreadCompleted
 from minference.storage.base import Pending
 from minference.storage.open import open_storage
@@ -42,6 +43,8 @@ POINTS = (
 
 KINDS = ("repeatable", "once")
 """Whether the tool may run twice."""
+
+PRICES = {"scripted": Price(input=1, output=1000)}
 
 
 class World:
@@ -130,7 +133,7 @@ async def run(url: str, folder: Path, point: str, kind: str) -> None:
 
     async with Mortal(SqlBackend(url, durability="full", migrate="auto")) as storage:
         storage.world = world
-        async with InferenceOrchestrator(storage, clients={"scripted": Provider(world)}, progress=progress) as orchestrator:
+        async with InferenceOrchestrator(storage, clients={"scripted": Provider(world)}, prices=PRICES, progress=progress) as orchestrator:
             await orchestrator.run([thread("Do it.", tools=[tool_of(world, kind)])], run_id=name)
 
 

@@ -177,6 +177,21 @@ async def test_several_bugs_at_once_are_told_together() -> None:
     assert len(caught.value.exceptions) == 2
 
 
+async def test_what_the_iterable_raises_is_told_beside_a_bug() -> None:
+    async def work(item: int) -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError(item)
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise LookupError("in the iterable")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async for _ in in_parallel(broken(), work, 2):
+            pass
+    assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError, LookupError]
+
+
 def adds(asked: ChatThread) -> str | ToolCall:
     """Calls `add` until it has been told to stop, which nobody does."""
     results = sum(message.role is MessageRole.tool for message in asked.history)

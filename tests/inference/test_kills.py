@@ -6,12 +6,14 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from minference.errors import ToolInterrupted
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.open import open_storage
 from minference.storage.runs import EntryState
 from tests.inference.helpers import completed, said
-from tests.inference.kill_child import KINDS, POINTS, Provider, World, tool_of
+from tests.inference.kill_child import KINDS, POINTS, PRICES, Provider, World, tool_of
 from tests.support.nursery import run_program
 
 ASKED_AGAIN = {"during call 1": 1, "between reply 1 and its commit": 1, "between reply 2 and its commit": 2}
@@ -33,7 +35,7 @@ async def test_killed_at_any_point_a_run_goes_on_and_repeats_nothing_that_is_sav
                 name = f"{kind}, {point}"
                 world = World(tmp_path, name, None)
                 tool_of(world, kind)
-                async with InferenceOrchestrator(storage, clients={"scripted": Provider(world)}) as orchestrator:
+                async with InferenceOrchestrator(storage, clients={"scripted": Provider(world)}, prices=PRICES) as orchestrator:
                     [outcome] = [outcome async for outcome in orchestrator.resume(name)]
                     assert [_ async for _ in orchestrator.resume(name)] == []
                 told = kind == "once" and point in MAY_HAVE_ACTED
@@ -42,6 +44,10 @@ async def test_killed_at_any_point_a_run_goes_on_and_repeats_nothing_that_is_sav
                 assert asked == (1 + (ASKED_AGAIN.get(point) == 1), 1 + (ASKED_AGAIN.get(point) == 2)), name
                 acted = 0 if told and point == "before the tool" else 1 + (kind == "repeatable" and point in ACTED_AGAIN)
                 assert world.noted("acted") == acted, name
-                assert (await storage.runs().get(name)).counts == {EntryState.done: 1}
+                run = await storage.runs().get(name)
+                assert run.counts == {EntryState.done: 1}
+                used = [message.usage for message in completed(outcome).thread.history if message.usage is not None]
+                assert (run.replies, run.tokens) == (2, sum(usage.total_tokens for usage in used)), name
+                assert run.cost_usd == pytest.approx(sum(usage.cost_usd or 0.0 for usage in used)), name
                 assert len(await storage.heads(outcome.thread_id)) == 1, name
         assert await storage.check() == []

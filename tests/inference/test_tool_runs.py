@@ -148,7 +148,10 @@ class Odd(BaseException):
     pass
 
 
-ERRORS = [ValueError("no tea"), SystemExit(1), Odd("x"), asyncio.CancelledError("y"), StopIteration(3), ExceptionGroup("two", [OSError()])]
+ERRORS = [
+    ValueError("no tea"), SystemExit(1), Odd("x"), asyncio.CancelledError("y"), GeneratorExit("z"), StopIteration(3),
+    ExceptionGroup("two", [OSError()]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, overload
+from uuid import UUID
 
 import pytest
 
@@ -133,6 +134,57 @@ async def test_threads_without_a_length_are_in_the_list_once_they_are_taken(stor
     lazy = (thread(str(number)) for number in range(6))
     await began_with(storage, lazy if kind == "iterator" else later(lazy), "as_completed")
     assert (await storage.runs().get("nightly")).counts == {done: 1, running: 1}
+
+
+@pytest.mark.parametrize("kind", ["iterator", "async iterator"])
+async def test_what_a_source_has_given_before_it_raises_is_done_and_marked_so(storage: EntityStorage, kind: str) -> None:
+    all_asked = asyncio.Barrier(3)
+
+    async def together(_asked: ChatThread) -> str:
+        await all_asked.wait()
+        return "Yes."
+
+    def broken() -> Iterator[ChatThread]:
+        yield from threads
+        raise ZeroDivisionError("in the source")
+
+    async def broken_later() -> AsyncIterator[ChatThread]:
+        for each in broken():
+            await asyncio.sleep(0)
+            yield each
+
+    async def work(orchestrator: InferenceOrchestrator) -> None:
+        source = broken() if kind == "iterator" else broken_later()
+        async for outcome in orchestrator.as_completed(source, run_id="nightly", concurrency=3):
+            got.append(completed(outcome).thread_id)  # noqa: PERF401 - what came before the error counts
+
+    threads = [thread(str(number)) for number in range(6)]
+    got: list[UUID] = []
+    async with scripted(storage, ScriptedClient(together)) as orchestrator:
+        with pytest.raises(ZeroDivisionError, match="in the source"):
+            await work(orchestrator)
+    assert sorted(got) == sorted(each.lineage_id for each in threads)
+    run = await storage.runs().get("nightly")
+    assert (run.counts, run.replies) == ({done: 6}, 6)
+
+
+async def test_a_thread_that_was_taken_when_its_run_is_cancelled_is_in_the_list(storage: EntityStorage) -> None:
+    async def cancels() -> AsyncIterator[ChatThread]:
+        working.cancel()
+        yield chat
+
+    async def work() -> None:
+        async with aclosing(orchestrator.as_completed(cancels(), run_id="nightly")) as outcomes:
+            async for _ in outcomes:
+                continue
+
+    chat, client = thread("a"), ScriptedClient()
+    async with scripted(storage, client) as orchestrator:
+        working = asyncio.create_task(work())
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert ((await storage.runs().get("nightly")).counts, client.requests) == ({pending: 1}, [])
+        assert [completed(outcome).content async for outcome in orchestrator.resume("nightly")] == ["You said: a"]
 
 
 async def test_after_kill_9_every_thread_of_the_run_is_done(sql_url: str) -> None:

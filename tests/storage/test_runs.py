@@ -14,7 +14,7 @@ from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound, StorageClosed
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
-from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, Regained, RunEntry, Step
 from tests.storage.erasures import a_thread
 
 pending, running, done, failed = EntryState
@@ -90,6 +90,23 @@ async def test_what_came_of_a_thread_that_was_let_go_of_counts_once_and_it_stays
     ]  # fmt: skip
     await storage.runs().note("nightly", [Began(one), Ended(one, None, 2, 10, None)])
     assert shown((await storage.runs().entries("nightly"))[0]) == (done, 2, None, 3, 15, None)
+
+
+async def test_what_is_regained_of_a_thread_counts_once_up_to_a_version(storage: EntityStorage) -> None:
+    one, two, three = await a_run(storage, 3)
+    begun, later, other = uuid4(), uuid4(), uuid4()
+    await storage.runs().note("nightly", [Began(one, begun), Began(two, begun), Ended(two, None, 1, 7, 0.5), Began(three)])
+    assert [entry.counted_to for entry in await storage.runs().entries("nightly")] == [begun, None, None]
+    steps: list[Step] = [Regained(each, begun, later, 2, 5, 0.25) for each in (one, two, three)]
+    for _ in range(2):
+        await storage.runs().note("nightly", [*steps, Began(one)])
+    assert [(*shown(entry), entry.counted_to) for entry in await storage.runs().entries("nightly")] == [
+        (running, 3, None, 2, 5, 0.25, later), (done, 1, None, 1, 7, 0.5, None), (running, 1, None, 0, 0, 0.0, None),
+    ]  # fmt: skip
+    at = utc_now() + timedelta(seconds=1)
+    await storage.runs().note("nightly", [Began(one, begun), LetGo(one, at, 1, 1, None, other), *steps])
+    [entry] = await storage.runs().of("nightly", [one])
+    assert (*shown(entry), entry.counted_to) == (running, 4, None, 3, 6, None, other)
 
 
 async def test_settings_are_kept_until_others_are_given(storage: EntityStorage) -> None:

@@ -6,14 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from pydantic import JsonValue, TypeAdapter
 
 from minference.ecs.identity import utc_now
 from minference.errors import RunBusy, RunNotFound
-from minference.storage.runs import Began, Ended, EntryState, LetGo, RunEntry, RunInfo, Step
+from minference.storage.runs import Began, Ended, EntryState, LetGo, Regained, RunEntry, RunInfo, Step
 from minference.storage.sql.among import text_parameter, uuid_parameter
 from minference.storage.sql.beside import TableBeside
 from minference.storage.sql.driver import Rows, Transaction
@@ -40,18 +40,23 @@ _ADD = """
            {1:uuid}, 'pending', 0, 0, 0, 0.0, {2:timestamptz}
     WHERE NOT EXISTS (SELECT 1 FROM run_entry WHERE run_name = {0:text} AND lineage_id = {1:uuid})"""
 _BEGAN = """
-    UPDATE run_entry SET state = 'running', starts = starts + 1, error = NULL, updated_at = {2:timestamptz}
+    UPDATE run_entry SET state = 'running', starts = starts + 1, error = NULL, updated_at = {2:timestamptz},
+        counted_to = COALESCE({3:uuid}, counted_to)
     WHERE run_name = {0:text} AND lineage_id = {1:uuid}"""
+_REGAINED = """
+    UPDATE run_entry SET replies = replies + {4:bigint}, tokens = tokens + {5:bigint}, cost_usd = cost_usd + {6:double precision},
+        counted_to = {3:uuid}
+    WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running' AND counted_to = {2:uuid}"""
 _LET_GO = """
     UPDATE run_entry SET replies = replies + {3:bigint}, tokens = tokens + {4:bigint}, cost_usd = cost_usd + {5:double precision},
-        updated_at = {2:timestamptz}
+        updated_at = {2:timestamptz}, counted_to = COALESCE({6:uuid}, counted_to)
     WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running' AND updated_at < {2:timestamptz}"""
 _ENDED = """
     UPDATE run_entry SET state = {6:text}, error = {7:text}, replies = replies + {3:bigint}, tokens = tokens + {4:bigint},
-        cost_usd = cost_usd + {5:double precision}, updated_at = {2:timestamptz}
+        cost_usd = cost_usd + {5:double precision}, updated_at = {2:timestamptz}, counted_to = NULL
     WHERE run_name = {0:text} AND lineage_id = {1:uuid} AND state = 'running'"""
 _TOUCH = "UPDATE run SET updated_at = {1:timestamptz} WHERE name = {0:text}"
-_ENTRY = "SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at FROM run_entry"
+_ENTRY = "SELECT position, lineage_id, state, starts, error, replies, tokens, cost_usd, updated_at, counted_to FROM run_entry"
 _ENTRIES = f"""
     {_ENTRY} WHERE run_name = {{0:text}} AND position > {{1:integer}} AND state {{states}} ORDER BY position LIMIT {{3:integer}}"""
 _OF = f"{_ENTRY} WHERE run_name = {{0:text}} AND lineage_id {{lineages}} ORDER BY position"
@@ -62,7 +67,7 @@ _SUMS = """
 
 _PAGE = 1000
 """Entries that are read at once: the rows of a long work list are not held beside what is made of them."""
-_ENTRY_ROWS = TypeAdapter(list[tuple[int, UUID, EntryState, int, str | None, int, int, float | None, datetime]])
+_ENTRY_ROWS = TypeAdapter(list[tuple[int, UUID, EntryState, int, str | None, int, int, float | None, datetime, UUID | None]])
 _RUN_ROWS = TypeAdapter(list[tuple[str, datetime, datetime, str, str | None, datetime | None]])
 _SUM_ROWS = TypeAdapter(list[tuple[str, EntryState, int, int, int, float, int]])
 
@@ -123,10 +128,13 @@ class SqlRuns(TableBeside):
                 key = (escape_text(name), self._uuid(step.lineage_id))
                 match step:
                     case Began():
-                        await transaction.execute(self._sql(_BEGAN), [(*key, now)])
+                        await transaction.execute(self._sql(_BEGAN), [(*key, now, self._version(step))])
+                    case Regained():
+                        spent = step.replies, step.tokens, step.cost_usd
+                        await transaction.execute(self._sql(_REGAINED), [(*key, self._uuid(step.since), self._version(step), *spent)])
                     case LetGo():
                         spent = step.replies, step.tokens, step.cost_usd
-                        await transaction.execute(self._sql(_LET_GO), [(*key, self._time(step.at), *spent)])
+                        await transaction.execute(self._sql(_LET_GO), [(*key, self._time(step.at), *spent, self._version(step))])
                     case Ended():
                         state = EntryState.done if step.error is None else EntryState.failed
                         error = None if step.error is None else escape_text(step.error)
@@ -204,6 +212,9 @@ class SqlRuns(TableBeside):
             for own in [of_run[stored]]
         ]  # fmt: skip
 
+    def _version(self, step: Began | Regained | LetGo) -> Any:
+        return None if step.version is None else self._uuid(step.version)
+
     async def _of_each(self, statement: str, name: str, lineages: Sequence[UUID]) -> None:
         """Do the same to each of these threads, in one transaction."""
         now = self._time(utc_now())
@@ -213,6 +224,6 @@ class SqlRuns(TableBeside):
 
 def _entries(rows: Rows) -> list[RunEntry]:
     return [
-        RunEntry(position, lineage, state, starts, None if error is None else unescape_text(error), replies, tokens, cost, at)
-        for position, lineage, state, starts, error, replies, tokens, cost, at in _ENTRY_ROWS.validate_python(rows)
+        RunEntry(position, lineage, state, starts, None if error is None else unescape_text(error), replies, tokens, cost, at, to)
+        for position, lineage, state, starts, error, replies, tokens, cost, at, to in _ENTRY_ROWS.validate_python(rows)
     ]

@@ -286,6 +286,8 @@ class RunEntryRow(Base):
     """US dollars for these replies; NULL if the price of one is unknown."""
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     """When the state changed."""
+    counted_to: Mapped[UUID | None] = mapped_column(Uuid)
+    """While it is running: `ecs_id` of the thread version whose replies, and those before, are counted here; later ones are not yet."""
 
 
 class CachedReplyRow(Base):

@@ -3,7 +3,7 @@
 VERSION_TABLE = "storage_revision"
 """Where the database keeps its revision; not alembic's usual name, so that an application may use alembic beside us."""
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision that this minference knows, oldest first."""
 
 HEAD = REVISIONS[-1]
