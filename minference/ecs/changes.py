@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
 
 from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.exactness import same_time
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.sameness import same_objects
 from minference.ecs.state import Ledger, State, Version, Watch
-from minference.ecs.values import dump_json
+from minference.ecs.values import dump_json, reads_back
 from minference.errors import WrongMember
 
 _Holder = tuple[Entity, list[Entity]]
@@ -235,8 +237,15 @@ def _values_differ(entity: Entity, state: State, plan: EntityPlan) -> bool:
 
 
 def _json_differs(entity: Entity, state: State, plan: EntityPlan) -> bool:
-    cls, data = type(entity), entity.__dict__
-    return bool(plan.mutable) and any(dump_json(cls, name, data[name]) != state.json[name] for name in plan.mutable)
+    cls, now, then = type(entity), entity.__dict__, state.data
+    for name in plan.mutable:
+        value, stored = now[name], state.json[name]
+        if dump_json(cls, name, value) != stored:
+            return True
+        # What is written like the other arm of a union is no edit that may be dropped: the save will refuse it.
+        if value is not then[name] and not reads_back(cls, name, value, stored):
+            return True
+    return False
 
 
 def _same_value(one: Any, other: Any) -> bool:
@@ -248,6 +257,8 @@ def _same_value(one: Any, other: Any) -> bool:
     match one:
         case float() | Decimal():
             return repr(one) == repr(other)
+        case datetime() | time():
+            return same_time(one, other)
         case tuple():
             return len(one) == len(other) and all(map(_same_value, one, other))
         case frozenset():
@@ -267,6 +278,8 @@ def _exactly(value: Any) -> object:
             return (type(value), frozenset(map(_exactly, value)))
         case BaseModel():
             return (type(value), *map(_exactly, value.__dict__.values()))
+        case datetime() | time():
+            return (type(value), value.tzinfo is None, value.isoformat())
         case _:
             return (type(value), repr(value))
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from minference.ecs.blobs import Blob
 from minference.ecs.diff_values import PathChange, Segment, path_changes, word_segments
 from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.exactness import same_time
 from minference.ecs.members import Matched, Place, match_members
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.values import dump_json, stored_data
@@ -299,13 +300,15 @@ def _is_one_version(one: Entity, other: Entity, *, deeper: bool = True) -> bool:
     return True
 
 
-_EXACT = frozenset({str, int, bool, UUID, datetime, type(None), bytes})
+_EXACT = frozenset({str, int, bool, UUID, type(None), bytes})
 
 
 def same_value(cls: type[Entity], name: str, one: Any, other: Any) -> bool:
     """Whether both are stored equally."""
     if type(one) is type(other) and type(one) in _EXACT:
         return bool(one == other)
+    if type(one) is datetime and type(other) is datetime:
+        return same_time(one, other)
     return dump_json(cls, name, one) == dump_json(cls, name, other)
 
 

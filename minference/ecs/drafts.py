@@ -22,7 +22,7 @@ from minference.ecs.changes import (
     members_of,
 )
 from minference.ecs.entity import Entity, frozen, plan_of, state_of
-from minference.ecs.exactness import has_odd_offset
+from minference.ecs.exactness import is_doubtful
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
 from minference.ecs.sequence_edit import SequenceEdit, edit_between
@@ -156,14 +156,14 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
     for name in plan.inexact:
         if (value := data[name]) not in _NOTHING_TO_LOSE and (old is None or old.data[name] is not value):
             verify_json(cls, name, value, dump_json(cls, name, value))
-    for name in plan.times:
-        if has_odd_offset(value := data[name]):
+    for name in plan.doubtful:
+        if is_doubtful(value := data[name]):
             verify_json(cls, name, value, dump_json(cls, name, value))
     if not plan.mutable:
         return NOTHING
     dumped = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
     for name, json in dumped.items():
-        if old is None or old.json[name] != json:
+        if old is None or old.json[name] != json or old.data[name] is not data[name]:
             verify_json(cls, name, data[name], json)
     return dumped
 

@@ -18,7 +18,11 @@ from minference.ecs.blobs import Blob
 
 _EXACT: frozenset[Any] = frozenset((str, int, float, bool, bytes, UUID, date, timedelta, Decimal, type(None), Blob))
 _WITH_ZONE = (datetime, time, AwareDatetime, NaiveDatetime)
+_DOUBTFUL = (int, *_WITH_ZONE)
 _MINUTE, _NO_TIME = timedelta(minutes=1), timedelta()
+DIGITS = 4300
+"""As many an int may have: readers of JSON take no more, pydantic's and, unless it is told otherwise, Python's own."""
+_TOO_LARGE = 10**DIGITS
 _READ_BACK = (str, int, bool, type(None))
 """What an `Enum` or a `Literal` may stand for: written as it is, and told from others when it is read."""
 _HARMLESS = (BaseMetadata, GroupedMetadata, FieldInfo, Strict, AllowInfNan, AfterValidator, BeforeValidator, str)
@@ -28,8 +32,7 @@ def is_exact(annotation: Any, metadata: Iterable[object] = ()) -> bool:
     """Whether any value that the annotation takes is read back from what was written of it.
 
     Not so where one type has to be told from another, where something else decides what is written (a model, a serialiser),
-    and where a member of an `Enum` stands for what JSON has no word for. Times are, but for those with seconds in their zone's
-    offset: see `has_odd_offset`.
+    and where a member of an `Enum` stands for what JSON has no word for. Times and ints are, but for some: see `is_doubtful`.
     """
     if not all(_is_harmless(each) for each in metadata):
         return False
@@ -42,7 +45,7 @@ def is_exact(annotation: Any, metadata: Iterable[object] = ()) -> bool:
     if origin is Literal:
         return all(type(each) in _READ_BACK for each in arguments)
     if origin in (tuple, frozenset):
-        return all(part is Ellipsis or (is_exact(part) and not mentions_time(part)) for part in arguments)
+        return all(part is Ellipsis or (is_exact(part) and not mentions_doubtful(part)) for part in arguments)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return all(type(each.value) in _READ_BACK for each in annotation)
     return annotation in _EXACT or annotation in _WITH_ZONE
@@ -53,13 +56,26 @@ def _is_harmless(mark: object) -> bool:
     return isinstance(mark, _HARMLESS) or mark in _WITH_ZONE or type(mark).__module__.startswith("minference.")
 
 
-def mentions_time(annotation: Any) -> bool:
-    """Whether a value, or a part of it, may be a time or a moment."""
-    return annotation in _WITH_ZONE or any(mentions_time(part) for part in get_args(annotation))
+def mentions_doubtful(annotation: Any) -> bool:
+    """Whether a value, or a part of it, may be an int, a time or a moment."""
+    return annotation in _DOUBTFUL or any(mentions_doubtful(part) for part in get_args(annotation))
 
 
-def has_odd_offset(value: object) -> bool:
-    """Whether this is a time whose zone is some seconds off a minute, as before there were standard times: ISO 8601 cuts those."""
-    if not isinstance(value, datetime | time) or (offset := value.utcoffset()) is None:
+def is_doubtful(value: object) -> bool:
+    """Whether this is one of the few ints and times that are not read back from what is written of them.
+
+    These are ints of more than 4,300 digits; times whose zone is some seconds off a minute, as before there were standard times:
+    ISO 8601 cuts those; and times of day in a zone that has no offset without a date.
+    """
+    if isinstance(value, int):
+        return not -_TOO_LARGE < value < _TOO_LARGE
+    if not isinstance(value, datetime | time) or value.tzinfo is None:
         return False
-    return offset % _MINUTE != _NO_TIME
+    offset = value.utcoffset()
+    return offset is None or offset % _MINUTE != _NO_TIME
+
+
+def same_time(one: datetime | time, other: datetime | time) -> bool:
+    """Whether both are written alike: one clock and one offset, or no zone at all. What the zone is called is not written."""
+    # Python calls moments of two zones equal that are shown by different clocks, and the two hours of one name in autumn.
+    return one.isoformat() == other.isoformat() and (one.tzinfo is None) is (other.tzinfo is None)

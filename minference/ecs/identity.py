@@ -11,10 +11,18 @@ from random import Random
 from typing import Annotated
 from uuid import UUID, SafeUUID
 
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 
-Moment = Annotated[datetime, AwareDatetime]
-"""A time with a zone."""
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must be within the years 1 to 9999 in UTC") from error
+
+
+Moment = Annotated[datetime, AwareDatetime, AfterValidator(_in_utc)]
+"""A time with a zone, held in UTC whatever zone it is given in: as the columns of databases hold it."""
 
 _COUNTER_BITS = 74
 _LOW_BITS = (1 << 62) - 1

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType, is_typeddict
 
 from minference.ecs.blobs import Blob
-from minference.ecs.exactness import is_exact, mentions_time
+from minference.ecs.exactness import is_exact, mentions_doubtful
 from minference.errors import MisplacedMark, UnsupportedConfig, UnsupportedField
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class EntityPlan:
     """The marks of those fields that have one."""
     inexact: tuple[str, ...]
     """Those of `values` whose annotation does not say that what is written can be read back: each value has to be tried."""
-    times: tuple[str, ...]
-    """Those of `values` that may be times."""
+    doubtful: tuple[str, ...]
+    """Others of `values`, of whose annotation a few values cannot be read back."""
     changes_in_place: bool
     """Whether an object can become another one without any assignment to it."""
 
@@ -169,10 +169,10 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
                 types[name] = _entities(get_args(_strip(field.annotation))[1 if shape is dict else 0])
     fields = {name: cls.model_fields[name] for name in values}
     inexact = tuple(name for name, field in fields.items() if not is_exact(field.annotation, field.metadata))
-    times = tuple(name for name, field in fields.items() if name not in inexact and mentions_time(field.annotation))
+    doubtful = tuple(name for name, field in fields.items() if name not in inexact and mentions_doubtful(field.annotation))
     held = (tuple(references), tuple(collections), types, tuple(back_references))
     changes_in_place = bool(mutable) or any(field.shape is not tuple for field in collections)
-    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, inexact, times, changes_in_place)
+    return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, inexact, doubtful, changes_in_place)
 
 
 _MARKED: dict[OnErase, tuple[type, str]] = {OnErase.follows: (UUID, "UUID or UUID | None"), OnErase.uncaches: (str, "str or str | None")}

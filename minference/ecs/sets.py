@@ -15,8 +15,8 @@ class Elements(list[Any]):
     """The elements of a set as JSON data, sorted."""
 
 
-def may_hold_sets(schema: object) -> bool:
-    """Whether a value of this core schema may be a set, or have one somewhere inside."""
+def may_hold(schema: object, *kinds: str) -> bool:
+    """Whether a value of this core schema may be of one of these kinds, or have one somewhere inside."""
     waiting, seen = [schema], set[int]()
     while waiting:
         part = waiting.pop()
@@ -24,7 +24,7 @@ def may_hold_sets(schema: object) -> bool:
             continue
         seen.add(id(part))
         if isinstance(part, dict):
-            if part.get("type") in ("set", "frozenset"):
+            if part.get("type") in kinds:
                 return True
             waiting.extend(part.values())
         else:

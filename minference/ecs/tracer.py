@@ -41,6 +41,8 @@ def entity_tracer(function: F | None = None, /, *, severity: TraceSeverity | Non
     its own at once, by the same author unless it names another. If the function raises, what it changed and did not save
     is not saved: the objects keep their changes, and the version from before the call can be loaded.
 
+    It may stand above or below `@classmethod` and `@staticmethod`.
+
     An async function returns when its commit is durable. A plain one hands a snapshot to the writer and returns at once;
     `await storage.flush()` waits until it is durable, and raises what went wrong.
 
@@ -53,13 +55,19 @@ def entity_tracer(function: F | None = None, /, *, severity: TraceSeverity | Non
     """
 
     def decorate(function: F) -> F:
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UntraceableFunction(name)
-        make = _traced_async if _is_async(function) else _traced
-        return cast("F", make(function, name, severity))
+        return cast("F", _decorated(function, severity))
 
     return decorate if function is None else decorate(function)
+
+
+def _decorated(function: Any, severity: TraceSeverity | None) -> Any:
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(_decorated(function.__func__, severity))
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UntraceableFunction(name)
+    make = _traced_async if _is_async(function) else _traced
+    return make(function, name, severity)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -12,6 +12,7 @@ import json
 import marshal
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime, time
 from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,12 +23,14 @@ from typing_extensions import TypedDict
 
 from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
-from minference.ecs.sets import may_hold_sets, with_elements
+from minference.ecs.exactness import DIGITS, same_time
+from minference.ecs.sets import may_hold, with_elements
 from minference.errors import UnstorableValue
 
 _TYPED_DICT: Any = TypedDict
 _IDENTITY: dict[str, Any] = {"ecs_id": UUID, "lineage_id": UUID, "created_at": AwareDatetime}
 _REPLACED = "\ufffd".encode()
+_HUGE = re.compile(rb"\d{%d}" % (DIGITS + 1))
 _ESCAPE = re.compile(r"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 
 
@@ -63,7 +66,11 @@ def stored_data(cls: type[Entity], field: str, value: object) -> Any:
     Raises:
         UnstorableValue: As `dump_json`.
     """
-    data = parse(_writer(cls, field)(value).decode())
+    dumped = _writer(cls, field)(value)
+    try:
+        data = parse(dumped.decode())
+    except ValueError as error:
+        raise UnstorableValue(cls.__kind__, field, _unreadable(dumped, str(error))) from error
     return with_elements(value, data) if _may_hold_sets(cls, field) else data
 
 
@@ -107,9 +114,25 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
     try:
         loaded = load_json(cls, field, dumped)
     except ValidationError as error:
-        raise UnstorableValue(cls.__kind__, field, f"it cannot be read back: {error.errors(include_url=False)[0]['msg']}") from error
+        reason = _unreadable(dumped, error.errors(include_url=False)[0]["msg"])
+        raise UnstorableValue(cls.__kind__, field, reason) from error
     if not _is_same(loaded, value):
         raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
+
+
+def _unreadable(dumped: bytes, reason: str) -> str:
+    if _HUGE.search(dumped):
+        return f"it cannot be read back: it holds a number of more than {DIGITS:,} digits"
+    return f"it cannot be read back: {reason}"
+
+
+def reads_back(cls: type[Entity], field: str, value: object, dumped: bytes) -> bool:
+    """Whether `dumped` loads equal to `value`."""
+    try:
+        verify_json(cls, field, value, dumped)
+    except UnstorableValue:
+        return False
+    return True
 
 
 def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
@@ -157,8 +180,14 @@ def adapter_for(cls: type[Entity], annotation: Any) -> TypeAdapter[Any]:
 
 
 @cache
+def time_fields(cls: type[Entity]) -> tuple[str, ...]:
+    """Fields with values that cannot change in place and may be times, or have them somewhere inside."""
+    return tuple(name for name in plan_of(cls).values if may_hold(adapter_of(cls, name).core_schema, "datetime", "time"))
+
+
+@cache
 def _may_hold_sets(cls: type[Entity], field: str) -> bool:
-    return may_hold_sets(adapter_of(cls, field).core_schema)
+    return may_hold(adapter_of(cls, field).core_schema, "set", "frozenset")
 
 
 @cache
@@ -223,5 +252,7 @@ def _alike(one: Any, other: Any) -> bool:
             return len(one) == len(other) and all(map(_alike, one, other))
         case float():
             return repr(one) == repr(other)
+        case datetime() | time():
+            return same_time(one, other)
         case _:
             return bool(one == other)

@@ -10,14 +10,13 @@ from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from minference.ecs.blob_fields import blob_fields
 from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity, kind_to_class, plan_of
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
 from minference.ecs.opaque import OpaqueEntity
 from minference.ecs.state import Ledger, Version
-from minference.ecs.values import dump_json, load_json
+from minference.ecs.values import load_json
 from minference.errors import BlobNotFound, ConfigurationError, ErasedLineage, StaleVersion, VersionExists, VersionNotFound
 from minference.storage.archive import Archive, Outline, Outlined, Said, Tagged
 from minference.storage.base import Branch, Commit, Record, Unit
@@ -25,7 +24,7 @@ from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
 from minference.storage.memory_erasing import MemoryEraser
 from minference.storage.memory_replies import MemoryReplies
-from minference.storage.memory_rows import Row, Rows
+from minference.storage.memory_rows import Row, Rows, kept
 from minference.storage.memory_runs import MemoryRuns
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
@@ -133,9 +132,7 @@ class MemoryBackend:
         references = {name: child.ecs_id if child is not None else None for name, child in draft.references.items()}
         kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
-        values = {name: draft.data[name] for name in plan_of(cls).values} if draft.opaque is None else {}
-        # Blobs are read without their bytes, as from any storage.
-        json = {name: dump_json(cls, name, values.pop(name)) for name in blob_fields(cls) if name in values}
+        values, json = kept(cls, draft.data) if draft.opaque is None else ({}, {})
         held = frozenset([blob.sha256 for blob in draft.blobs])
         row = Row(info, cls, values, {**draft.json, **json}, references, dict(version.places), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row

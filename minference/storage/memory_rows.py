@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from minference.ecs.entity import Entity
+from minference.ecs.blob_fields import blob_fields
+from minference.ecs.entity import Entity, plan_of
 from minference.ecs.lineage import VersionInfo
 from minference.ecs.shapes import Shape, shape_of
-from minference.ecs.values import dump_json, parse
+from minference.ecs.values import dump_json, parse, time_fields
 from minference.storage.erasing import Erasure
 from minference.storage.sequences import Place, Run
 
@@ -40,6 +42,20 @@ class Row(NamedTuple):
     def shape(self) -> Shape:
         """The shape in which it was written."""
         return self.opaque if self.opaque is not None else shape_of(self.cls)
+
+
+def kept(cls: type[Entity], data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Values that cannot change in place: as they are, and those in JSON that every storage reads as other objects than were written.
+
+    Blobs are read without their bytes, and times with the offset of their zone alone.
+    """
+    values = {name: data[name] for name in plan_of(cls).values}
+    names = {*blob_fields(cls), *(name for name in time_fields(cls) if not _is_read_as_it_is(values[name]))}
+    return values, {name: dump_json(cls, name, values.pop(name)) for name in names if name in values}
+
+
+def _is_read_as_it_is(value: object) -> bool:
+    return value is None or (isinstance(value, datetime) and (value.tzinfo is UTC or (value.tzinfo is None and value.fold == 0)))
 
 
 @dataclass(slots=True)

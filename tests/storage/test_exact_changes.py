@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from minference.ecs import drafts, sameness
 from minference.ecs.entity import Entity
@@ -42,6 +43,15 @@ class Either(Entity, kind="exact_either"):
     id: UUID | str | None = None
     parts: tuple[Decimal | str, ...] = ()
     number: int | float | bool = 0
+
+
+class Twofold(Entity, kind="exact_twofold"):
+    """Values that can change in place, of types that are written alike."""
+
+    numbers: list[int] | tuple[int, ...] = Field(default_factory=list)
+    place: Path | str = Path("a")
+    anything: Any = None
+    inner: Twofold | None = None
 
 
 class Watched(Entity, kind="exact_watched"):
@@ -115,6 +125,32 @@ async def test_a_value_of_any_of_several_types_comes_back_as_it_was(storage: Ent
         [(name, part)] = value.items()
         stored = getattr(await storage.get(Either, either.ecs_id), name)
         assert (stored, type(stored)) == (part, type(part))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("numbers", (1,)), ("place", "a"), ("anything", {"deep": [(2,)]})], ids=["numbers", "place", "anything"]
+)
+async def test_an_edit_that_is_written_like_what_it_replaces_is_refused_as_it_is_anew(
+    storage: EntityStorage, field: str, value: Any
+) -> None:
+    entity = Twofold(numbers=[1], anything={"deep": [[2]]})
+    holder = await storage.register(Twofold(inner=entity))
+    before, edited, stored = await storage.status(), entity.ecs_id, getattr(entity, field)
+    setattr(entity, field, value)
+    for _ in range(2):
+        with pytest.raises(UnstorableValue, match=f"field '{field}' of exact_twofold .* read back as"):
+            await storage.register(holder)
+        assert (entity.ecs_id, getattr(entity, field), await storage.status()) == (edited, value, before)
+    with pytest.raises(UnstorableValue, match=f"field '{field}'"):
+        await storage.register(Twofold(**{field: value}))
+    setattr(entity, field, stored)
+    assert (await storage.submit(holder)).versions == ()
+
+
+async def test_an_equal_value_in_the_place_of_another_is_no_change(storage: EntityStorage) -> None:
+    entity = await storage.register(Twofold(numbers=[1, 2], place=Path("a/b"), anything={"deep": [2.5, None]}))
+    entity.numbers, entity.place, entity.anything = [1, 2], Path("a/b"), {"deep": [2.5, None]}
+    assert (await storage.submit(entity)).versions == ()
 
 
 async def test_a_member_exchanged_for_an_object_with_its_ids_is_noticed(storage: EntityStorage) -> None:

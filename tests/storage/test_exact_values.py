@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny, field_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializeAsAny, ValidationError, field_serializer
 
+from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity
 from minference.errors import UnstorableValue
 from minference.storage.base import EntityStorage
+from minference.threads.messages import ChatMessage, MessageRole
 from tests.storage.rows import same
 
 FROZEN = ConfigDict(frozen=True)
@@ -78,6 +80,9 @@ class Colour(Enum):
 
 ODD = datetime(1850, 1, 1, tzinfo=ZoneInfo("America/New_York"))
 """Noon was where the sun said so: 4 hours, 56 minutes and 2 seconds behind."""
+BERLIN = ZoneInfo("Europe/Berlin")
+HUGE = 10**4300
+"""The first int of more digits than readers of JSON take."""
 
 LOST: dict[str, tuple[Any, Any]] = {
     "more than its class has": (Shape, Circle(radius=5.0)),
@@ -93,7 +98,17 @@ LOST: dict[str, tuple[Any, Any]] = {
     "a member for a day": (Day, Day.first),
     "bytes as a literal": (Literal[b"x"], b"x"),
     "a zone with seconds": (datetime, ODD),
+    "a time of day in a zone of many": (time, time(12, tzinfo=BERLIN)),
+    "one of them in a list of times": (list[time], [time(12, tzinfo=BERLIN)]),
     "one of them in a tuple of times": (tuple[datetime, ...], (ODD,)),
+    "a huge int": (int, HUGE),
+    "a huge int that may be missing": (int | None, -HUGE),
+    "one of them in a tuple of ints": (tuple[int, ...], (1, HUGE)),
+    "one of them in a set": (frozenset[int], frozenset((HUGE,))),
+    "one of them in a set that changes": (set[int], {HUGE}),
+    "one of them in a list": (list[int], [HUGE]),
+    "an int, and no text": (int | str, HUGE),
+    "a constrained huge int": (Annotated[int, Field(gt=0)], HUGE),
     "rounded by a serialiser": (Annotated[float, PlainSerializer(lambda number: round(number, 2))], 1.23456),
     "lowered by a serialiser": (Annotated[str, PlainSerializer(str.lower)], "ABC"),
     "such a text inside": (tuple[Annotated[str, PlainSerializer(str.lower)], ...], ("ABC",)),
@@ -106,12 +121,62 @@ KEPT: dict[str, tuple[Any, Any]] = {
     "member that is a number": (Level, Level.none),
     "literal": (Literal["a", 1, None], 1),
     "numbers that are none": (tuple[float, ...], (math.inf, -0.0)),
+    "a large int": (int, HUGE - 1),
+    "a large int below zero": (int | None, 1 - HUGE),
+    "large ints": (tuple[int, ...], (HUGE - 1, 1 - HUGE)),
+    "a set of ints": (frozenset[int], frozenset((3, 1, 2, HUGE - 1))),
+    "digits of a text": (int | str, "1" * 5_000),
+    "a large decimal": (Decimal, Decimal("9E+999999999")),
+    "a long decimal": (Decimal, Decimal("0." + "7" * 5_000)),
     "moment": (datetime, datetime(2020, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=45)))),
     "time": (time, time(12, 30, 1, 5, tzinfo=UTC)),
     "times": (tuple[datetime, ...], (datetime(1, 1, 1, tzinfo=UTC),)),
     "constrained text": (Annotated[str, Field(min_length=1, pattern="^a")], "abc"),
     "constrained number": (Annotated[float, Field(ge=0, allow_inf_nan=False)], 0.1),
 }
+
+WINTER, SUMMER = timezone(timedelta(hours=1)), timezone(timedelta(hours=2))
+TWICE = datetime(2020, 10, 25, 2, 30)  # noqa: DTZ001 - on the clocks of Berlin, at first in summer time
+GAP = datetime(2020, 3, 29, 2, 30)  # noqa: DTZ001 - on no clock of Berlin
+JUNE = datetime(2020, 6, 1)  # noqa: DTZ001
+
+
+class Event(BaseModel):
+    model_config = FROZEN
+    at: datetime
+
+
+PLAIN: dict[str, tuple[Any, Any, Any]] = {
+    "summer": (datetime, JUNE.replace(tzinfo=BERLIN), JUNE.replace(tzinfo=SUMMER)),
+    "the first of two": (datetime, TWICE.replace(tzinfo=BERLIN), TWICE.replace(tzinfo=SUMMER)),
+    "the second of two": (datetime, TWICE.replace(tzinfo=BERLIN, fold=1), TWICE.replace(tzinfo=WINTER)),
+    "an hour that was not": (datetime | None, GAP.replace(tzinfo=BERLIN), GAP.replace(tzinfo=WINTER)),
+    "another name for UTC": (datetime, JUNE.replace(tzinfo=ZoneInfo("UTC")), JUNE.replace(tzinfo=UTC)),
+    "an offset with a name": (datetime, JUNE.replace(tzinfo=timezone(timedelta(hours=2), "CEST")), JUNE.replace(tzinfo=SUMMER)),
+    "no zone": (datetime, TWICE.replace(fold=1), TWICE),
+    "a time of day": (time, time(2, 30, fold=1), time(2, 30)),
+    "a tuple": (tuple[datetime, ...], (TWICE.replace(tzinfo=BERLIN, fold=1),), (TWICE.replace(tzinfo=WINTER),)),
+    "a list": (list[datetime], [TWICE.replace(tzinfo=BERLIN, fold=1)], [TWICE.replace(tzinfo=WINTER)]),
+    "a dict": (dict[str, datetime], {"at": TWICE.replace(tzinfo=BERLIN)}, {"at": TWICE.replace(tzinfo=SUMMER)}),
+    "a union": (datetime | int, TWICE.replace(tzinfo=BERLIN, fold=1), TWICE.replace(tzinfo=WINTER)),
+    "a frozen model": (Event, Event(at=JUNE.replace(tzinfo=BERLIN)), Event(at=JUNE.replace(tzinfo=SUMMER))),
+}
+"""What is saved, and as what it is read back."""
+
+
+def shown(value: object) -> object:
+    """All that there is to a time: the name of a time zone too, by which it finds other offsets at other times."""
+    match value:
+        case datetime() | time():
+            named = isinstance(value.tzinfo, ZoneInfo) or (value.tzinfo is not None and value.tzname() == "CEST")
+            return type(value), value.isoformat(), value.fold, named
+        case tuple() | list():
+            return type_of(value), [shown(each) for each in value]
+        case dict():
+            return {key: shown(each) for key, each in value.items()}
+        case Event():
+            return shown(value.at)
+    raise AssertionError(value)
 
 
 def holder(annotation: Any, place: str) -> type[Any]:
@@ -135,3 +200,46 @@ async def test_a_value_that_is_kept_is_read_back_as_it_was(storage: EntityStorag
     entity = await storage.register(holder(annotation, what)(value=value))
     loaded = await storage.get(type(entity), entity.ecs_id)
     assert same(loaded.value, value)
+
+
+@pytest.mark.parametrize("what", PLAIN)
+async def test_a_time_is_read_back_with_the_offset_that_its_zone_had_then(storage: EntityStorage, what: str) -> None:
+    annotation, value, read = PLAIN[what]
+    entity = await storage.register(holder(annotation, f"time {what}")(value=value))
+    loaded = await storage.get(type(entity), entity.ecs_id)
+    cold = await storage.get_cold_snapshot(type(entity), entity.ecs_id)
+    assert [shown(each.value) for each in (loaded, cold)] == [shown(read)] * 2
+    assert shown(entity.value) == shown(value)
+    assert (await storage.submit(entity, loaded)).versions == ()
+    loaded.value = value
+    assert (await storage.submit(loaded)).versions == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "edited"),
+    [
+        (TWICE.replace(tzinfo=BERLIN), TWICE.replace(tzinfo=BERLIN, fold=1)),
+        (TWICE.replace(tzinfo=WINTER), TWICE.replace(hour=3, tzinfo=SUMMER)),
+        (TWICE.replace(tzinfo=UTC), TWICE),
+    ],
+    ids=["the other of two hours", "the same moment on another clock", "no zone"],
+)
+async def test_another_offset_is_a_change(storage: EntityStorage, value: datetime, edited: datetime) -> None:
+    entity = await storage.register(holder(datetime, "edited time")(value=value))
+    before = entity.ecs_id
+    entity.value = edited
+    assert len((await storage.submit(entity)).versions) == 1
+    assert list((await storage.diff(before, entity)).fields) == ["value"]
+    assert (await storage.get(type(entity), entity.ecs_id)).value.isoformat() == edited.isoformat()
+
+
+async def test_the_times_of_messages_are_in_utc_from_the_start(storage: EntityStorage) -> None:
+    message = ChatMessage(role=MessageRole.user, content="x", timestamp=TWICE.replace(tzinfo=BERLIN, fold=1))
+    given = TWICE.replace(hour=1, tzinfo=UTC)
+    await storage.register(message)
+    loaded = await storage.get(ChatMessage, message.ecs_id)
+    assert [shown(each.timestamp) for each in (message, loaded)] == [shown(given)] * 2
+    message.timestamp = given.astimezone(SUMMER)
+    assert (await storage.submit(message)).versions == ()
+    with pytest.raises(ValidationError, match="within the years 1 to 9999 in UTC"):
+        message.timestamp = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))

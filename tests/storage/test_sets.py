@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from minference.ecs.diff import NestedChanged, diff_entities
 from minference.ecs.diff_values import ABSENT, PathChange
 from minference.ecs.entity import Entity
-from minference.ecs.sets import may_hold_sets, with_elements
+from minference.ecs.sets import may_hold, with_elements
 from minference.ecs.values import dump_json, load_json
 from minference.storage.base import EntityStorage
 from minference.storage.open import open_storage
@@ -180,8 +180,8 @@ def test_a_sorted_set_is_stored_without_loss(elements: list[Any]) -> None:
 
 def test_only_fields_that_may_hold_sets_are_looked_into() -> None:
     held: list[Any] = [Pairs, Frozen, Data, Rooted, dict[str, list[set[int]]], int | None | tuple[Pairs, ...]]
-    assert [may_hold_sets(TypeAdapter(each).core_schema) for each in held] == [True] * len(held)
+    assert [may_hold(TypeAdapter(each).core_schema, "set", "frozenset") for each in held] == [True] * len(held)
     others: list[Any] = [str, list[int], dict[str, tuple[int, ...]], Colour, Any]
-    assert [may_hold_sets(TypeAdapter(each).core_schema) for each in others] == [False] * len(others)
+    assert [may_hold(TypeAdapter(each).core_schema, "set", "frozenset") for each in others] == [False] * len(others)
     assert with_elements({1, 2}, "written otherwise") == "written otherwise"
     assert with_elements({1, 2}, [2]) == [2]

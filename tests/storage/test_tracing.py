@@ -340,6 +340,56 @@ async def test_methods_and_keyword_arguments_are_traced(storage: EntityStorage) 
     assert (await commits(storage, shelf))[-1] == (Shelf.take.__qualname__, None)
 
 
+class Library:
+    @entity_tracer
+    @classmethod
+    async def lend(cls, book: Book) -> type[Library]:
+        await asyncio.sleep(0)
+        book.title = "lent"
+        return cls
+
+    @entity_tracer(severity=TraceSeverity.NORMAL)
+    @classmethod
+    def take_back(cls, book: Book) -> type[Library]:
+        book.title = "back"
+        return cls
+
+    @entity_tracer
+    @staticmethod
+    async def stamp(book: Book) -> None:
+        await asyncio.sleep(0)
+        book.title = "stamped"
+
+    @entity_tracer
+    @staticmethod
+    def shelve(book: Book) -> None:
+        book.title = "shelved"
+
+
+class Branch(Library):
+    pass
+
+
+async def test_methods_of_classes_and_static_ones_are_traced_from_above(storage: EntityStorage) -> None:
+    book = await storage.register(a_book("one"))
+    assert (await Branch.lend(book), Branch().take_back(book)) == (Branch, Branch)
+    await Branch().stamp(book)
+    Library.shelve(book)
+    await storage.flush()
+    made_by = [None, "Library.lend", "Library.take_back", "Library.stamp", "Library.shelve"]
+    assert [version.commit.author for version in await storage.lineage(book.lineage_id)] == made_by
+
+
+def test_a_class_method_that_is_a_generator_is_refused_when_decorated() -> None:
+    with pytest.raises(UntraceableFunction, match="pages is a generator"):
+
+        class Shelf:
+            @entity_tracer
+            @classmethod
+            def pages(cls) -> Iterator[Page]:
+                yield Page()
+
+
 async def test_an_object_with_an_async_call_is_traced_like_a_function(storage: EntityStorage) -> None:
     class Renamer:
         async def __call__(self, book: Book) -> None:

@@ -70,7 +70,7 @@ IDENTITY = (
         name="times-have-no-zone",
         promise="`created_at` is an aware time in UTC",
         file="minference/ecs/identity.py",
-        old="Moment = Annotated[datetime, AwareDatetime]",
+        old="Moment = Annotated[datetime, AwareDatetime, AfterValidator(_in_utc)]",
         new="Moment = datetime",
         tests=("tests/ecs/test_entity.py::test_a_time_without_a_zone_is_refused",),
     ),
