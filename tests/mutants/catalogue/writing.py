@@ -122,8 +122,8 @@ WRITING = (
         promise="A commit whose answer was lost is not made again",
         marks=("I9",),
         file="minference/storage/sql/writer.py",
-        old="                if unsure is None or not await self._is_written(unsure):",
-        new="                if True:",
+        old="            if await self._is_written(batch):",
+        new="            if False:",
         tests=("tests/storage/test_faults.py::test_a_commit_whose_answer_was_lost_is_not_made_again",),
     ),
     Mutant(
