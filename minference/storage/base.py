@@ -134,6 +134,7 @@ class Backend(Protocol):
         """Connect, create or check the tables, and return a ledger that names the database.
 
         Raises:
+            ReadFailed: The server was reached, and then was lost for too long.
             DatabaseUnreadable: The database cannot be used; nothing in it was changed.
         """
         ...

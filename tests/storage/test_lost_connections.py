@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minference.errors import ErasedLineage, VersionExists
+from minference.errors import DatabaseUnreadable, ErasedLineage, ReadFailed, VersionExists
 from minference.storage.open import open_storage
 from minference.storage.sql.dialects import Transient, diagnose, open_engine
 from minference.storage.sql.driver import PostgresDriver
@@ -53,3 +53,50 @@ async def test_a_connection_lost_while_a_refusal_is_looked_into_does_not_hide_wh
         with pytest.raises(ErasedLineage) as erased:
             await here.register(stored)
         assert (proxy.lost, erased.value.lineage_id) == (2, stored.lineage_id)
+
+
+@pytest.mark.parametrize("word", ["storage_info i", "advisory", "CREATE TABLE", "COMMIT"])
+async def test_a_connection_lost_while_a_new_database_is_opened_costs_nothing_but_time(postgresql_url: str, word: str) -> None:
+    async with PostgresProxy(postgresql_url) as proxy:
+        proxy.lose_answer_to(word.encode())
+        async with open_storage(proxy.url) as storage:
+            assert proxy.lost == 1
+            await storage.register(Thing())
+    assert await broken_rules(postgresql_url) == []
+
+
+async def test_opening_waits_for_a_server_that_breaks_connections_off(postgresql_url: str) -> None:
+    async with PostgresProxy(postgresql_url) as proxy:
+        proxy.refuse(4)
+        async with open_storage(proxy.url) as storage:
+            assert proxy.refused == 4
+            await storage.register(Thing())
+
+
+async def test_a_server_that_breaks_every_connection_off_is_away_and_not_unreadable(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", 0.2)
+    async with PostgresProxy(postgresql_url) as proxy:
+        proxy.refuse(10_000)
+        with pytest.raises(ReadFailed, match=r"postgresql://postgres@127.0.0.1.* away for too long .* asking again is safe") as away:
+            await open_storage(proxy.url).__aenter__()
+        assert away.value.retryable
+        assert proxy.refused > 1
+
+
+async def test_a_server_that_is_gone_after_it_was_reached_is_away_too(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", 0.2)
+    async with PostgresProxy(postgresql_url) as proxy:
+        proxy.vanish_with_answer_to(b"SELECT")
+        with pytest.raises(ReadFailed, match="Connect call failed"):
+            await open_storage(proxy.url).__aenter__()
+        assert proxy.lost == 1
+
+
+async def test_where_no_server_listens_opening_fails_at_once(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", float("inf"))
+    async with PostgresProxy(postgresql_url) as proxy:
+        nowhere = proxy.url
+    with pytest.raises(DatabaseUnreadable, match="Connect call failed"):
+        await open_storage(nowhere).__aenter__()
