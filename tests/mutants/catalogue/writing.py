@@ -75,6 +75,22 @@ WRITING = (
         tests=("tests/storage/test_faults.py::test_a_failure_that_a_cancelled_task_does_not_hear_is_said_by_flush[memory]",),
     ),
     Mutant(
+        name="a-failure-is-said-when-it-is-made-up-for",
+        promise="`flush` and leaving do not raise for a failure whose objects were saved, rebased or put back since",
+        file="minference/storage/committer.py",
+        old=" and not each.is_made_up_for()]",
+        new="]",
+        tests=("tests/storage/test_unheard.py::test_a_failure_that_was_made_up_for_is_not_raised_by_leaving[memory]",),
+    ),
+    Mutant(
+        name="one-saved-object-makes-up-for-the-others",
+        promise="`flush` and leaving raise for a failure that nobody heard of until each of its objects is saved",
+        file="minference/storage/committer.py",
+        old="return bool(roots) and all(",
+        new="return bool(roots) and any(",
+        tests=("tests/storage/test_unheard.py::test_a_failure_of_several_objects_is_said_until_all_of_them_are_saved[memory]",),
+    ),
+    Mutant(
         name="closing-forgets-what-waits",
         promise="Closing a storage writes what is pending",
         marks=("I9",),
@@ -125,6 +141,14 @@ WRITING = (
         old="            if await self._is_written(batch):",
         new="            if False:",
         tests=("tests/storage/test_faults.py::test_a_commit_whose_answer_was_lost_is_not_made_again",),
+    ),
+    Mutant(
+        name="opening-gives-up-a-server-that-is-lost",
+        promise="Opening waits for a server that was reached and then is lost",
+        file="minference/storage/sql/opening.py",
+        old="if not (reached and _passes(error, engine)):",
+        new="if True:",
+        tests=("tests/storage/test_lost_connections.py::test_opening_waits_for_a_server_that_breaks_connections_off",),
     ),
     Mutant(
         name="keys-are-given-out-twice",
