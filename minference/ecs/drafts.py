@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from minference.ecs.blob_fields import blobs_in
 from minference.ecs.blobs import Blob
@@ -25,6 +25,7 @@ from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.exactness import has_odd_offset
 from minference.ecs.identity import utc_now, uuid7
 from minference.ecs.plan import is_opaque
+from minference.ecs.sequence_edit import SequenceEdit, edit_between
 from minference.ecs.shapes import Shape, refuse_redefined
 from minference.ecs.state import NOTHING, Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, verify_json, verify_plain
@@ -33,24 +34,6 @@ from minference.errors import WrongMember
 _TICK = timedelta(microseconds=1)
 _NO_NAMES = frozenset[str]()
 _Members = tuple[list[Entity], list[Version], int]
-
-
-class SequenceEdit(NamedTuple):
-    """How an ordered field came from that of the previous version: its head, new members, its tail."""
-
-    head: int
-    middle: list[Version]
-    tail: int
-    old_length: int
-    versions: list[Version]
-    """All members, in a list that only grows; the first `length` count."""
-    length: int
-
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the members are the same as before."""
-        return not self.middle and self.head + self.tail == self.old_length
-
 
 _NO_EDITS: Mapping[str, SequenceEdit] = NOTHING
 
@@ -237,14 +220,7 @@ def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: 
         edit = SequenceEdit(length, added, 0, length, versions, len(current))
         return (objects, versions, len(current)), edit
     now = [_known(child, ledger) for child in current]
-    head = 0
-    while head < min(length, len(now)) and now[head] == versions[head]:
-        head += 1
-    tail = 0
-    while tail < min(length, len(now)) - head and now[-1 - tail] == versions[length - 1 - tail]:
-        tail += 1
-    edit = SequenceEdit(head, now[head : len(now) - tail], tail, length, now, len(now))
-    return (list(current), now, len(now)), edit
+    return (list(current), now, len(now)), edit_between(versions, length, now)
 
 
 def _known(entity: Entity, ledger: Ledger) -> Version:

@@ -67,13 +67,19 @@ class _Lists(Generic[T]):
         return other if one == before else None
 
     def _by_stretches(self, order: list[T]) -> MergedList[T] | None:
-        """`None` if something would come to stand in two places, or was moved by one side and removed by the other."""
+        """`None` if something would come to stand in two places, or was moved by one side and removed by the other.
+
+        So it is if both added after the same item, and one side has moved what follows: nobody says whose comes first.
+        """
         before, one, other = self._stretches(self.base), self._stretches(self.ours), self._stretches(self.theirs)
         homes: dict[T, T | None] = {}
         for stretches in (before, one, other):
             for end, items in stretches.items():
                 if any(homes.setdefault(item, end) != end for item in items):
                     return None
+        mine_after, yours_after = self._added_after(self.ours), self._added_after(self.theirs)
+        if any(yours_after[item] != end for item, end in mine_after.items() if item in yours_after):
+            return None
         ends: dict[T | None, int] = {None: len(self.base), **{item: place for place, item in enumerate(self.base)}}
         merged: MergedList[T] = MergedList([])
         for end in [*order, None]:
@@ -97,6 +103,20 @@ class _Lists(Generic[T]):
             else:
                 current.append(item)
         found[None] = current
+        return found
+
+    def _added_after(self, items: Sequence[T]) -> dict[T | None, T | None]:
+        """What stands before and after each stretch that holds something new, of what all three have."""
+        found: dict[T | None, T | None] = {}
+        before: T | None = None
+        added = False
+        for item in [*items, None]:
+            if item is not None and item not in self.held:
+                added = added or item not in self.known
+                continue
+            if added:
+                found[before] = item
+            before, added = item, False
         return found
 
     def _settle(self, ours: Sequence[T], theirs: Sequence[T]) -> list[T]:

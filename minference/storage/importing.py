@@ -13,10 +13,11 @@ from uuid import UUID
 
 from minference.ecs.blob_fields import blobs_in
 from minference.ecs.blobs import Blob
-from minference.ecs.drafts import Draft, SequenceEdit
+from minference.ecs.drafts import Draft
 from minference.ecs.entity import plan_of
 from minference.ecs.erasing import blank_data, erased, erased_keys
 from minference.ecs.fitting import dump_data
+from minference.ecs.sequence_edit import SequenceEdit, kept_between
 from minference.ecs.state import Version
 from minference.ecs.values import dump_json
 from minference.errors import ConversionFailed, ErasedLineage, InvalidExport, UnstorableValue, VersionExists, WriteFailed
@@ -296,7 +297,8 @@ class Importer:
         else:
             versions = [*versions[: line.keep], *added, *versions[length - line.tail : length]]
         now = line.keep + len(added) + line.tail
-        return (versions, now), SequenceEdit(line.keep, added, line.tail, length, versions, now)
+        kept = kept_between(old[0], line.keep, length - line.tail, added)
+        return (versions, now), SequenceEdit(line.keep, added, line.tail, length, versions, now, kept)
 
     def _forget(self) -> None:
         """Keep the caches small. What is on its way is not forgotten: it cannot be looked up yet."""

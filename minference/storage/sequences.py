@@ -12,11 +12,11 @@ sequence is extended in place only if the list ends in its open span.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minference.ecs.drafts import SequenceEdit
+from minference.ecs.sequence_edit import SequenceEdit
 from minference.ecs.state import Version
 
 OPEN = 2**31 - 1
@@ -106,20 +106,36 @@ def _extend(old: Place, added: Sequence[Version], ends: dict[Run, int]) -> Place
 
 
 def _rebuilt(old: Place, edit: SequenceEdit, new_id: Callable[[], int], ends: dict[Run, int]) -> Placed:
-    head = part_of(old.spans, 0, edit.head)
-    tail = part_of(old.spans, edit.old_length - edit.tail, edit.old_length)
-    children: Sequence[Version] = edit.middle
-    if len(head) + len(tail) + bool(children) > MAX_SPANS:
-        head, tail, children = (), (), edit.versions[: edit.length]
-    middle: tuple[Span, ...] = ()
+    parts = list(_parts(old, edit))
+    if sum(len(part) if isinstance(part, tuple) else 1 for part in parts) > MAX_SPANS:
+        parts = [edit.versions[: edit.length]]
+    run: Run | None = None
+    spans: list[Span] = []
     items: list[tuple[Run, int, Version]] = []
-    if children:
-        run = Run(new_id(), 0)
-        ends[run] = len(children)
-        middle = (Span(run, 0, len(children)),)
-        items = [(run, i, child) for i, child in enumerate(children)]
-    spans = (*head, *middle, *tail)
-    return Placed(Place(new_id(), edit.length, spans, ends_open=True), items, new_sequence=True)
+    for part in parts:
+        if isinstance(part, tuple):
+            spans += part
+            continue
+        run = run or Run(new_id(), 0)
+        spans.append(Span(run, len(items), len(part)))
+        items += [(run, len(items) + number, child) for number, child in enumerate(part)]
+    if run is not None:
+        ends[run] = len(items)
+    return Placed(Place(new_id(), edit.length, tuple(spans), ends_open=True), items, new_sequence=True)
+
+
+def _parts(old: Place, edit: SequenceEdit) -> Iterator[tuple[Span, ...] | list[Version]]:
+    """What the new list consists of: spans of the old one, and members that are to be written."""
+    yield part_of(old.spans, 0, edit.head)
+    at = 0
+    for kept in edit.kept:
+        if edit.middle[at : kept.at]:
+            yield edit.middle[at : kept.at]
+        yield part_of(old.spans, kept.old, kept.old + kept.length)
+        at = kept.at + kept.length
+    if edit.middle[at:]:
+        yield edit.middle[at:]
+    yield part_of(old.spans, edit.old_length - edit.tail, edit.old_length)
 
 
 def same_beginning(one: Sequence[Span], other: Sequence[Span]) -> int:

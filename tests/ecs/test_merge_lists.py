@@ -40,6 +40,13 @@ def test_additions_to_one_place_clash_and_are_named_there() -> None:
     assert clashes("abcd", "ab", "abcdx") == [(2, "cd", "", "cdx")]
 
 
+def test_additions_after_one_item_clash_although_one_side_has_moved_what_follows() -> None:
+    assert clashes("abc", "acxb", "abcy") == [(None, "abc", "acxb", "abcy")]
+    assert clashes("abc", "axcb", "aybc") == [(None, "abc", "axcb", "aybc")]
+    assert merged("abc", "acxb", "abcy", "append") == "acxby"
+    assert merged("abc", "acb", "abcy") == "acby"
+
+
 def test_two_different_orders_clash_as_a_whole() -> None:
     assert clashes("abc", "bac", "acb") == [(None, "abc", "bac", "acb")]
     assert clashes("abc", "bac", "ac") == [(None, "abc", "bac", "ac")]

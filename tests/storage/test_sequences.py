@@ -9,8 +9,8 @@ from uuid import UUID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minference.ecs.drafts import SequenceEdit
 from minference.ecs.identity import utc_now
+from minference.ecs.sequence_edit import edit_between
 from minference.ecs.state import Version
 from minference.storage.open import open_storage
 from minference.storage.sequences import EMPTY, MAX_SPANS, OPEN, Place, Run, cut, place_edit
@@ -25,16 +25,6 @@ def version(number: int) -> Version:
     return Version(UUID(int=number), UUID(int=number), NOW)
 
 
-def edit_between(old: list[Version], new: list[Version]) -> SequenceEdit:
-    head = 0
-    while head < min(len(old), len(new)) and old[head] is new[head]:
-        head += 1
-    tail = 0
-    while tail < min(len(old), len(new)) - head and old[-1 - tail] is new[-1 - tail]:
-        tail += 1
-    return SequenceEdit(head, new[head : len(new) - tail], tail, len(old), new, len(new))
-
-
 class Table:
     """The two tables, with their keys, and what a reader makes of them."""
 
@@ -47,7 +37,7 @@ class Table:
 
     def write(self, old: Place, before: list[Version], after: list[Version]) -> Place:
         ends: dict[Run, int] = {}
-        placed = place_edit(old, edit_between(before, after), lambda: next(self.ids), ends)
+        placed = place_edit(old, edit_between(before, len(before), after), lambda: next(self.ids), ends)
         for run, position, child in placed.items:
             assert (run.id, position) not in self.cells, "a cell belongs to whoever writes it first"
             self.cells[run.id, position] = child
@@ -72,10 +62,11 @@ class Table:
         return members, Place(sequence, length, spans, ends_open=ends_open)
 
 
+ENDS = ["append", "append", "extend", "truncate", "cut", "clear", "same"]
+PLACES = ["insert", "insert", "remove", "replace", "move", "duplicate", "scatter", "scatter", "turn", "double"]
+
 edits = st.tuples(
-    st.sampled_from(
-        ["append", "append", "extend", "insert", "insert", "remove", "replace", "truncate", "cut", "clear", "move", "duplicate", "same"]
-    ),
+    st.sampled_from(ENDS + PLACES),
     st.integers(0, 10_000),
     st.integers(0, 10_000),
     st.booleans(),
@@ -107,8 +98,22 @@ def edited(kind: str, members: list[Version], place: Place, one: int, two: int, 
         case "duplicate" if at < len(new):
             new.insert(two % len(new), new[at])
         case _:
-            pass
+            return edited_in_places(kind, new, at, one, two, fresh)
     return new
+
+
+def edited_in_places(kind: str, members: list[Version], at: int, one: int, two: int, fresh: count[int]) -> list[Version]:
+    """Changes that leave rows of members between them, long enough to be kept."""
+    match kind:
+        case "scatter":
+            some = range(one % 7, len(members), 9 + two % 5)
+            return [*(version(next(fresh)) if place in some else each for place, each in enumerate(members)), version(next(fresh))]
+        case "turn":
+            return [*members[at:], *members[:at]]
+        case "double":
+            return [*members, *(version(next(fresh)) for _ in range(30)), *members[:at]]
+        case _:
+            return members
 
 
 @settings(max_examples=examples(150, 2000), deadline=None)
@@ -159,6 +164,21 @@ def test_a_branch_writes_its_own_cell_and_shares_the_rest() -> None:
     assert table.read(branch.sequence, branch.length)[0][-1].ecs_id == UUID(int=6_000)
 
 
+def test_an_edit_in_several_places_writes_those_and_shares_the_rest() -> None:
+    table, members = Table(), [version(i) for i in range(1_000)]
+    place = table.write(EMPTY, [], members)
+    after = [*members[:100], version(5_000), *members[101:600], version(5_001), version(5_002), *members[600:], version(5_003)]
+    place = table.write(place, members, after)
+    assert (table.new_cells, table.new_spans) == (4, 6)
+    assert table.read(place.sequence, place.length)[0] == after
+    moved = [*after[:20], *after[900:], *after[20:900]]
+    place = table.write(place, after, moved)
+    assert (table.new_cells, table.new_spans) == (0, 8)
+    assert table.read(place.sequence, place.length)[0] == moved
+    place = table.write(place, moved, [*moved, version(6_000)])
+    assert table.read(place.sequence, place.length)[0] == [*moved, version(6_000)]
+
+
 async def test_a_turn_writes_as_many_rows_on_a_long_thread_as_on_a_short_one(sql_url: str) -> None:
     appended = {"entity_commit": 1, "entity_version": 2, "chat_message": 1, "chat_thread": 1, "run_item": 1}
     async with open_storage(sql_url) as storage:
@@ -174,3 +194,9 @@ async def test_a_turn_writes_as_many_rows_on_a_long_thread_as_on_a_short_one(sql
             await storage.register(thread)
             edited = (await rows_of(sql_url)).keys() - after.keys()
             assert Counter(table for table, *_ in edited) == {**appended, "sequence_span": 3}
+            rows = await rows_of(sql_url)
+            thread.history[2].content = "edited too"
+            say(thread, "appended once more")
+            await storage.register(thread)
+            both = Counter(table for table, *_ in (await rows_of(sql_url)).keys() - rows.keys())
+            assert both["run_item"] <= 10

@@ -30,6 +30,14 @@ MERGING = (
         tests=("tests/ecs/test_diff.py::test_what_comes_and_goes_moves_nothing",),
     ),
     Mutant(
+        name="a-move-hides-that-both-added",
+        promise="Two who add after the same item are in conflict, also if one has moved what follows",
+        file="minference/ecs/merge_lists.py",
+        old="            if added:\n                found[before] = item",
+        new="            if False:\n                found[before] = item",
+        tests=("tests/ecs/test_merge_lists.py::test_additions_after_one_item_clash_although_one_side_has_moved_what_follows",),
+    ),
+    Mutant(
         name="texts-are-compared-by-letters",
         promise="Texts are compared by words",
         file="minference/ecs/diff_values.py",
