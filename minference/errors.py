@@ -132,6 +132,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from minference.usage import TokenUsage
+
 
 def a_while(seconds: float) -> str:
     """A time for a message: long ones in whole seconds."""
@@ -918,6 +920,8 @@ class ProviderError(MinferenceError):
         code: str | None = None,
         request_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        usage: TokenUsage | None = None,
+        broke_off: bool = False,
     ) -> None:
         self.client = client
         self.status = status
@@ -931,6 +935,10 @@ class ProviderError(MinferenceError):
         self.request_id = request_id
         self.headers = dict(headers or {})
         """Those headers of the answer that tell of limits; lower-case names."""
+        self.usage = usage
+        """What the provider had counted for it, and wants to be paid for; `None` if it did not say."""
+        self.broke_off = broke_off
+        """Whether a reply was on its way, so that more was used than was counted by then."""
         super().__init__(f"{client}: {message}")
 
 

@@ -17,7 +17,7 @@ from tests.support.source import PACKAGE, Source, length_without_docstring, pack
 from tests.support.state import changed_globals
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "settings", "logs", "profiles", "waiting"),
+    ("errors", "settings", "logs", "profiles", "waiting", "usage"),
     ("ecs",),
     ("storage",),
     ("threads",),

@@ -11,6 +11,7 @@ from minference.clients.anthropic_messages import mark_for_caching, rendered_mes
 from minference.clients.anthropic_replies import AnswerStream, read_answer
 from minference.clients.anthropic_tools import rendered_tools, tools_of_history
 from minference.clients.base import Reply, Request, Response, TextDelta
+from minference.clients.counts import note_break
 from minference.clients.embedding import embed
 from minference.clients.rejoining import JSON_ANSWER, PrefilledText, with_answer, with_prefill
 from minference.clients.schemas import ANTHROPIC, strict_schema
@@ -126,11 +127,12 @@ class AnthropicClient:
                         return
                     if text := told.add(answer.add(event)):
                         yield TextDelta(text)
-        except ProviderError:
+            if not answer.finished:
+                raise ProviderUnreachable(self.name, "the stream ended before the reply did", retryable=True)
+        except ProviderError as error:
             if not answer.finished:  # else nothing is missing
+                note_break(error, answer.usage, begun=answer.begun)
                 raise
-        if not answer.finished:
-            raise ProviderUnreachable(self.name, "the stream ended before the reply did", retryable=True)
         if text := told.rest():
             yield TextDelta(text)
         yield Response(answer.payload(), headers, {"stream": True})

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import JsonValue
 
 from minference.clients.base import Reply, TokenUsage
+from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Count, Name, Part, as_json, parse_json, read, understanding
+from minference.clients.parsing import Name, Part, as_json, other_reason, parse_json, read, understanding
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -49,24 +50,11 @@ class _StopDetails(Part):
     explanation: str | None = None
 
 
-class _OutputDetails(Part):
-    thinking_tokens: Count | None = None
-
-
-class _Usage(Part):
-    input_tokens: Count
-    output_tokens: Count
-    cache_creation_input_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
 class _Answer(Part):
     model: str
     content: list[dict[str, Any]]
     stop_reason: str
     stop_details: _StopDetails | None = None
-    usage: _Usage | None = None
 
 
 def read_answer(client: str, payload: dict[str, Any]) -> Reply:
@@ -75,22 +63,26 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
     Raises:
         InvalidReply: It is not what the dialect promises.
     """
+    usage = read_usage(client, payload.get("usage"))
+    with counted(usage):
+        return _reply(client, payload, usage)
+
+
+def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
     answer = read(client, payload, _Answer)
-    reason = _FINISH.get(answer.stop_reason)
-    if reason is None:
-        raise InvalidReply(client, f"answered with the stop_reason {describe(answer.stop_reason)}, which is not handled", status=200)
     types = [read(client, block, _Block).type for block in answer.content]
     texts = [read(client, block, _Text).text for block in answer.content if block["type"] == "text"]
     thoughts = [read(client, block, _Thinking).thinking for block in answer.content if block["type"] == "thinking"]
     calls = tuple(_call(read(client, block, _ToolUse)) for block in answer.content if block["type"] == "tool_use")
     said = joined("".join(texts))
+    reason = _FINISH.get(answer.stop_reason) or other_reason(client, answer.stop_reason, whole=bool(said or calls))
     refusal = _refusal(answer, said) if reason is FinishReason.refusal else None
     return Reply(
         content="" if refusal == said else said,
         model=answer.model,
         finish_reason=reason,
         tool_calls=calls,
-        usage=_usage(answer.usage) if answer.usage else None,
+        usage=usage,
         reasoning="".join(thoughts) or None,
         reasoning_json=_blocks_to_keep(client, answer.content, types),
         refusal=refusal,
@@ -119,14 +111,19 @@ def _is_known(kind: str) -> bool:
     return kind in (*THINKING, "text", "tool_use")
 
 
-def _usage(usage: _Usage) -> TokenUsage:
-    read_tokens, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+def read_usage(client: str, written: object) -> TokenUsage | None:
+    """What was counted; `None` if that is not told whole."""
+    counts = Counts(client, written)
+    sent, completion = counts.of("input_tokens"), counts.of("output_tokens")
+    cached, cache_written = counts.of("cache_read_input_tokens"), counts.of("cache_creation_input_tokens")
+    if sent is None or completion is None or counts.odd:
+        return None
     return TokenUsage(
-        prompt=usage.input_tokens + (read_tokens or 0) + (written or 0),
-        completion=usage.output_tokens,
-        cached=read_tokens,
-        cache_written=written,
-        reasoning=usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else None,
+        prompt=sent + (cached or 0) + (cache_written or 0),
+        completion=completion,
+        cached=cached,
+        cache_written=cache_written,
+        reasoning=counts.within("output_tokens_details").of("thinking_tokens"),
     )
 
 
@@ -143,6 +140,19 @@ class AnswerStream:
     def finished(self) -> bool:
         """Whether the model said why it ended; without that, the stream broke off."""
         return bool(self._answer.get("stop_reason"))
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the reply has come."""
+        return bool(self._blocks)
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What was counted until now: the request, before the reply begins."""
+        told = self._answer.get("usage")
+        if not isinstance(told, dict):
+            return None
+        return read_usage(self._client, {**told, "output_tokens": told.get("output_tokens") or 0})
 
     def add(self, event: object) -> str:
         """Take in one event; the new text in it, or an empty string.
@@ -161,24 +171,38 @@ class AnswerStream:
         Raises:
             InvalidReply: The blocks do not make one.
         """
-        with understanding(self._client):
-            for index, written in self._inputs.items():
-                self._blocks[index]["input"] = _arguments(written)
-            usage = self._answer.get("usage") or None  # nothing was counted
-            return {**self._answer, "usage": usage, "content": [self._blocks[index] for index in sorted(self._blocks)]}
+        try:
+            with understanding(self._client):
+                return self._payload()
+        except InvalidReply as error:
+            error.usage = self.usage
+            raise
+
+    def _payload(self) -> dict[str, Any]:
+        for index, written in self._inputs.items():
+            self._blocks[index]["input"] = _arguments(written)
+        usage = self._answer.get("usage") or None  # nothing was counted
+        return {**self._answer, "usage": usage, "content": [self._blocks[index] for index in sorted(self._blocks)]}
 
     def _add(self, event: Any) -> str:
         match event["type"]:
             case "message_start":
-                self._answer = {**event["message"], "usage": dict(event["message"].get("usage") or {})}
+                self._answer = dict(event["message"])
             case "content_block_start":
                 self._blocks[event["index"]] = dict(event["content_block"])
             case "content_block_delta":
                 return self._add_delta(event["index"], event["delta"])
             case "message_delta":
                 self._answer |= event["delta"]
-                self._answer["usage"] |= {name: count for name, count in (event.get("usage") or {}).items() if count is not None}
+                self._count(event.get("usage"))
         return ""
+
+    def _count(self, usage: object) -> None:
+        """Later counts take the place of earlier ones."""
+        known = self._answer.get("usage")
+        if isinstance(usage, dict) and isinstance(known, dict):
+            usage = known | {name: count for name, count in usage.items() if count is not None}
+        self._answer["usage"] = usage or known
 
     def _add_delta(self, index: int, delta: dict[str, Any]) -> str:
         block = self._blocks[index]

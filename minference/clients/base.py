@@ -9,23 +9,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from minference.threads.messages import FinishReason, ToolCall
 from minference.threads.thread import ChatThread
+from minference.usage import TokenUsage as TokenUsage
 
 Request = dict[str, Any]
 """The arguments of one provider call, as JSON data; the bytes of attachments are put in last, see `embedding`."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """What a provider counted for one reply. `cached` and `cache_written` are contained in `prompt`."""
-
-    prompt: int
-    completion: int
-    cached: int | None = None
-    cache_written: int | None = None
-    reasoning: int | None = None
-    audio: int | None = None
-    accepted_prediction: int | None = None
-    rejected_prediction: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

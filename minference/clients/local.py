@@ -181,4 +181,4 @@ async def _explained(error: ProviderError, child: Child) -> ProviderError:
     """The error, with what the child said if its end is the cause."""
     if not isinstance(error, ProviderUnreachable) or not await asyncio.to_thread(child.ended):
         return error
-    return ProviderUnreachable(CLIENT, child.failure(), retryable=True)
+    return ProviderUnreachable(CLIENT, child.failure(), retryable=True, usage=error.usage, broke_off=error.broke_off)

@@ -8,6 +8,7 @@ from typing import Any
 
 from minference.clients.base import Reply, Request, Response, TextDelta
 from minference.clients.call_ids import CallIds, safe_tool_name
+from minference.clients.counts import note_break
 from minference.clients.embedding import embed
 from minference.clients.openai_parts import user_content, with_shown_results
 from minference.clients.openai_replies import CompletionStream, read_completion
@@ -120,11 +121,12 @@ class OpenAIClient:
                         return
                     if text := told.add(answer.add(chunk)):
                         yield TextDelta(text)
-        except ProviderError:
+            if not answer.finished:
+                raise ProviderUnreachable(self.name, "the stream ended before the reply did", retryable=True)
+        except ProviderError as error:
             if not answer.finished:  # else all that is missing is the count of tokens
+                note_break(error, answer.usage, begun=answer.begun)
                 raise
-        if not answer.finished:
-            raise ProviderUnreachable(self.name, "the stream ended before the reply did", retryable=True)
         if text := told.rest():
             yield TextDelta(text)
         yield Response(answer.payload(), headers, besides)

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.call_ids import made_up_ids
+from minference.clients.counts import Counts, counted
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Count, Name, Part, as_json, read
+from minference.clients.parsing import Name, Part, as_json, other_reason, read
 from minference.clients.reasoning import kept_blocks
 from minference.errors import InvalidReply
 from minference.threads.messages import FinishReason, ToolCall
@@ -22,6 +23,8 @@ _FINISH = {
     "function_call": FinishReason.tool_calls,
     "content_filter": FinishReason.content_filter,
 }
+_BROKEN = ("error", "abort", "insufficient_system_resource")
+"""What servers say of a reply that did not come to its end: OpenRouter, vLLM and SGLang, DeepSeek."""
 
 
 class _Function(Part):
@@ -45,6 +48,8 @@ class _Message(Part):
     content: str | None = None
     refusal: str | None = None
     tool_calls: tuple[_ToolCall, ...] | None = Field(default=None, strict=False)
+    function_call: dict[str, Any] | None = None
+    """The one call that there could be before `tool_calls`; some servers still write it so."""
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[dict[str, Any]] | None = None
@@ -58,30 +63,9 @@ class _Choice(Part):
     """What OpenRouter says if the provider behind it broke off."""
 
 
-class _PromptDetails(Part):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-    audio_tokens: Count | None = None
-
-
-class _CompletionDetails(Part):
-    reasoning_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    accepted_prediction_tokens: Count | None = None
-    rejected_prediction_tokens: Count | None = None
-
-
-class _Usage(Part):
-    prompt_tokens: Count
-    completion_tokens: Count = 0
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
 class _Completion(Part):
     model: str
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
 
 
 def read_completion(client: str, payload: dict[str, Any]) -> Reply:
@@ -90,6 +74,12 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     Raises:
         InvalidReply: It is not what the dialect promises.
     """
+    usage = read_usage(client, payload.get("usage"))
+    with counted(usage):
+        return _reply(client, payload, usage)
+
+
+def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
     completion = read(client, payload, _Completion)
     choice = completion.choices[0]
     if choice.error is not None:
@@ -98,42 +88,54 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
     ids = made_up_ids(str(payload.get("id")), message.content or "")
     calls = tuple(
         ToolCall(id=call.id or next(ids), name=call.function.name, arguments_json=call.function.as_json())
-        for call in message.tool_calls or ()
+        for call in message.tool_calls or _old_call(client, message)
     )
     return Reply(
         content=joined(message.content or ""),
         model=completion.model,
         finish_reason=_finish_reason(client, choice, bool(calls)),
         tool_calls=calls,
-        usage=_usage(completion.usage) if completion.usage else None,
+        usage=usage,
         reasoning=message.reasoning_content or message.reasoning or None,
         reasoning_json=kept_blocks(client, message.reasoning_details or message.thinking_blocks or []),
         refusal=message.refusal or None,
     )
 
 
+def _old_call(client: str, message: _Message) -> tuple[_ToolCall, ...]:
+    written = message.function_call or {}
+    return (_ToolCall(function=read(client, written, _Function)),) if any(written.values()) else ()
+
+
 def _finish_reason(client: str, choice: _Choice, calls: bool) -> FinishReason:
-    reason = _FINISH.get(choice.finish_reason)
-    if reason is None:
-        raise InvalidReply(client, f"answered with the unknown finish_reason {describe(choice.finish_reason)}", status=200)
-    if reason is FinishReason.stop and choice.message.refusal:
+    said = calls or choice.message.content or choice.message.refusal
+    whole = bool(said) and choice.finish_reason not in _BROKEN
+    reason = _FINISH.get(choice.finish_reason) or other_reason(client, choice.finish_reason, whole=whole)
+    if reason in (FinishReason.stop, FinishReason.other) and choice.message.refusal:
         return FinishReason.refusal
     return FinishReason.tool_calls if reason is FinishReason.stop and calls else reason
 
 
-def _usage(usage: _Usage) -> TokenUsage:
-    prompt = usage.prompt_tokens_details or _PromptDetails()
-    completion = usage.completion_tokens_details or _CompletionDetails()
-    audio = [tokens for tokens in (prompt.audio_tokens, completion.audio_tokens) if tokens is not None]
+def read_usage(client: str, written: object) -> TokenUsage | None:
+    """What was counted; `None` if that is not told whole. A detail that cannot be read is unknown."""
+    counts = Counts(client, written)
+    prompt, completion = counts.of("prompt_tokens"), counts.of("completion_tokens")
+    total = counts.of("total_tokens") if completion is None and not counts.odd else None
+    if total is not None and prompt is not None and total > prompt:
+        completion = total - prompt  # Gemini counts no reply if all went into thoughts
+    if prompt is None or completion is None:
+        return None
+    asked, said = counts.within("prompt_tokens_details"), counts.within("completion_tokens_details")
+    audio = [tokens for tokens in (asked.of("audio_tokens"), said.of("audio_tokens")) if tokens is not None]
     return TokenUsage(
-        prompt=usage.prompt_tokens,
-        completion=usage.completion_tokens,
-        cached=prompt.cached_tokens,
-        cache_written=prompt.cache_write_tokens,
-        reasoning=completion.reasoning_tokens,
+        prompt=prompt,
+        completion=completion,
+        cached=asked.of("cached_tokens"),
+        cache_written=asked.of("cache_write_tokens"),
+        reasoning=said.of("reasoning_tokens"),
         audio=sum(audio) if audio else None,
-        accepted_prediction=completion.accepted_prediction_tokens,
-        rejected_prediction=completion.rejected_prediction_tokens,
+        accepted_prediction=said.of("accepted_prediction_tokens"),
+        rejected_prediction=said.of("rejected_prediction_tokens"),
     )
 
 
@@ -151,6 +153,19 @@ class CompletionStream:
     def finished(self) -> bool:
         """Whether the model said why it ended; without that, the stream broke off."""
         return self._finish_reason is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the reply has come."""
+        return bool(self._calls) or any(value for name, value in self._message.items() if name != "role")
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What was counted until now; few servers tell before the end."""
+        told = self._top.get("usage")
+        if not isinstance(told, dict):
+            return None
+        return read_usage(self._client, {**told, "completion_tokens": told.get("completion_tokens") or 0})
 
     def add(self, chunk: object) -> str:
         """Take in one chunk; the new text in it, or an empty string.
@@ -189,6 +204,8 @@ class CompletionStream:
             self._add_thinking(block)
         for part in delta.get("tool_calls") or ():
             self._add_call(part)
+        if delta.get("function_call"):
+            _extend(self._message.setdefault("function_call", {"name": "", "arguments": ""}), delta["function_call"])
         return delta.get("content") or ""
 
     def _add_call(self, part: dict[str, Any]) -> None:
@@ -199,11 +216,7 @@ class CompletionStream:
             call = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]
-        function = part.get("function") or {}
-        if (name := function.get("name") or "") != call["function"]["name"]:  # some servers say it in each part
-            call["function"]["name"] += name
-        arguments = function.get("arguments") or ""
-        call["function"]["arguments"] += as_json(arguments) if isinstance(arguments, dict) else arguments
+        _extend(call["function"], part.get("function") or {})
 
     def _add_reasoning_detail(self, detail: dict[str, Any]) -> None:
         details = self._message.setdefault("reasoning_details", [])
@@ -224,3 +237,11 @@ class CompletionStream:
             return
         last["thinking"] += block.get("thinking") or ""
         last |= {"signature": block["signature"]} if block.get("signature") else {}
+
+
+def _extend(function: dict[str, Any], part: dict[str, Any]) -> None:
+    """Take in a part of a call."""
+    if (name := part.get("name") or "") != function["name"]:  # some servers say it in each part
+        function["name"] += name
+    arguments = part.get("arguments") or ""
+    function["arguments"] += as_json(arguments) if isinstance(arguments, dict) else arguments

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from minference.clients.failures import describe, is_passing, read_error
 from minference.errors import InvalidReply, MinferenceError
+from minference.threads.messages import FinishReason
+
+logger = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-"""A number of tokens that a provider can mean; sums of a few of them still fit into a column."""
 
 
 class Part(BaseModel):
@@ -59,6 +60,18 @@ def read(client: str, payload: dict[str, Any], shape: type[ModelT]) -> ModelT:
         raise InvalidReply(
             client, f"answered with {describe(problem['input'])} at {where!r}: {problem['msg'].lower()}", status=200
         ) from None
+
+
+def other_reason(client: str, told: str, *, whole: bool) -> FinishReason:
+    """`other`, for a reason to end that no known word stands for: who has paid for a whole reply keeps it. It is logged.
+
+    Raises:
+        InvalidReply: There is no whole reply.
+    """
+    if not whole:
+        raise InvalidReply(client, f"ended its reply for the reason {describe(told)}, and there is no whole one", status=200)
+    logger.warning("%s ended its reply for the reason %s, which is unknown: it is kept", client, describe(told))
+    return FinishReason.other
 
 
 @contextmanager

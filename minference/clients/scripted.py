@@ -7,12 +7,13 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
-from minference.clients.parsing import Count, Part, read
+from minference.clients.counts import MOST_TOKENS
+from minference.clients.parsing import Part, read
 from minference.clients.transcript import forced_output, merge_extra, messages_to_send, offer_of, system_text
 from minference.ecs.recording import nothing_recorded
 from minference.errors import ConfigurationError, WrongArgument
@@ -31,15 +32,18 @@ _SHOWN = {"role", "content", "tool_calls", "tool_call_id", "tool_name", "tool_er
 _SHOWN_OF_ATTACHMENTS = {"name", "media_type", "content", "url", "detail"}
 
 
+_Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+
+
 class _Usage(Part):
-    prompt: Count
-    completion: Count
-    cached: Count | None = None
-    cache_written: Count | None = None
-    reasoning: Count | None = None
-    audio: Count | None = None
-    accepted_prediction: Count | None = None
-    rejected_prediction: Count | None = None
+    prompt: _Count
+    completion: _Count
+    cached: _Count | None = None
+    cache_written: _Count | None = None
+    reasoning: _Count | None = None
+    audio: _Count | None = None
+    accepted_prediction: _Count | None = None
+    rejected_prediction: _Count | None = None
 
 
 class _Payload(Part):

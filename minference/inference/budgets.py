@@ -11,16 +11,18 @@ from minference.inference.arguments import an_amount
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What replies used."""
+    """What replies used, and attempts in vain as far as the provider counted them."""
 
     replies: int = 0
+    """Without those that were none."""
     tokens: int = 0
     cost: float | None = 0.0
     """In US dollars; `None` if the price of one of them is unknown."""
 
-    def plus(self, tokens: int, cost: float | None) -> Spent:
-        """With one more reply."""
-        return Spent(self.replies + 1, self.tokens + tokens, None if self.cost is None or cost is None else self.cost + cost)
+    def plus(self, tokens: int, cost: float | None, *, replies: int = 1) -> Spent:
+        """With one more reply, or with more of them."""
+        dollars = None if self.cost is None or cost is None else self.cost + cost
+        return Spent(self.replies + replies, self.tokens + tokens, dollars)
 
 
 NOTHING = Spent()
@@ -60,7 +62,8 @@ class Budget:
     """What the calls of a run, or of all the runs that are given the same object, may use together.
 
     A call that would pass it is not made: its thread is `Failed(BudgetExceeded)`. One that would pass it only if all calls on
-    their way used as much as they may waits for them. A call whose reply never came is counted as estimated.
+    their way used as much as they may waits for them. A reply that cannot be used counts with what the provider says it used. One that
+    never came counts as estimated, and one that broke off with what was counted for the request and the estimate for the rest.
     """
 
     def __init__(self, *, max_cost: float | None = None, max_tokens: int | None = None) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -19,10 +19,11 @@ from minference.clients.parsing import understanding
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
-from minference.inference.budgets import Budget, Estimate, Hold
+from minference.inference.attempts import NO_TOKENS, Attempt
+from minference.inference.budgets import NOTHING, Budget, Estimate, Hold
 from minference.inference.caching import Flight, Known, OpenCache
 from minference.inference.drain import cancelled_by_us, finish
-from minference.inference.limits import RateLimiter, Reservation
+from minference.inference.limits import RateLimiter
 from minference.inference.observing import within
 from minference.inference.prices import PriceList
 from minference.inference.requests import Prepared, Renderer
@@ -34,8 +35,6 @@ from minference.threads.thread import ChatThread
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_NOTHING = TokenUsage(0, 0)
 
 IN_THREAD_VERSION = frozenset({"messages", "system", "tools"})
 """Parts of a request that are rendered from the thread version, so that a raw output need not repeat them."""
@@ -100,7 +99,7 @@ class Line:
         if self.budget is not None:
             self.budget.check(self.estimate(first))
 
-    async def admit(self, prepared: Prepared) -> _Sent:
+    async def admit(self, prepared: Prepared) -> Attempt:
         """Wait for room in the budget and under the limits of the provider, and take it."""
         self.renderer.fit(prepared)
         await opened(prepared.client)
@@ -119,33 +118,14 @@ class Line:
         except BaseException:
             hold.settle(0, 0.0)
             raise
-        return _Sent(prepared, reservation, hold)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A request that has its room."""
-
-    prepared: Prepared
-    reservation: Reservation
-    hold: Hold
-    start: datetime = field(default_factory=utc_now)
-
-    def settle(self, usage: TokenUsage | None = None, cost: float | None = None) -> None:
-        """Count what was used, or the estimate if nobody knows. Settling again changes nothing."""
-        if usage is None:
-            self.reservation.settle()
-            self.hold.settle()
-        else:
-            self.reservation.settle(usage.prompt, usage.completion)
-            self.hold.settle(usage.prompt + usage.completion, cost)
+        return Attempt(prepared, reservation, hold)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
     """A stream that has begun."""
 
-    sent: _Sent
+    sent: Attempt
     items: AsyncIterator[TextDelta | Response]
     first: TextDelta | Response
 
@@ -162,6 +142,8 @@ class ModelCall:
         """Gets one line per failed attempt."""
         self.received = ""
         """The text of a streamed reply so far."""
+        self.in_vain = NOTHING
+        """What failed attempts used, as far as the provider counted them."""
         self._flight: Flight | None = None
 
     async def answer(self) -> Answer:
@@ -242,7 +224,7 @@ class ModelCall:
         self._flight = found
         return None
 
-    async def _first_that_works(self, send: Callable[[_Sent], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
+    async def _first_that_works(self, send: Callable[[Attempt], Awaitable[T]], *, streaming: bool) -> tuple[ChatOperation, T | Answer]:
         """What `send` gives for the config or, where that cannot answer, for a fallback. A request that is wrong is so everywhere."""
         failed: BaseException | None = None
         try:
@@ -265,10 +247,10 @@ class ModelCall:
         finally:
             failed = None  # which holds this frame
 
-    async def _tried(self, prepared: Prepared, send: Callable[[_Sent], Awaitable[T]], chat: ChatOperation) -> T:
+    async def _tried(self, prepared: Prepared, send: Callable[[Attempt], Awaitable[T]], chat: ChatOperation) -> T:
         """What `send` gives, as often as it is worth a try."""
 
-        async def attempt(sent: _Sent) -> T:
+        async def attempt(sent: Attempt) -> T:
             chat.sent()
             logger.debug("asking %s/%s", *prepared.model, extra={"input_tokens": prepared.input_tokens})
             try:
@@ -286,7 +268,7 @@ class ModelCall:
         for config in self._thread.llm_config.with_fallbacks()[1:]:
             yield self._line.renderer.prepare_fallback(self._thread, config)
 
-    async def _send(self, sent: _Sent) -> Answer:
+    async def _send(self, sent: Attempt) -> Answer:
         prepared = sent.prepared
         try:
             request = await self._whole(sent)
@@ -299,7 +281,7 @@ class ModelCall:
         finally:
             sent.settle()
 
-    async def _begin(self, sent: _Sent) -> _Stream:
+    async def _begin(self, sent: Attempt) -> _Stream:
         prepared = sent.prepared
         items: AsyncIterator[TextDelta | Response] | None = None
         try:
@@ -317,16 +299,16 @@ class ModelCall:
                 await _close(items)
             raise
 
-    async def _whole(self, sent: _Sent) -> Request:
+    async def _whole(self, sent: Attempt) -> Request:
         """The request with the bytes of its attachments, which it has for the time of one attempt."""
         request, blobs = sent.prepared.request, sent.prepared.blobs
         try:
             return embed(request, await self._line.storage.read_blobs(blobs)) if blobs else request
         except BaseException:
-            sent.settle(_NOTHING, 0.0)  # it never left
+            sent.settle(NO_TOKENS, 0.0)  # it never left
             raise
 
-    def _understand(self, sent: _Sent, response: Response, *, interrupted: bool = False) -> Answer:
+    def _understand(self, sent: Attempt, response: Response, *, interrupted: bool = False) -> Answer:
         prepared = sent.prepared
         with understanding(prepared.client.name):
             reply = prepared.client.from_response(response.payload, prepared.request)
@@ -366,8 +348,8 @@ class ModelCall:
             return answered
         return self._line.prices.cost(client, asked, usage, at=at)
 
-    def _refused(self, sent: _Sent, error: ProviderError) -> None:
-        """A refused request used no tokens; one that may have been served keeps its estimate."""
+    def _refused(self, sent: Attempt, error: ProviderError) -> None:
+        """Count what the attempt used, and learn what the provider says of its limits. One that may have been served keeps its estimate."""
         told = allowances(error.headers)
         sent.reservation.learn(told)
         if is_overload(error):
@@ -379,8 +361,14 @@ class ModelCall:
             until = self._line.limiter.now() + error.retry_after
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
-        if error.status is not None and error.status >= 400:
-            sent.settle(_NOTHING, 0.0)
+        if (used := sent.used_in_vain(error, begun=bool(self.received))) is not None:
+            sent.settle(used, self._cost_in_vain(sent, used))
+        if error.usage is not None:
+            tokens = error.usage.prompt + error.usage.completion
+            self.in_vain = self.in_vain.plus(tokens, self._cost_in_vain(sent, error.usage), replies=0)
+
+    def _cost_in_vain(self, sent: Attempt, used: TokenUsage) -> float | None:
+        return 0.0 if used == NO_TOKENS else self._line.prices.cost(*sent.prepared.model, used, at=sent.start)
 
 
 async def _close(items: AsyncIterator[TextDelta | Response]) -> None:

@@ -35,7 +35,8 @@ class Completed:
     structured_attempts: int = 0
     """Replies of this run that were to be an object, those that were not valid included."""
     spent: Spent = NOTHING
-    """What the replies of this run used, those included that a structured output was asked for again."""
+    """What the replies of this run used, those included that a structured output was asked for again, and attempts in vain as far as
+    the provider counted them."""
 
     @property
     def ok(self) -> Literal[True]:
@@ -92,7 +93,7 @@ class Failed:
     attempts: tuple[str, ...] = ()
     """One line per failed attempt, those that were made good included."""
     spent: Spent = NOTHING
-    """What the replies of this run used."""
+    """What the replies of this run used, and attempts in vain as far as the provider counted them."""
 
     @property
     def ok(self) -> Literal[False]:

@@ -184,5 +184,6 @@ def describe(error: BaseException, seconds: float) -> str:
 
 
 def _facts(error: ProviderError, seconds: float) -> str:
-    facts = [f"status {error.status}" if error.status else "", error.code or "", f"after {seconds:.2f} s"]
+    used = f"{error.usage.prompt + error.usage.completion} tokens used" if error.usage else ""
+    facts = [f"status {error.status}" if error.status else "", error.code or "", used, f"after {seconds:.2f} s"]
     return legible(f"{type(error).__name__} ({', '.join(filter(None, facts))})")

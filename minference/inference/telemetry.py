@@ -251,6 +251,8 @@ class ChatOperation(Operation):
                 "http.response.status_code": error.status,
                 "minference.error_code": error.code,
                 "minference.retry_after": error.retry_after,
+                "gen_ai.usage.input_tokens": error.usage.prompt if error.usage else None,
+                "gen_ai.usage.output_tokens": error.usage.completion if error.usage else None,
                 "exception.message": str(error) if self._telemetry.message_content else None,
             }
             self._span.add_event("minference.attempt_failed", {name: value for name, value in facts.items() if value is not None})

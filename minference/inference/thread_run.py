@@ -235,10 +235,10 @@ class ThreadRun:
 
     async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
         """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message that says so."""
-        if not self._setup.streaming:
-            yield await call.answer()
-            return
         try:
+            if not self._setup.streaming:
+                yield await call.answer()
+                return
             async with aclosing(call.stream()) as items:
                 async for item in items:
                     yield item
@@ -246,6 +246,8 @@ class ThreadRun:
             if call.received:
                 await self._save_partial(call.received)
             raise
+        finally:
+            self._spent = self._spent.plus(call.in_vain.tokens, call.in_vain.cost, replies=0)
 
     async def _save_partial(self, text: str) -> None:
         _drop_partial(self._thread)

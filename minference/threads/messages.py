@@ -42,6 +42,8 @@ class FinishReason(StrEnum):
     """The model declined to answer."""
     broken_off = "broken_off"
     """The stream ended, or was closed, before the reply did. This is no answer: running the thread again asks for a whole one."""
+    other = "other"
+    """The provider named a reason that is none of these; the raw output has its name."""
 
 
 def _refuse_constant(name: str) -> NoReturn:

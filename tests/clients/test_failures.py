@@ -75,6 +75,8 @@ def test_an_error_carries_its_facts_and_not_the_key() -> None:
         "code": "invalid_api_key",
         "request_id": "req_1",
         "headers": {},
+        "usage": None,
+        "broke_off": False,
     }
 
 

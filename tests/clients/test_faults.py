@@ -92,7 +92,7 @@ async def test_an_error_status_is_a_refusal_with_its_facts(
     provider_server.faults = [fault]
     error = await failure_of(client)
     assert isinstance(error, ProviderRefused)
-    assert vars(error) == {"client": client.name, "headers": {}, **facts}
+    assert vars(error) == {"client": client.name, "headers": {}, "usage": None, "broke_off": False, **facts}
     assert len(provider_server.requests) == 1, "the SDK must not retry by itself"
 
 

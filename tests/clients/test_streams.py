@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minference.clients.anthropic_replies import AnswerStream, read_answer
-from minference.clients.base import Client, Response, TextDelta
+from minference.clients.base import Client, Response, TextDelta, TokenUsage
 from minference.clients.catalog import create_client
 from minference.clients.openai_replies import CompletionStream, read_completion
 from minference.errors import InvalidReply
@@ -128,7 +128,7 @@ def test_openai_a_chunk_of_another_shape_is_refused(bad: object) -> None:
         "x",
         {},
         {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}},
-        {"type": "message_start", "message": {"model": "m", "usage": "[]"}},
+        {"type": "message_start", "message": "x"},
         {"type": "message_delta", "delta": "end"},
         {"type": "content_block_start", "index": 0, "content_block": "text"},
     ],
@@ -138,13 +138,52 @@ def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
         AnswerStream("anthropic").add(bad)
 
 
+def test_openai_a_streamed_call_may_be_written_as_before_there_were_several() -> None:
+    stream = CompletionStream("openai")
+    for part in (
+        chunk({"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"a":'}}),
+        chunk({"function_call": {"arguments": " 1}"}}),
+        chunk({"function_call": None}, "function_call"),
+    ):
+        stream.add(part)
+    reply = read_completion("openai", stream.payload())
+    [call] = reply.tool_calls
+    assert (call.name, call.arguments, reply.finish_reason.value) == ("add", {"a": 1}, "tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "means"),
+    [
+        (None, {"input_tokens": 5, "output_tokens": 3.0}, TokenUsage(5, 3)),
+        ({"input_tokens": 5, "output_tokens": 1}, {"input_tokens": None, "output_tokens": 3}, TokenUsage(5, 3)),
+        ({"input_tokens": 5, "output_tokens": 1}, None, TokenUsage(5, 1)),
+        ({}, {}, None),
+        ("[]", {"output_tokens": 3}, None),
+        ({"input_tokens": 5}, "many", None),
+    ],
+)
+def test_anthropic_no_streamed_reply_is_lost_for_how_it_is_counted(began: object, ended: object, means: TokenUsage | None) -> None:
+    stream = AnswerStream("anthropic")
+    for event in (
+        {"type": "message_start", "message": {"model": "m", "usage": began}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "x"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ended},
+    ):
+        stream.add(event)
+    reply = read_answer("anthropic", stream.payload())
+    assert (reply.content, reply.usage) == ("x", means)
+
+
 def test_anthropic_blocks_that_are_in_no_order_are_refused() -> None:
     stream = AnswerStream("anthropic")
+    stream.add({"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": None}}})
     for index in (0, "1"):
         stream.add({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
     with pytest.raises(InvalidReply, match="cannot be understood") as caught:
         stream.payload()
     assert isinstance(caught.value.__cause__, TypeError)
+    assert caught.value.usage == TokenUsage(5, 0)
 
 
 def test_anthropic_half_of_a_surrogate_pair_is_kept_with_thoughts_and_arguments() -> None:

@@ -12,6 +12,7 @@ import pytest
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.base import EntityStorage
 from minference.threads.config import LLMConfig
+from minference.threads.messages import FinishReason
 from minference.threads.outputs import RawOutput
 from minference.threads.thread import ChatThread
 from tests.clients.test_http import Server, client_of, keys, whole
@@ -76,6 +77,15 @@ async def test_a_call_of_a_tool_with_an_odd_name_costs_no_turn(storage: EntitySt
     stored = await storage.get(ChatThread, outcome.thread.ecs_id)
     assert [message.role.value for message in stored.history] == ["user", "assistant", "tool", "assistant"]
     assert stored.history[1].tool_calls[0].name == odd
+
+
+@BOTH
+async def test_a_whole_reply_is_saved_whatever_the_reason_for_its_end(storage: EntityStorage, name: str) -> None:
+    odd = reply(name, "fine").replace(b'"stop"', b'"hush"').replace(b'"end_turn"', b'"any_turn"')
+    async with provider(storage, name, odd) as (orchestrator, _):
+        [outcome] = await orchestrator.run([asking(name)])
+    stored = await storage.get(ChatThread, completed(outcome).thread.ecs_id)
+    assert (stored.history[-1].content, stored.history[-1].finish_reason) == ("fine", FinishReason.other)
 
 
 @BOTH

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode, Tracer
 
 from minference.clients.base import Reply, TextDelta, TokenUsage
 from minference.clients.scripted import ScriptedClient
-from minference.errors import ProviderRefused
+from minference.errors import InvalidReply, ProviderRefused
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.telemetry import CONTENT_VARIABLE, Telemetry
 from minference.storage.base import EntityStorage
@@ -175,6 +175,17 @@ async def test_calls_over_sockets_name_server_and_answer_and_their_failed_attemp
             "minference.retry_after": 0.0,
         },
     )
+
+
+async def test_a_failed_attempt_tells_the_tokens_that_were_counted_for_it(memory: EntityStorage, recorder: Recorder) -> None:
+    error = InvalidReply("scripted", "said nothing", status=200, retryable=True, usage=TokenUsage(40, 2))
+    clients = {"scripted": ScriptedClient([error, "Fine."])}
+    async with InferenceOrchestrator(memory, clients=clients, retry=AT_ONCE, telemetry=recorder.telemetry) as orchestrator:
+        completed((await orchestrator.run([thread()]))[0])
+    [chat] = recorder.named("chat")
+    [failure] = [event for event in chat.events if event.name == "minference.attempt_failed"]
+    told = dict(failure.attributes or {})
+    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (40, 2)
 
 
 async def test_what_nobody_answers_is_an_error_and_a_fallback_a_call_of_its_own(memory: EntityStorage, recorder: Recorder) -> None:

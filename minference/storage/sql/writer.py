@@ -70,7 +70,8 @@ class Writer:
             raise
         except Exception as error:
             if isinstance(cause := diagnose(error), Transient):
-                earlier.unsure.extend([] if batch is None else [batch])
+                if batch is not None:
+                    earlier.unsure.append(batch)
                 raise
             await self._learn(cause, error, units, batch, earlier)
             return None

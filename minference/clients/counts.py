@@ -1,0 +1,68 @@
+"""Token counts as providers write them. No reply is lost for one that cannot be read: then it is unknown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from minference.clients.failures import describe
+from minference.errors import ProviderError
+from minference.usage import TokenUsage
+
+logger = logging.getLogger(__name__)
+
+MOST_TOKENS = 2**53
+"""No provider can mean more; sums of a few of them still fit into a column."""
+
+
+class Counts:
+    """The counts of one answer, by name."""
+
+    def __init__(self, client: str, written: object, *, inside: str = "usage") -> None:
+        self._client = client
+        self._inside = inside
+        self.odd = False
+        """Whether one that was asked for is nothing that a count can be."""
+        self._written: Mapping[str, object] = written if isinstance(written, dict) else {}
+        if written is not None and not isinstance(written, dict):
+            self._warn(inside, written)
+
+    def of(self, name: str) -> int | None:
+        """A count; `None` if it is not told, or is nothing that a count can be, which is logged."""
+        value = self._written.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+            return value
+        if value is not None:
+            self._warn(f"{self._inside}.{name}", value)
+        return None
+
+    def within(self, name: str) -> Counts:
+        """The counts that are told together under one name."""
+        return Counts(self._client, self._written.get(name), inside=f"{self._inside}.{name}")
+
+    def _warn(self, where: str, found: object) -> None:
+        self.odd = True
+        logger.warning("%s counts %s as %s, which is no number of tokens: it is unknown", self._client, where, describe(found))
+
+
+@contextmanager
+def counted(usage: TokenUsage | None) -> Iterator[None]:
+    """Whatever is wrong with an answer, its error tells what it used."""
+    try:
+        yield
+    except ProviderError as error:
+        error.usage = error.usage or usage
+        raise
+
+
+def note_break(error: ProviderError, usage: TokenUsage | None, *, begun: bool) -> None:
+    """Let the error of a stream tell what was counted until then, and whether a reply was on its way.
+
+    One that the provider refuses before a part of it came went no further; with a connection that breaks nobody knows.
+    """
+    if error.usage is None:
+        error.usage = usage
+        error.broke_off = begun or error.status is None or error.status < 400

@@ -1,0 +1,48 @@
+"""`Attempt`: a request that has its room, and what is counted for it in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from minference.clients.base import TokenUsage
+from minference.ecs.identity import utc_now
+from minference.errors import ProviderError
+from minference.inference.budgets import Hold
+from minference.inference.limits import Reservation
+from minference.inference.requests import Prepared
+
+NO_TOKENS = TokenUsage(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request that has its room under the limits and in the budget."""
+
+    prepared: Prepared
+    reservation: Reservation
+    hold: Hold
+    start: datetime = field(default_factory=utc_now)
+
+    def settle(self, usage: TokenUsage | None = None, cost: float | None = None) -> None:
+        """Count what was used, or the estimate if nobody knows. Settling again changes nothing."""
+        if usage is None:
+            self.reservation.settle()
+            self.hold.settle()
+        else:
+            self.reservation.settle(usage.prompt, usage.completion)
+            self.hold.settle(usage.prompt + usage.completion, cost)
+
+    def used_in_vain(self, error: ProviderError, *, begun: bool) -> TokenUsage | None:
+        """What the attempt is to be counted with, since it failed so; `None` if nobody knows better than the estimate.
+
+        What the provider had counted is what it used. Of a reply that broke off nobody knows how long it would have been:
+        its output counts as estimated, unless the provider has counted more. A refusal used nothing, except in the middle
+        of a reply that had `begun`.
+        """
+        if error.usage is None:
+            refused = error.status is not None and error.status >= 400
+            return NO_TOKENS if refused and not begun and not error.broke_off else None
+        if not error.broke_off:
+            return error.usage
+        return replace(error.usage, completion=max(error.usage.completion, self.prepared.config.max_tokens))
