@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkabl
 from uuid import UUID
 
 from minference.ecs.diff import EntityDiff
-from minference.ecs.drafts import Draft
 from minference.ecs.entity import Entity
 from minference.ecs.lineage import Blame, KindCount, StorageStatus, VersionInfo
 from minference.ecs.recording import OnConflict as OnConflict
@@ -31,6 +29,7 @@ from minference.storage.replies import KeepsReplies, Replies
 from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
+from minference.storage.units import Unit as Unit
 from minference.waiting import done
 
 if TYPE_CHECKING:
@@ -40,33 +39,6 @@ if TYPE_CHECKING:
     from minference.storage.shallow import Shallow
 
 E = TypeVar("E", bound=Entity)
-
-
-@dataclass(slots=True, eq=False)
-class Unit:
-    """What is written together or not at all."""
-
-    drafts: list[Draft]
-    author: str | None
-    note: str | None
-    created_at: datetime
-    on_conflict: OnConflict
-    done: asyncio.Future[Commit]
-    listeners: int = 0
-    """How many wait for the outcome, and so will learn of a failure."""
-    heard: bool = False
-    """Whether anybody has waited to the end."""
-    after: tuple[Unit, ...] = field(default=())
-    """Pending units that this one waits for without writing anything itself."""
-    imported: bool = False
-    """Whether it was saved elsewhere before, so that branches are nothing new."""
-    joins: int | None = None
-    """The stored commit that it belongs to, if there is one."""
-
-    @property
-    def bulk(self) -> int:
-        """Bytes of the blobs that it holds."""
-        return sum(blob.size for draft in self.drafts for blob in draft.blobs)
 
 
 class Pending:
@@ -134,6 +106,7 @@ class Backend(Protocol):
         """Connect, create or check the tables, and return a ledger that names the database.
 
         Raises:
+            ReadFailed: The server was reached, and then was lost for too long.
             DatabaseUnreadable: The database cannot be used; nothing in it was changed.
         """
         ...
@@ -314,7 +287,8 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
         """Return when everything submitted before is durable.
 
         Raises:
-            StorageError: Something submitted, whose `Pending` nobody awaited, could not be written.
+            StorageError: Something submitted, whose `Pending` nobody awaited to its end, could not be written, and has not been
+                saved, rebased or given up since.
         """
         ...
 

@@ -28,7 +28,8 @@ def open_storage(url: str, *, durability: Durability = "full", migrate: Migrate 
     Raises:
         ConfigurationError: The URL names no storage, or asks for what is not done.
         UnknownChoice: `durability` or `migrate` is none of its values.
-        DatabaseUnreadable: On entering: the database cannot be used.
+        DatabaseUnreadable: On entering: the database cannot be used, or cannot be reached.
+        ReadFailed: On entering: the server was reached, and then was lost for too long (PostgreSQL only).
         DatabaseGone: On leaving: something was saved, and the file of the database does not stand under its name any more (SQLite only).
     """
     if not isinstance(url, str):

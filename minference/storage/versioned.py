@@ -79,7 +79,7 @@ class VersionedStorage(Glancing, EntityStorage):
     async def __aenter__(self) -> Self:
         with self._openness.beginning():
             self._ledger = await self._backend.open()
-        self._committer = Committer(self._backend)
+        self._committer = Committer(self._backend, self._ledger)
         self._before = use_storage(self)
         return self
 
@@ -106,7 +106,7 @@ class VersionedStorage(Glancing, EntityStorage):
         ledger, committer = self._open()
         done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
         drafts = capture(roots, ledger)
-        unit = Unit(drafts, running_author(self) if author is None else author, note, utc_now(), on_conflict, done)
+        unit = Unit(drafts, running_author(self) if author is None else author, note, utc_now(), on_conflict, done, roots=roots)
         unit.after = tuple(pending_versions(roots, ledger)) if not drafts else ()
         if drafts or committer.pending():
             committer.add(unit)

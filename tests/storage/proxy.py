@@ -18,6 +18,7 @@ class PostgresProxy:
         self._server: asyncio.Server
         self._open: set[asyncio.StreamWriter] = set()
         self._word: bytes | None = None
+        self._last = False
         self._refusals = 0
         self.lost = 0
         """Answers that were not passed on."""
@@ -32,6 +33,10 @@ class PostgresProxy:
     def lose_answer_to(self, word: bytes) -> None:
         """Cut the next connection on which the client sends `word`, after the server has answered."""
         self._word = word
+
+    def vanish_with_answer_to(self, word: bytes) -> None:
+        """The same, and listen no more from then on."""
+        self._word, self._last = word, True
 
     def refuse(self, times: int) -> None:
         """Cut every connection, and close so many new ones at once."""
@@ -66,6 +71,8 @@ class PostgresProxy:
                     to_server.write(data)
                     await from_server.read(65_536)
                     self.lost += 1
+                    if self._last:
+                        self._server.close()
                     break
                 to_server.write(data)
         answers.cancel()

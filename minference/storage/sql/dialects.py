@@ -226,6 +226,14 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(cause, Permanent) and cause.damaged
 
 
+def was_reached(error: BaseException) -> bool:
+    """Whether there is a server at the other end of a connection that failed: it answered, or broke off what it had accepted."""
+    return not any(
+        isinstance(each, OSError) and (isinstance(each, ConnectionRefusedError) or not isinstance(each, ConnectionError))
+        for each in _chain(error)
+    )
+
+
 def is_no_key(error: BaseException) -> bool:
     """Whether SQLite was asked for rows by something from another row that is no number."""
     # Keys are all that is put into JSON without being written as JSON.

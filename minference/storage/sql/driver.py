@@ -326,7 +326,7 @@ def _without_values() -> Iterator[None]:
         yield
     except Exception as error:
         if type(error).__module__.startswith("asyncpg."):
-            error.__dict__.pop("detail", None)
+            error.__dict__["detail"] = None  # without one, its exceptions about connections cannot be shown
             if (told := str(error.args[0] if error.args else "")).startswith(_UNFIT):
                 error.args = (told.partition(":")[0],)
                 error.__cause__ = None

@@ -15,13 +15,24 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables
+from minference.errors import DatabaseUnreadable, ForeignDatabase, NewerDatabase, OutdatedDatabase, OutdatedTables, ReadFailed
 from minference.storage.modules import table_modules
 from minference.storage.sql.declared import do, work_for
-from minference.storage.sql.dialects import BUSY_TIMEOUT, READ_ONLY, Transient, diagnose, dialect_of, is_damage, shown_engine
+from minference.storage.sql.dialects import (
+    BUSY_TIMEOUT,
+    READ_ONLY,
+    Transient,
+    diagnose,
+    dialect_of,
+    is_damage,
+    reason_of,
+    shown_engine,
+    was_reached,
+)
+from minference.storage.sql.driver import Patience, is_driver_error
 from minference.storage.sql.guards import NAMES, missing_guards, set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.schema import Base
@@ -54,7 +65,8 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
     """The id of the database, whose tables are those of this minference when this returns.
 
     If they already are, that takes one SELECT. Any number of processes may open a new database at the same time. Triggers that are missing
-    are set up if `migrate` is "auto"; where that cannot be done, the database is used without them, and a warning says so.
+    are set up if `migrate` is "auto"; where that cannot be done, the database is used without them, and a warning says so. A server that
+    was reached and is lost, starts or stops is tried again for a while.
 
     Raises:
         ForeignDatabase: It holds tables of another application.
@@ -62,23 +74,40 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         OutdatedDatabase: It is empty or older, and `migrate` forbids to change that.
         OutdatedTables: Tables of the application lack what its classes need, and `migrate` forbids to change that, or it takes
             a decision.
+        ReadFailed: A server that was reached once stayed away.
         DatabaseUnreadable: It is no database, or cannot be reached. In every case nothing was changed.
     """
     for module in table_modules():
         import_module(module)
-    url = shown_engine(engine)
-    try:
-        _require_place(engine, url, migrate)
-        known = await _recognise(engine, url)
-        if _needs_upgrade(known.revision, url, migrate):
-            known = await _upgrade(engine, url)
-        if not await _prepare_declared(engine, url, migrate) and migrate == "auto":
-            await _complete_guards(engine, url, known.guards)
-        await _use_write_ahead_log(engine)
-    except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
-        raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
+    url, patience, reached = shown_engine(engine), Patience(), False
+    while True:
+        try:
+            return await _open(engine, url, migrate)
+        except Exception as error:
+            if not is_driver_error(error):
+                raise
+            reached = reached or was_reached(error)
+            if not (reached and _passes(error, engine)):
+                raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
+            if not await patience.wait():
+                raise ReadFailed(f"{url} was busy or away for too long ({reason_of(error)})", retryable=True) from error
+
+
+async def _open(engine: AsyncEngine, url: str, migrate: Migrate) -> UUID:
+    _require_place(engine, url, migrate)
+    known = await _recognise(engine, url)
+    if _needs_upgrade(known.revision, url, migrate):
+        known = await _upgrade(engine, url)
+    if not await _prepare_declared(engine, url, migrate) and migrate == "auto":
+        await _complete_guards(engine, url, known.guards)
+    await _use_write_ahead_log(engine)
     assert known.database_id is not None, "a database of ours has an id"
     return known.database_id
+
+
+def _passes(error: Exception, engine: AsyncEngine) -> bool:
+    """Whether the same again can succeed. On SQLite, whoever met a lock has waited for it."""
+    return dialect_of(engine) == "postgresql" and isinstance(diagnose(error), Transient)
 
 
 def _require_place(engine: AsyncEngine, url: str, migrate: Migrate) -> None:
@@ -109,7 +138,9 @@ async def _recognise(engine: AsyncEngine, url: str) -> _Known:
     async with engine.connect() as connection:
         try:
             rows = (await connection.exec_driver_sql(_WHAT_IT_IS[dialect_of(engine)])).all()
-        except DBAPIError:
+        except DBAPIError as error:
+            if _passes(error, engine):
+                raise
             await connection.rollback()
             return await connection.run_sync(_examine, url)
     return _identity(rows, url)
@@ -157,6 +188,8 @@ async def _complete_guards(engine: AsyncEngine, url: str, there: Set[str]) -> No
         async with _changing_tables(engine) as connection:
             await connection.run_sync(set_up_guards)
     except (DBAPIError, sqlite3.Error) as error:
+        if _passes(error, engine):
+            raise
         reason = _reason(error, engine.url.database)
         _log.warning("%s lacks triggers that keep stored versions from changing, and they cannot be set up: %s", url, reason)
     else:

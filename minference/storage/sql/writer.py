@@ -23,6 +23,16 @@ MAX_COLLISIONS = 20
 """Times that other writers may be first before a commit is given up."""
 
 
+class _Earlier:
+    """What earlier attempts to write the same have left."""
+
+    def __init__(self) -> None:
+        self.unsure: list[Batch] = []
+        """What may be stored: the connection may have broken after the database committed, before it could say so."""
+        self.collisions = 0
+        """Times that another writer was first."""
+
+
 class Writer:
     """Turns units into rows and writes them."""
 
@@ -34,39 +44,64 @@ class Writer:
 
     async def write(self, units: Sequence[Unit]) -> list[Commit]:
         """See `Backend.write`."""
-        patience, collisions = Patience(), 0
-        unsure: Batch | None = None
+        patience, earlier = Patience(), _Earlier()
         while True:
-            batch: Batch | None = None
             try:
-                if unsure is None or not await self._is_written(unsure):
-                    batch = await self._lay_out(units)
-                    await self._driver.write(batch.statements())
-                else:
-                    batch = unsure
+                batch = await self._attempt(units, earlier)
             except StorageError:
                 raise
             except Exception as error:
-                match diagnose(error):
-                    case Conflict.version_exists if unsure is not None and await self._is_written(unsure):
-                        pass
-                    case (Conflict.version_exists | Conflict.erased) as conflict:
-                        raise await self._refusal(conflict, units) from error
-                    case Conflict() if collisions < MAX_COLLISIONS:
-                        collisions += 1
-                        await self._refresh(units)
-                    case Transient() if await patience.wait():
-                        # The connection may have broken after the database committed, before it could say so.
-                        unsure = batch or unsure
-                    case Permanent() if collisions < MAX_COLLISIONS and batch is not None and await self._lost_blobs(batch):
-                        collisions += 1
-                    case Transient() | Permanent():
-                        raise write_failed(error) from error
-                    case _:
-                        raise WriteFailed(f"other writers were first {MAX_COLLISIONS} times in a row; save again") from error
+                if not (isinstance(diagnose(error), Transient) and await patience.wait()):
+                    raise write_failed(error) from error
             else:
-                batch.settle(self._ledger)
-                return batch.commits
+                if batch is not None:
+                    batch.settle(self._ledger)
+                    return batch.commits
+
+    async def _attempt(self, units: Sequence[Unit], earlier: _Earlier) -> Batch | None:
+        """What is stored now; `None` if another writer was first, so that it is worth another attempt. Exceptions of a driver pass."""
+        if (written := await self._one_written(earlier.unsure)) is not None:
+            return written
+        batch: Batch | None = None
+        try:
+            batch = await self._lay_out(units)
+            await self._driver.write(batch.statements())
+        except StorageError:
+            raise
+        except Exception as error:
+            if isinstance(cause := diagnose(error), Transient):
+                if batch is not None:
+                    earlier.unsure.append(batch)
+                raise
+            await self._learn(cause, error, units, batch, earlier)
+            return None
+        return batch
+
+    async def _learn(
+        self, cause: Conflict | Permanent, error: Exception, units: Sequence[Unit], batch: Batch | None, earlier: _Earlier
+    ) -> None:
+        """Find out what other writers did, so that another attempt can succeed; raise what it means if none can."""
+        match cause:
+            case Conflict.version_exists if await self._one_written(earlier.unsure) is not None:
+                pass
+            case Conflict.version_exists | Conflict.erased:
+                raise await self._refusal(cause, units) from error
+            case Conflict() if earlier.collisions < MAX_COLLISIONS:
+                earlier.collisions += 1
+                await self._refresh(units)
+            case Conflict():
+                raise WriteFailed(f"other writers were first {MAX_COLLISIONS} times in a row; save again") from error
+            case Permanent() if earlier.collisions < MAX_COLLISIONS and batch is not None and await self._lost_blobs(batch):
+                earlier.collisions += 1
+            case Permanent():
+                raise write_failed(error) from error
+
+    async def _one_written(self, batches: Sequence[Batch]) -> Batch | None:
+        """That of the batches which the database committed."""
+        for batch in batches:
+            if await self._is_written(batch):
+                return batch
+        return None
 
     async def _is_written(self, batch: Batch) -> bool:
         parameter = "$1" if self._driver.dialect == "postgresql" else "?"
