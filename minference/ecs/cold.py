@@ -61,7 +61,7 @@ def freeze(value: Any) -> Any:
 def thaw(value: T) -> T:
     """The value with every frozen list and dict in it replaced by one that can change; itself, if there is none in it."""
     kind = type(value)
-    if kind not in _CONTAINERS or (kind not in _FROZEN and (_is_flat(value) or _is_plain(value))):
+    if kind not in _CONTAINERS or _is_surely_thawed(value):
         return value
     return _thawed(value) if _is_frozen_somewhere(value) else value
 
@@ -79,6 +79,11 @@ def _thawed(value: Any) -> Any:
         items = kind(map(_thawed, value))
         return value if all(map(is_, items, value)) else items
     return value
+
+
+def _is_surely_thawed(container: Any) -> bool:
+    """Whether there is nothing frozen in it, as far as can be told at once."""
+    return type(container) not in _FROZEN and (_is_flat(container) or _is_plain(container))
 
 
 def _is_flat(container: Any) -> bool:
@@ -102,7 +107,7 @@ def _is_frozen_somewhere(container: Any) -> bool:
         if type(each) in _FROZEN:
             return True
         items = each.values() if type(each) is dict else each
-        inside = [item for item in items if type(item) in _CONTAINERS and id(item) not in seen]
+        inside = [item for item in items if type(item) in _CONTAINERS and id(item) not in seen and not _is_surely_thawed(item)]
         seen.update(map(id, inside))
         waiting += inside
     return False

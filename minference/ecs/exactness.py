@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import UnionType
@@ -69,7 +69,7 @@ def is_doubtful(value: object) -> bool:
     """
     if isinstance(value, int):
         return not -_TOO_LARGE < value < _TOO_LARGE
-    if not isinstance(value, datetime | time) or value.tzinfo is None:
+    if not isinstance(value, datetime | time) or value.tzinfo is None or value.tzinfo is UTC:
         return False
     offset = value.utcoffset()
     return offset is None or offset % _MINUTE != _NO_TIME

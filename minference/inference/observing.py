@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from minference.inference.events import Event, Finished
+from minference.inference.events import Event, Finished, Saved
 from minference.inference.outcomes import Completed, Outcome
+from minference.inference.progress import ProgressEvent, ThreadCompleted, ThreadFailed, ThreadStarted, TokensUsed
 from minference.inference.telemetry import INACTIVE, Telemetry, error_type
 from minference.logs import context
 from minference.threads.thread import ChatThread
@@ -34,25 +35,38 @@ async def within(inside: Callable[[], AbstractContextManager[object]], items: As
 
 
 async def observed(
-    thread: ChatThread, events: AsyncGenerator[Event, None], telemetry: Telemetry, run: str | None
+    thread: ChatThread, events: AsyncGenerator[Event, None], telemetry: Telemetry, run: str | None, tell: Callable[[ProgressEvent], None]
 ) -> AsyncGenerator[Event, None]:
-    """The events of a thread, watched; `run` is the name of its run, if it has one."""
+    """The events of a thread, watched; `run` is the name of its run, if it has one. What `tell` is told happens outside of the context."""
+    # One generator that does what several could: each of them is passed by everything that a thread waits for.
 
     def inside() -> AbstractContextManager[object]:
         said = context(thread=thread.lineage_id, version=thread.ecs_id, run=run, attempt=None)
         active = operation.active()
         return said if active is INACTIVE else _both(said, active)
 
+    tell(ThreadStarted(thread))
     with context(run=run):
         operation = telemetry.thread(thread)
     try:
-        async with aclosing(within(inside, events)) as items:
-            async for event in items:
+        try:
+            while True:
+                with inside():
+                    try:
+                        event = await anext(events)
+                    except StopAsyncIteration:
+                        return
                 if isinstance(event, Finished):
                     with inside():
                         _say(event.outcome)
                     operation.finished(event.outcome)
+                    tell(ThreadCompleted(event.outcome) if isinstance(event.outcome, Completed) else ThreadFailed(event.outcome))
+                elif isinstance(event, Saved) and event.message.usage is not None:
+                    tell(TokensUsed(thread, event.message.usage))
                 yield event
+        finally:
+            with inside():
+                await events.aclose()
     except BaseException as error:
         operation.end(error)
         raise

@@ -19,22 +19,19 @@ from minference.inference.claims import CLAIMS
 from minference.inference.closing import UnderWay, close_all
 from minference.inference.crowd import check_concurrency, in_parallel
 from minference.inference.entering import begun, entered, journal_of, keeping_runs
-from minference.inference.events import Event, Finished, Saved
+from minference.inference.events import Event, Finished
 from minference.inference.holders import Crew
 from minference.inference.limits import Limits, RateLimiter
 from minference.inference.observing import observed
 from minference.inference.options import RunOptions, check_options, check_thread, how_many, listed, setup_with, with_settings
-from minference.inference.outcomes import Completed, Failed, Outcome
+from minference.inference.outcomes import Failed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.progress import (
     Progress,
     ProgressEvent,
     RunEnded,
     RunStarted,
-    ThreadCompleted,
     ThreadFailed,
-    ThreadStarted,
-    TokensUsed,
 )
 from minference.inference.requests import ClientPool, Renderer
 from minference.inference.resuming import to_resume
@@ -359,18 +356,8 @@ class InferenceOrchestrator:
             return self._failed(thread, closed)
         raise AssertionError("the last event is Finished")
 
-    async def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
-        self._tell(ThreadStarted(thread))
-        async with aclosing(observed(thread, ThreadRun(thread, setup).events(), setup.line.telemetry, setup.run)) as events:
-            async for event in events:
-                match event:
-                    case Saved(message=message) if message.usage is not None:
-                        self._tell(TokensUsed(thread, message.usage))
-                    case Finished(Completed() as completed):
-                        self._tell(ThreadCompleted(completed))
-                    case Finished(Failed() as failed):
-                        self._tell(ThreadFailed(failed))
-                yield event
+    def _events(self, thread: ChatThread, setup: Setup) -> AsyncGenerator[Event, None]:
+        return observed(thread, ThreadRun(thread, setup).events(), setup.line.telemetry, setup.run, self._tell)
 
     def _opened(self, method: str) -> Setup:
         if self._setup is None:

@@ -180,16 +180,17 @@ class ThreadOperation(Operation):
 
     def finished(self, outcome: Outcome) -> None:
         """Note how it ended."""
-        self.set(
-            {
-                "minference.thread.version": str(self._thread.ecs_id),
-                "minference.thread.name": (self._thread.name or None) if self._telemetry.message_content else None,
-                "minference.failed_attempts": len(outcome.attempts),
-                "minference.replies": outcome.spent.replies,
-                "minference.tokens": outcome.spent.tokens,
-                "minference.cost_usd": outcome.spent.cost,
-            }
-        )
+        if self._listened_to:
+            self.set(
+                {
+                    "minference.thread.version": str(self._thread.ecs_id),
+                    "minference.thread.name": (self._thread.name or None) if self._telemetry.message_content else None,
+                    "minference.failed_attempts": len(outcome.attempts),
+                    "minference.replies": outcome.spent.replies,
+                    "minference.tokens": outcome.spent.tokens,
+                    "minference.cost_usd": outcome.spent.cost,
+                }
+            )
         self.end(outcome.error if isinstance(outcome, Failed) else None)
 
 
@@ -267,17 +268,18 @@ class ChatOperation(Operation):
         if self._span is None:
             return
         usage = None if from_cache else reply.usage
-        given = payload.get("id")
-        self.set(
-            {
-                "gen_ai.response.model": reply.model,
-                "gen_ai.response.id": given if isinstance(given, str) else None,
-                "gen_ai.response.finish_reasons": [reply.finish_reason.value],
-                "minference.cost_usd": cost,
-                "minference.from_cache": from_cache or None,
-                **(_used(usage) if usage else {}),
-            }
-        )
+        if self._listened_to:
+            given = payload.get("id")
+            self.set(
+                {
+                    "gen_ai.response.model": reply.model,
+                    "gen_ai.response.id": given if isinstance(given, str) else None,
+                    "gen_ai.response.finish_reasons": [reply.finish_reason.value],
+                    "minference.cost_usd": cost,
+                    "minference.from_cache": from_cache or None,
+                    **(_used(usage) if usage else {}),
+                }
+            )
         if self._telemetry.message_content:
             self.set({"gen_ai.output.messages": reply_message(reply)})
         self._about = {**self._about, "gen_ai.response.model": reply.model}

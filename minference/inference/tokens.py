@@ -54,5 +54,9 @@ class TokenEstimates:
         """Remember that the model counted `tokens` for this request. Who says that there were none has not counted."""
         if tokens <= 0:
             return
-        self._told[client, model].append(Told(len(body) / BYTES_PER_TOKEN, min(tokens, _MOST)))
-        self._corrections.pop((client, model), None)
+        key, plain = (client, model), len(body) / BYTES_PER_TOKEN
+        told = self._told[key]
+        told.append(Told(plain, min(tokens, _MOST)))
+        known = self._corrections.get(key)
+        if known is not None and (len(told) < REMEMBERED or known.of(plain) != tokens):  # else it is as good as it can be
+            del self._corrections[key]

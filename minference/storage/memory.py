@@ -134,10 +134,12 @@ class MemoryBackend:
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
         values, json = kept(cls, draft.data) if draft.opaque is None else ({}, {})
         held = frozenset([blob.sha256 for blob in draft.blobs])
-        row = Row(info, cls, values, {**draft.json, **json}, references, dict(version.places), draft.keys, draft.opaque, held)
+        documents = {**draft.json, **json} if json else draft.json
+        row = Row(info, cls, values, documents, references, version.places.copy(), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row
         self._enlist(info)
-        self.merged |= {version.ecs_id: tuple(merged.ecs_id for merged in draft.merged)} if draft.merged else {}
+        if draft.merged:
+            self.merged[version.ecs_id] = tuple(merged.ecs_id for merged in draft.merged)
         if parent is None:
             return None
         siblings = self._children.setdefault(parent, [])

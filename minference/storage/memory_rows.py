@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -50,8 +51,14 @@ def kept(cls: type[Entity], data: Mapping[str, Any]) -> tuple[dict[str, Any], di
     Blobs are read without their bytes, and times with the offset of their zone alone.
     """
     values = {name: data[name] for name in plan_of(cls).values}
-    names = {*blob_fields(cls), *(name for name in time_fields(cls) if not _is_read_as_it_is(values[name]))}
-    return values, {name: dump_json(cls, name, values.pop(name)) for name in names if name in values}
+    names = [*_plain_blob_fields(cls), *(name for name in time_fields(cls) if not _is_read_as_it_is(values[name]))]
+    return values, {name: dump_json(cls, name, values.pop(name)) for name in dict.fromkeys(names)} if names else {}
+
+
+@cache
+def _plain_blob_fields(cls: type[Entity]) -> tuple[str, ...]:
+    values = plan_of(cls).values
+    return tuple(name for name in blob_fields(cls) if name in values)
 
 
 def _is_read_as_it_is(value: object) -> bool:
