@@ -198,8 +198,10 @@ class Program(Fork):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close the pipes; the program has ended afterwards."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the pipes; the program has ended afterwards. A test that failed does not wait for it."""
+        if kind is not None:
+            self.kill()
         for stream in (self.stdout, self.stderr, self.stdin):
             if stream is not None:
                 with suppress(BrokenPipeError):
