@@ -21,7 +21,8 @@ def safe_tool_name(name: str) -> str:
 def made_up_ids(reply_id: str, said: str) -> Iterator[str]:
     """Ids for the calls of one reply that came without; the same for the same reply, and others for another."""
     digest = hashlib.sha256(f"{reply_id}\n{said}".encode(errors="surrogatepass")).hexdigest()[:16]
-    return (f"call_{digest}_{number}" for number in count())
+    for number in count():
+        yield f"call_{digest}_{number}"
 
 
 class CallIds:

@@ -31,12 +31,13 @@ class Counts:
     def of(self, name: str) -> int | None:
         """A count; `None` if it is not told, or is nothing that a count can be, which is logged."""
         value = self._written.get(name)
+        if value is None:
+            return None
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+        if type(value) is int and 0 <= value <= MOST_TOKENS:
             return value
-        if value is not None:
-            self._warn(f"{self._inside}.{name}", value)
+        self._warn(f"{self._inside}.{name}", value)
         return None
 
     def within(self, name: str) -> Counts:
