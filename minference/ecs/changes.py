@@ -168,11 +168,13 @@ def _differs(entity: Entity, ledger: Ledger) -> bool:
     return bool(plan.collections) and any(_collection_differs(entity, collection, state, ledger) for collection in plan.collections)
 
 
-def differs_itself(entity: Entity) -> bool:
+def differs_itself(entity: Entity, ledger: Ledger | None = None) -> bool:
     """Whether the entity is new, or a value or member of its own is not as in the version that it stands on.
 
-    Changes further down do not count. Asks the storage that the entity was last saved to or loaded from.
+    Changes further down do not count. Unless a storage is named, that is the one that the entity was last saved to or loaded from.
     """
+    if ledger is not None:
+        return _differs(entity, ledger)
     state = state_of(entity)
     return state is None or _differs(entity, state.ledger)
 

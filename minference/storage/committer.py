@@ -7,11 +7,11 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from minference.ecs.changes import has_changes
 from minference.ecs.entity import Entity
 from minference.ecs.state import Ledger, Version
-from minference.errors import MinferenceError, StillPending, StorageError, WriteFailed
+from minference.errors import StorageError, WriteFailed
 from minference.storage.base import Backend, Commit, Unit
+from minference.storage.failures import Failures
 
 _log = logging.getLogger("minference.storage")
 
@@ -30,13 +30,11 @@ class Committer:
 
     def __init__(self, backend: Backend, ledger: Ledger) -> None:
         self._backend = backend
-        self._ledger = ledger
         self._queue: deque[Unit] = deque()
         self._writing: list[Unit] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._failed: list[_Failure] = []
-        """Those that nobody may have heard of."""
+        self._failures = Failures(ledger)
         self._task = asyncio.create_task(self._run(), name="minference storage writer")
 
     def add(self, unit: Unit) -> None:
@@ -59,10 +57,7 @@ class Committer:
         waiting = [unit.done for unit in self.pending()]
         if waiting:
             await asyncio.wait(waiting)
-        failed = [each for each in self._failed if not each.unit.heard]
-        self._failed = [each for each in failed if each.unit.listeners]
-        unheard = [each.unit for each in failed if not each.unit.listeners and not each.is_made_up_for()]
-        for unit in unheard:
+        for unit in self._failures.take():
             unit.done.result()
 
     async def close(self) -> None:
@@ -142,6 +137,7 @@ class Committer:
         return None
 
     def _succeed(self, unit: Unit, commit: Commit) -> None:
+        self._failures.make_up_for(unit)
         for draft in unit.drafts:
             draft.version.unit = None
         for branch in () if unit.imported else commit.branches:
@@ -176,37 +172,9 @@ class Committer:
             return
         unit.done.set_exception(error)
         unit.done.exception()  # or asyncio would complain of its own if nobody asks
-        self._failed = [*(each for each in self._failed if not each.unit.heard), _Failure(unit, self._ledger)]
+        self._failures.add(unit)
         if not unit.listeners:
             _log.error("a save that nobody awaits failed: %s", error)
-
-
-class _Failure:
-    """A unit that was not written, and what its roots stand on since."""
-
-    def __init__(self, unit: Unit, ledger: Ledger) -> None:
-        self.unit = unit
-        self._ledger = ledger
-        self._standing = [_standing(root, ledger) for root in unit.roots]
-
-    def is_made_up_for(self) -> bool:
-        """Whether every root was saved or rebased since, or given back what it held before."""
-        roots = [*zip(self.unit.roots, self._standing, strict=True)]
-        return bool(roots) and all(_standing(root, self._ledger) is not before or self._is_as_stored(root) for root, before in roots)
-
-    def _is_as_stored(self, root: Entity) -> bool:
-        try:
-            return not has_changes(root, self._ledger)
-        except MinferenceError:  # it holds something now that cannot be saved
-            return False
-
-
-def _standing(root: Entity, ledger: Ledger) -> Version | None:
-    try:
-        state = ledger.state_of(root)
-    except StillPending:  # another storage is about to write it
-        return None
-    return None if state is None else state.version
 
 
 def _stands_on(unit: Unit, lost: set[Version]) -> bool:
