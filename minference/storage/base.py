@@ -288,7 +288,7 @@ class EntityStorage(Lineages, Glances, Blobs, Portable, Checks, Search, Queries,
 
         Raises:
             StorageError: Something submitted, whose `Pending` nobody awaited to its end, could not be written, and has not been
-                saved, rebased or given up since.
+                saved or given up since. Of several failures this is the first; the next flush, or leaving, raises the next.
         """
         ...
 

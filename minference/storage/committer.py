@@ -52,13 +52,14 @@ class Committer:
         """Return when everything that is queued now has been written or has failed.
 
         Raises:
-            StorageError: A unit failed since the last flush that nobody had awaited, and its objects still hold what it was to save.
+            StorageError: A unit failed that nobody had awaited, and its objects still hold what it was to save. Of several this is
+                the first; the next flush raises the next.
         """
         waiting = [unit.done for unit in self.pending()]
         if waiting:
             await asyncio.wait(waiting)
-        for unit in self._failures.take():
-            unit.done.result()
+        if (unheard := self._failures.take()) is not None:
+            unheard.done.result()
 
     async def close(self) -> None:
         """Write what is queued, and stop.

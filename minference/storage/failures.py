@@ -53,16 +53,16 @@ class Failures:
                 if not self._lost[failed]:
                     del self._lost[failed]
 
-    def take(self) -> list[Unit]:
-        """Those that nobody heard of or is about to hear of, while an object still holds what it was to save, oldest first.
+    def take(self) -> Unit | None:
+        """The oldest one that nobody heard of or is about to hear of, while an object still holds what it was to save.
 
-        They count as heard of from here.
+        It counts as heard of from here.
         """
         self._forget_the_settled()
-        unheard = [unit for unit in self._lost if not unit.listeners]
-        for unit in unheard:
+        unit = next((each for each in self._lost if not each.listeners), None)
+        if unit is not None:
             self._forget(unit)
-        return unheard
+        return unit
 
     def _forget_the_settled(self) -> None:
         for unit, lost in list(self._lost.items()):

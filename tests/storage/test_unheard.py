@@ -198,3 +198,56 @@ async def test_a_failure_that_was_not_made_up_for_is_raised_by_leaving(storage_u
     await fails_unheard(storage, thing)
     with pytest.raises(StaleVersion):
         await storage.__aexit__()
+
+
+async def three_failures(storage: EntityStorage) -> list[Thing]:
+    """Objects each of which failed to be saved alone, unheard."""
+    things = [Thing(name=name) for name in "abc"]
+    await storage.register(*things)
+    for thing in things:
+        await fails_unheard(storage, thing)
+    return things
+
+
+async def test_of_several_failures_each_is_said_once(storage: EntityStorage) -> None:
+    for thing in await three_failures(storage):
+        with pytest.raises(StaleVersion) as raised:
+            await storage.flush()
+        assert raised.value.lineage_id == thing.lineage_id
+    await storage.flush()
+
+
+async def test_of_several_failures_those_that_were_made_up_for_are_passed_over(storage: EntityStorage) -> None:
+    things = await three_failures(storage)
+    with pytest.raises(StaleVersion):
+        await storage.flush()
+    await storage.register(*things[:2])
+    with pytest.raises(StaleVersion) as raised:
+        await storage.flush()
+    assert raised.value.lineage_id == things[2].lineage_id
+    await storage.flush()
+
+
+async def test_leaving_raises_a_failure_that_flush_has_not_said(storage_url: str) -> None:
+    storage = await open_storage(storage_url).__aenter__()
+    things = await three_failures(storage)
+    with pytest.raises(StaleVersion):
+        await storage.flush()
+    await storage.register(things[0])
+    with pytest.raises(StaleVersion) as raised:
+        await storage.__aexit__()
+    assert raised.value.lineage_id == things[1].lineage_id
+    async with open_storage(storage_url) as again:  # it was left for good
+        await again.flush()
+
+
+async def test_failures_of_one_object_are_said_as_one(storage: EntityStorage) -> None:
+    thing = Thing(name="base")
+    await storage.register(thing)
+    await fails_unheard(storage, thing)
+    for number in range(20):
+        thing.number = number
+        await is_saved_unheard(storage, thing)
+    with pytest.raises(StaleVersion):
+        await storage.flush()
+    await storage.flush()

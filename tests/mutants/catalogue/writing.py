@@ -70,9 +70,17 @@ WRITING = (
         name="nobody-hears-of-a-failure",
         promise="`flush` raises what nobody else has heard of",
         file="minference/storage/committer.py",
-        old="        for unit in self._failures.take():\n            unit.done.result()",
+        old="        if (unheard := self._failures.take()) is not None:\n            unheard.done.result()\n",
         new="",
         tests=("tests/storage/test_faults.py::test_a_failure_that_a_cancelled_task_does_not_hear_is_said_by_flush[memory]",),
+    ),
+    Mutant(
+        name="only-the-first-failure-is-said",
+        promise="`flush` and leaving raise one failure after the other that nobody heard of",
+        file="minference/storage/failures.py",
+        old="            self._forget(unit)\n        return unit",
+        new="            self._lost, self._units = {}, {}\n        return unit",
+        tests=("tests/storage/test_unheard.py::test_of_several_failures_each_is_said_once[memory]",),
     ),
     Mutant(
         name="a-failure-is-said-when-it-is-made-up-for",
