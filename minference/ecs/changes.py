@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from minference.ecs.entity import Entity, plan_of, state_of
 from minference.ecs.exactness import same_time
+from minference.ecs.likeness import exactly, same_elements, same_fields
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.sameness import same_objects
 from minference.ecs.state import Ledger, State, Version, Watch
@@ -264,26 +265,12 @@ def _same_value(one: Any, other: Any) -> bool:
         case tuple():
             return len(one) == len(other) and all(map(_same_value, one, other))
         case frozenset():
-            return one == other and _exactly(one) == _exactly(other)
+            return exactly(one) == exactly(other) and (one == other or same_elements(one, other, _same_value))
         case BaseModel():
-            return one == other and all(map(_same_value, one.__dict__.values(), other.__dict__.values()))
+            alike = one == other or same_fields(one, other, _same_value)
+            return alike and all(map(_same_value, one.__dict__.values(), other.__dict__.values()))
         case _:
             return bool(one == other)
-
-
-def _exactly(value: Any) -> object:
-    """What is equal for values that are stored equally, wherever in a set they are."""
-    match value:
-        case tuple():
-            return (type(value), *map(_exactly, value))
-        case frozenset():
-            return (type(value), frozenset(map(_exactly, value)))
-        case BaseModel():
-            return (type(value), *map(_exactly, value.__dict__.values()))
-        case datetime() | time():
-            return (type(value), value.tzinfo is None, value.isoformat())
-        case _:
-            return (type(value), repr(value))
 
 
 def current_version(entity: Entity | None, ledger: Ledger) -> Version | None:

@@ -17,13 +17,14 @@ from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 from typing_extensions import TypedDict
 
 from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.exactness import DIGITS, same_time
+from minference.ecs.likeness import same_elements, same_fields
 from minference.ecs.sets import may_hold, with_elements
 from minference.errors import UnstorableValue
 
@@ -254,5 +255,9 @@ def _alike(one: Any, other: Any) -> bool:
             return repr(one) == repr(other)
         case datetime() | time():
             return same_time(one, other)
+        case set() | frozenset():
+            return one == other or same_elements(one, other, _alike)
+        case BaseModel():
+            return one == other or same_fields(one, other, _alike)
         case _:
             return bool(one == other)
