@@ -158,7 +158,7 @@ WRITING = (
         name="opening-gives-up-a-server-that-is-lost",
         promise="Opening waits for a server that was reached and then is lost",
         file="minference/storage/sql/opening.py",
-        old="if not (reached and _passes(error, engine)):",
+        old="if not (reached and passes):",
         new="if True:",
         tests=("tests/storage/test_lost_connections.py::test_opening_waits_for_a_server_that_breaks_connections_off",),
     ),
