@@ -30,6 +30,7 @@ from minference.storage.sql.dialects import (
     is_damage,
     reason_of,
     shown_engine,
+    was_blocked,
     was_reached,
 )
 from minference.storage.sql.driver import Patience, is_driver_error
@@ -190,7 +191,7 @@ async def _complete_guards(engine: AsyncEngine, url: str, there: Set[str]) -> No
         async with _changing_tables(engine) as connection:
             await connection.run_sync(set_up_guards)
     except (DBAPIError, sqlite3.Error) as error:
-        if _passes(error, engine):
+        if _passes(error, engine) and not was_blocked(error):
             raise
         reason = _reason(error, engine.url.database)
         _log.warning("%s lacks triggers that keep stored versions from changing, and they cannot be set up: %s", url, reason)
