@@ -293,6 +293,7 @@ class ModelCall:
                 first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
+            sent.reservation.heard()
             return _Stream(sent, items, first)
         except BaseException as error:
             if isinstance(error, ProviderError):
@@ -360,7 +361,9 @@ class ModelCall:
             pause = error.retry_after if error.retry_after is not None else max(exhausted, default=None)
             sent.reservation.overloaded(pause, self._line.retrier.policy.between_calls)
             logger.info("%s/%s has too much to do", *sent.prepared.model, extra={"pause": pause})
-        elif error.retry_after is not None:
+        else:
+            sent.reservation.heard()
+        if error.retry_after is not None and not is_overload(error):
             until = self._line.limiter.now() + error.retry_after
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
