@@ -272,14 +272,21 @@ class ModelCall:
             yield self._line.renderer.prepare_fallback(self._thread, config)
 
     async def _send(self, sent: Attempt) -> Answer:
-        prepared = sent.prepared
+        prepared, interrupted = sent.prepared, False
         try:
             request = await self._whole(sent)
             with cancelled_by_us(prepared.client.name):
                 done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
-            return self._understand(sent, done.result, interrupted=done.interrupted)
+            interrupted = done.interrupted
+            return self._understand(sent, done.result, interrupted=interrupted)
         except ProviderError as error:
             self._refused(sent, error)
+            if interrupted:
+                raise asyncio.CancelledError from error
+            raise
+        except asyncio.CancelledError as cancelled:
+            if isinstance(failed := cancelled.__cause__, ProviderError):  # that is how it ended while it was waited for
+                self._refused(sent, failed)
             raise
         finally:
             sent.settle()
