@@ -202,17 +202,17 @@ class CompletionStream:
             self._add_reasoning_detail(detail)
         for block in delta.get("thinking_blocks") or ():
             self._add_thinking(block)
-        for part in delta.get("tool_calls") or ():
-            self._add_call(part)
+        for place, part in enumerate(delta.get("tool_calls") or ()):
+            self._add_call(part, is_another=place > 0 and "index" not in part)
         if delta.get("function_call"):
             _extend(self._message.setdefault("function_call", {"name": "", "arguments": ""}), delta["function_call"])
         return delta.get("content") or ""
 
-    def _add_call(self, part: dict[str, Any]) -> None:
-        """Servers tell calls apart by index, some by id alone: a part with a new id begins a new call."""
+    def _add_call(self, part: dict[str, Any], *, is_another: bool) -> None:
+        """Servers tell calls apart by index, some by id alone: a part with a new id begins a new call. Two of one chunk are two."""
         known = [call for index, call in self._calls if index == part.get("index", index)]
         call = known[-1] if known else None
-        if call is None or (part.get("id") and call["id"] and part["id"] != call["id"]):
+        if call is None or is_another or (part.get("id") and call["id"] and part["id"] != call["id"]):
             call = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
             self._calls.append((part.get("index", len(self._calls)), call))
         call["id"] = part.get("id") or call["id"]

@@ -33,7 +33,10 @@ class Attempt:
         else:
             told = usage.prompt > 0 or usage is NO_TOKENS  # who says 0 of a request that was served has not counted
             self.reservation.settle(usage.prompt if told else None, usage.completion)
-            self.hold.settle(usage.prompt + usage.completion, cost)
+            if told:
+                self.hold.settle(usage.prompt + usage.completion, cost)
+            else:
+                self.hold.settle()
 
     def used_in_vain(self, error: ProviderError, *, begun: bool) -> TokenUsage | None:
         """What the attempt is to be counted with, since it failed so; `None` if nobody knows better than the estimate.

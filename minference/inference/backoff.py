@@ -9,8 +9,8 @@ SHORT_PAUSE = 1.0
 """Seconds: who is told to come again sooner is not told when a limit per minute has room."""
 _ENOUGH = 3
 """Refusals without an answer between them, and of more than half of the calls, that are a limit which is used up and no chance."""
-_MORE, _LESS = 2.0, 0.8
-"""What a refusal and an answer make of the seconds between calls."""
+_MORE, _BACK, _LESS = 2.0, 0.5, 0.8
+"""What a refusal makes of the seconds between calls, an answer down to where a call was refused, and further answers."""
 _AFTER, _LEAST = 2.0, 0.05
 """Seconds between calls after the first answer, at most, and that are not worth waiting."""
 _TROUBLE = 61.0
@@ -33,11 +33,18 @@ class Backoff:
     def __init__(self) -> None:
         self._gap = 0.0
         self._next = -inf
+        self._refused_with = 0.0
+        """The seconds between calls when one was refused last."""
         self._marked = inf
         """When the last refusal that counted came; calls that left before tell nothing more."""
         self._sent = 0
         self._refused = 0
         self._trouble_since = inf
+
+    @property
+    def is_on(self) -> bool:
+        """Whether calls begin one after the other, since they were refused."""
+        return self._gap > 0
 
     def wait(self, now: float) -> float:
         """Seconds before which no call should begin."""
@@ -50,7 +57,7 @@ class Backoff:
             self._next = now + self._gap
 
     def answered(self, *, sent: float) -> None:
-        """A call was answered."""
+        """A call was answered, or its answer begins to come: anything but that there were too many."""
         if sent < self._marked:
             return
         self._trouble_since = inf
@@ -58,7 +65,8 @@ class Backoff:
             self._marked = inf
             return
         before = self._gap
-        shorter = min(self._gap, _AFTER) * _LESS
+        shorter = min(self._gap, _AFTER)
+        shorter = max(shorter * _BACK, min(self._refused_with, shorter * _LESS))
         self._gap = shorter if shorter > _LEAST else 0.0
         self._next += self._gap - before
 
@@ -78,5 +86,6 @@ class Backoff:
         if now - self._trouble_since > _TROUBLE:
             self._gap, self._next = 0.0, -inf
         else:
+            self._refused_with = self._gap
             self._gap = min(max(self._gap * _MORE, pauses.first), pauses.longest)
             self._next = now + self._gap

@@ -158,12 +158,17 @@ class Bucket(ABC):
 
     def succeeded(self, sent: float, output_tokens: int) -> None:
         """A call was answered."""
-        self._backoff.answered(sent=sent)
+        self.heard(sent)
         self._concurrency.succeeded(self._in_flight, sent=sent, now=self._clock(), tokens=output_tokens)
+
+    def heard(self, sent: float) -> None:
+        """A call was let in, whatever becomes of it."""
+        self._backoff.answered(sent=sent)
 
     def overloaded(self, sent: float, pause: float | None, between: Pauses) -> None:
         """A call was refused because there were too many."""
-        self._concurrency.overloaded(self._in_flight, sent=sent, now=self._clock(), ramp=pause is not None)
+        if not self._backoff.is_on:  # else one call asks for all, and tells nothing of how many there can be at once
+            self._concurrency.overloaded(self._in_flight, sent=sent, now=self._clock(), ramp=pause is not None)
         if pause is not None:
             self.pause(pause)
         if pause is None or pause < SHORT_PAUSE:

@@ -272,14 +272,21 @@ class ModelCall:
             yield self._line.renderer.prepare_fallback(self._thread, config)
 
     async def _send(self, sent: Attempt) -> Answer:
-        prepared = sent.prepared
+        prepared, interrupted = sent.prepared, False
         try:
             request = await self._whole(sent)
             with cancelled_by_us(prepared.client.name):
                 done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
-            return self._understand(sent, done.result, interrupted=done.interrupted)
+            interrupted = done.interrupted
+            return self._understand(sent, done.result, interrupted=interrupted)
         except ProviderError as error:
             self._refused(sent, error)
+            if interrupted:
+                raise asyncio.CancelledError from error
+            raise
+        except asyncio.CancelledError as cancelled:
+            if isinstance(failed := cancelled.__cause__, ProviderError):  # that is how it ended while it was waited for
+                self._refused(sent, failed)
             raise
         finally:
             sent.settle()
@@ -293,6 +300,7 @@ class ModelCall:
                 first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
+            sent.reservation.heard()
             return _Stream(sent, items, first)
         except BaseException as error:
             if isinstance(error, ProviderError):
@@ -360,7 +368,9 @@ class ModelCall:
             pause = error.retry_after if error.retry_after is not None else max(exhausted, default=None)
             sent.reservation.overloaded(pause, self._line.retrier.policy.between_calls)
             logger.info("%s/%s has too much to do", *sent.prepared.model, extra={"pause": pause})
-        elif error.retry_after is not None:
+        else:
+            sent.reservation.heard()
+        if error.retry_after is not None and not is_overload(error):
             until = self._line.limiter.now() + error.retry_after
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from minference.errors import ProviderUnreachable
+from minference.inference.tracebacks import forget_locals
 from minference.waiting import ended, told_once
 
 T = TypeVar("T")
@@ -26,17 +27,20 @@ class Finished(Generic[T]):
 async def finish(work: Coroutine[Any, Any, T], grace: float) -> Finished[T]:
     """Run `work` to its end, also if the caller is cancelled: then it has `grace` seconds more.
 
-    Without a result by then, or at a second cancellation, `work` is cancelled and the cancellation goes on. In every
-    case, `work` has ended when this returns or raises, however many cancellations there were.
+    Without a result by then, or at a second cancellation, `work` is cancelled and the cancellation goes on; what `work` raised
+    meanwhile is its cause. In every case, `work` has ended when this returns or raises, however many cancellations there were.
     """
     task = asyncio.create_task(work)
     try:
         return Finished(await asyncio.shield(task), interrupted=False)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         with told_once():
             await _wait_and_stop(task, grace)
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
             raise
+        if (error := task.exception()) is not None:
+            forget_locals(error)  # it is kept for as long as the cancellation is, and came with all that was sent
+            raise cancelled from error
         return Finished(task.result(), interrupted=True)
 
 

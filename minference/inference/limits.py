@@ -80,6 +80,10 @@ class Reservation:
         """The call was answered: there may be more at once."""
         self._bucket.succeeded(self.sent, output_tokens)
 
+    def heard(self) -> None:
+        """The call was let in, whatever becomes of it."""
+        self._bucket.heard(self.sent)
+
     def overloaded(self, pause: float | None, between: Pauses) -> None:
         """The provider has too much to do: there are fewer calls at once, and none before so many seconds.
 

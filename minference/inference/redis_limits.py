@@ -58,7 +58,7 @@ class RedisQuotas:
             raise MissingExtra("sharing limits between processes", "redis", "pip install 'minference[redis]'") from error
         self._redis: Redis = from_url(url)
         self._is_known = False
-        """Whether it has ever answered; else there is little hope that it will."""
+        """Whether it has answered, and not stayed away since; else there is little hope that it will."""
         self._prefix = prefix
         self._minute = minute
         self.ticket_seconds = ticket_seconds
@@ -106,6 +106,7 @@ class RedisQuotas:
                     raise
                 answered = await self._again(answer)
         except (RedisError, OSError) as error:
+            self._is_known = False  # whoever waits in the line does not wait for it once more
             raise SharedLimitsUnavailable(f"{type(error).__name__}: {error}") from error
         self._is_known = True
         return answered

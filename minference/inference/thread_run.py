@@ -13,6 +13,7 @@ from minference.clients.parsing import understanding
 from minference.ecs.registry import CurrentStorage
 from minference.errors import (
     BlobNotFound,
+    ErasedLineage,
     MinferenceError,
     NothingToAnswer,
     ProviderError,
@@ -103,6 +104,8 @@ class ThreadRun:
         """Every step, `Finished` last. What minference raises on purpose becomes a `Failed`; bugs and cancellation pass."""
         event: Event | None = None
         try:
+            if self._thread.erased:
+                raise ErasedLineage(self._thread.lineage_id)
             async with aclosing(until(self._setup.first_deadline(), self._steps())) as steps:
                 async for event in steps:
                     yield event

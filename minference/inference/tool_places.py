@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -60,35 +60,64 @@ def tool_concurrency_of(given: int | ToolConcurrency) -> ToolConcurrency:
     return ToolConcurrency(per_turn=given)
 
 
+@dataclass(slots=True)
+class _Place:
+    """What a call has while it runs."""
+
+    tool: str
+    within: _Place | None
+    """That of the call whose tool made this one, by running a thread of its own."""
+    given_back: bool = False
+
+    def chain(self) -> Iterator[str]:
+        """The tools that run now, from this one outwards."""
+        place: _Place | None = self
+        while place is not None and not place.given_back:
+            yield place.tool
+            place = place.within
+
+
+_PLACE: ContextVar[_Place | None] = ContextVar("minference_tool_place", default=None)
+
+
 class ToolPlaces:
-    """A place for each call that may run. Made where it is used: in one event loop."""
+    """A place for each call that may run. Made where it is used: in one event loop.
+
+    A call that a tool makes, by running threads of its own, has the place of that tool among all: else all could wait for each
+    other. For the bound of its own tool it waits, unless whoever has those places could be waiting for the tool that makes it.
+    """
 
     def __init__(self, bounds: ToolConcurrency) -> None:
         self._bounds = bounds
         self._all = asyncio.Semaphore(bounds.total)
         self._of_tool: dict[str, asyncio.Semaphore] = {}
+        self._called_by: dict[str, set[str]] = {}
+        """For each tool those whose calls have waited for it: nobody waits the other way round."""
 
     @asynccontextmanager
     async def place(self, tool: str) -> AsyncIterator[None]:
-        """Wait until one more call of this tool may run, and take its place inside the block.
-
-        A call that a tool makes, by running threads of its own, has the place of that tool: else all could wait for each other.
-        """
-        if _HAS_PLACE.get():
-            yield
-            return
-        async with self._waiting_for(tool), self._all:
-            token = _HAS_PLACE.set(True)
+        """Wait until one more call of this tool may run, and take its place inside the block."""
+        outer = _PLACE.get()
+        holding = list(outer.chain()) if outer is not None else []
+        async with AsyncExitStack() as taken:
+            if not holding:  # first this: one that had the last place of its tool could wait here for those who wait for that
+                await taken.enter_async_context(self._all)
+            if (bound := self._bounds.of(tool)) is not None and self._may_wait(tool, holding):
+                await taken.enter_async_context(self._of_tool.setdefault(tool, asyncio.Semaphore(bound)))
+            place = _Place(tool, outer)
+            token = _PLACE.set(place)
             try:
                 yield
             finally:
-                _HAS_PLACE.reset(token)
+                place.given_back = True  # what the tool has started and left behind has no place any more
+                _PLACE.reset(token)
 
-    def _waiting_for(self, tool: str) -> asyncio.Semaphore:
-        if (semaphore := self._of_tool.get(tool)) is None:
-            bound = self._bounds.of(tool)
-            semaphore = self._of_tool[tool] = asyncio.Semaphore(self._bounds.total if bound is None else bound)
-        return semaphore
+    def _may_wait(self, tool: str, holding: list[str]) -> bool:
+        if any(self._leads_to(tool, held) for held in holding):
+            return False
+        self._called_by.setdefault(tool, set()).update(holding)
+        return True
 
-
-_HAS_PLACE: ContextVar[bool] = ContextVar("minference_tool_has_place", default=False)
+    def _leads_to(self, caller: str, tool: str) -> bool:
+        """Whether calls of `caller` have waited, themselves or through others, for `tool`."""
+        return caller == tool or any(self._leads_to(caller, each) for each in self._called_by.get(tool, ()))

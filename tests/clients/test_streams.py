@@ -138,6 +138,15 @@ def test_anthropic_an_event_of_another_shape_is_refused(bad: object) -> None:
         AnswerStream("anthropic").add(bad)
 
 
+def test_openai_two_calls_of_one_chunk_are_two_though_nothing_tells_them_apart() -> None:
+    stream = CompletionStream("openai")
+    stream.add(chunk({"tool_calls": [{"function": {"name": name, "arguments": '{"a": 1}'}} for name in ("add", "add", "now")]}))
+    stream.add(chunk({}, "tool_calls"))
+    calls = read_completion("openai", stream.payload()).tool_calls
+    assert [(call.name, call.arguments_json) for call in calls] == [("add", '{"a": 1}'), ("add", '{"a": 1}'), ("now", '{"a": 1}')]
+    assert len({call.id for call in calls}) == 3
+
+
 def test_openai_a_streamed_call_may_be_written_as_before_there_were_several() -> None:
     stream = CompletionStream("openai")
     for part in (

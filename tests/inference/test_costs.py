@@ -18,7 +18,7 @@ from minference.ecs.identity import utc_now
 from minference.errors import BudgetExceeded, ProviderRefused, ProviderTimeout, UnknownPrice
 from minference.inference.budgets import Budget, Estimate, Spent
 from minference.inference.orchestrator import InferenceOrchestrator
-from minference.inference.outcomes import Outcome
+from minference.inference.outcomes import Completed, Outcome
 from minference.inference.prices import Price, PriceList
 from minference.inference.retries import Retrier
 from minference.inference.spending import UsageOfDay, usage_by_day
@@ -234,3 +234,14 @@ def test_no_order_of_calls_passes_a_budget_and_nobody_waits_for_ever(calls: list
     spent, budget = run_virtually(main())
     assert spent == budget.tokens <= limit
     assert budget.cost == pytest.approx(spent / 1000)
+
+
+async def test_a_budget_counts_the_estimate_of_replies_whose_provider_counts_nothing(memory: EntityStorage) -> None:
+    client = ScriptedClient(lambda _: Reply(content="Yes.", model="m", finish_reason=FinishReason.stop, usage=TokenUsage(0, 0)))
+    budget = Budget(max_tokens=3_000)
+    config = LLMConfig(client="scripted", model="m", max_tokens=500)
+    async with InferenceOrchestrator(memory, clients={"scripted": client}) as orchestrator:
+        outcomes = await orchestrator.run([thread(llm_config=config) for _ in range(20)], budget=budget)
+    assert 1 <= len(client.requests) <= 6
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) == len(client.requests)
+    assert budget.tokens <= 3_000

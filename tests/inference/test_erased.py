@@ -6,6 +6,7 @@ from minference.clients.anthropic import AnthropicClient
 from minference.clients.openai import OpenAIClient
 from minference.clients.scripted import ScriptedClient
 from minference.clients.transcript import messages_to_send
+from minference.errors import ErasedLineage
 from minference.inference.calls import IN_THREAD_VERSION
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.structured import NotStructured, judge
@@ -18,7 +19,7 @@ from minference.threads.outputs import ProcessedOutput, RawOutput
 from minference.threads.thread import ChatThread
 from minference.threads.tools import StructuredTool
 from minference.threads.turns import CallModel, Done, next_step
-from tests.inference.helpers import add_tool, completed, said, thread
+from tests.inference.helpers import add_tool, completed, failed, said, thread
 
 SECRET = "Wintermute"
 ANSWER = StructuredTool(name="answer", json_schema={"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]})
@@ -140,3 +141,15 @@ async def test_erased_attachments_are_left_out_of_requests(memory: EntityStorage
     await memory.erase(talk.history[0], reason="asked to")
     shells = messages_to_send(await memory.get(ChatThread, talk.ecs_id))
     assert [(each.content, each.attachments) for each in shells] == [("(erased)", ())] * len(shells)
+
+
+async def test_no_model_is_asked_for_a_thread_that_was_erased(storage: EntityStorage) -> None:
+    client = ScriptedClient()
+    talk = thread(SECRET)
+    await storage.register(talk)
+    await storage.erase(talk, reason="asked to")
+    shell = await storage.get(ChatThread, talk.ecs_id)
+    async with InferenceOrchestrator(storage, clients={"scripted": client}) as orchestrator:
+        [outcome] = await orchestrator.run([shell])
+    assert isinstance(failed(outcome).error, ErasedLineage)
+    assert client.requests == []

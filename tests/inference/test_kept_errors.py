@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import traceback
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ from weakref import ref
 
 import pytest
 
+from minference.clients.scripted import ScriptedClient
 from minference.errors import ProviderRefused
 from minference.inference.events import Finished
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Failed
+from minference.inference.retries import RetryPolicy
 from minference.storage.base import EntityStorage
 from minference.testing import ProviderServer
 from minference.testing.faults import Status
 from minference.threads.config import LLMConfig
+from minference.threads.thread import ChatThread
 from tests.inference.helpers import AT_ONCE, completed, thread
 
 BOTH = pytest.mark.parametrize("client", ["openai", "anthropic"])
@@ -105,3 +109,19 @@ async def test_what_the_caller_was_handling_keeps_what_it_holds(memory: EntitySt
         handled.append(caught)
         await outcome_of_a_refusal(memory, "openai", stream=True)
     assert [frame.f_locals.get("clue") for frame in frames_of(handled.pop())] == [None, "the caller's own"]
+
+
+async def test_one_error_that_is_raised_to_many_threads_holds_up_none_of_them(memory: EntityStorage) -> None:
+    busy = ProviderRefused("scripted", "busy", status=503, retryable=True)
+    refused = 0
+
+    def answer(_: ChatThread) -> str | BaseException:
+        nonlocal refused
+        refused += 1
+        return busy if refused <= 60 else "Yes."
+
+    clients = {"scripted": ScriptedClient(answer)}
+    retry = RetryPolicy(max_attempts=20, first_pause=0.001)
+    async with InferenceOrchestrator(memory, clients=clients, retry=retry) as orchestrator, asyncio.timeout(30):
+        outcomes = await orchestrator.run([thread() for _ in range(20)])
+    assert [completed(outcome).content for outcome in outcomes] == ["Yes."] * 20

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import pytest
 
-from minference.clients.base import Request, Response
+from minference.clients.base import Request, Response, TextDelta
 from minference.clients.scripted import ScriptedClient
-from minference.errors import ProviderRefused
+from minference.errors import ProviderError, ProviderRefused, ProviderUnreachable
+from minference.inference.events import Finished
 from minference.inference.limits import RateLimiter
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Outcome
 from minference.inference.retries import Retrier, RetryPolicy
 from minference.storage.open import open_storage
 from minference.threads.config import LLMConfig
+from minference.threads.thread import ChatThread
 from tests.inference.helpers import thread
 from tests.support.virtual_time import run_virtually, virtual_now
 
@@ -35,16 +38,32 @@ class Silent(ScriptedClient):
         self.served = 0
         self.refused = 0
         self.last_came = self.ended = 0.0
+        self.seconds = 0.3
+        """How long an answer takes."""
+        self.then: Callable[[], ProviderError] | None = None
+        """What comes instead of answers."""
 
     async def send(self, request: Request, *, timeout: float) -> Response:
+        response = await self._admitted(request, timeout)
+        await asyncio.sleep(self.seconds)
+        self.ended = virtual_now()
+        return response
+
+    async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
+        response = await self._admitted(request, timeout)
+        yield TextDelta("Yes.")
+        await asyncio.sleep(self.seconds)
+        yield response
+
+    async def _admitted(self, request: Request, timeout: float) -> Response:
         self.last_came = virtual_now()
         if not self._admits(self.last_came):
             self.refused += 1
             await asyncio.sleep(0.05)
             raise ProviderRefused("scripted", "too many", status=429, retryable=True, retry_after=self._retry_after)
         self.served += 1
-        await asyncio.sleep(0.3)
-        self.ended = virtual_now()
+        if self.then is not None:
+            raise self.then()
         return await super().send(request, timeout=timeout)
 
 
@@ -127,6 +146,45 @@ def test_a_provider_that_never_answers_is_given_up_after_a_minute_and_the_attemp
     assert run(client, 40, RetryPolicy(max_attempts=3)) == {"Failed": 40}
     assert client.refused == 3 * 40
     assert 60 < client.last_came < 180
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda: ProviderRefused("scripted", "no money", status=429, retryable=False, code="insufficient_quota"),
+        lambda: ProviderRefused("scripted", "wrong", status=400, retryable=False),
+        lambda: ProviderRefused("scripted", "broken", status=500, retryable=True),
+        lambda: ProviderUnreachable("scripted", "gone", retryable=True),
+    ],
+    ids=["no money", "wrong", "broken", "gone"],
+)
+def test_any_other_answer_ends_the_pauses_between_calls(then: Callable[[], ProviderError]) -> None:
+    client = Silent(lambda now: now > 20)
+    client.then = then
+    assert run(client, 30) == {"Failed": 30}
+    assert client.last_came < 150
+
+
+def test_a_stream_that_begins_ends_the_pauses_between_calls() -> None:
+    client = Silent(lambda now: now > 30)
+    client.seconds = 100.0
+
+    async def read(asking: ChatThread, orchestrator: InferenceOrchestrator) -> None:
+        async with aclosing(orchestrator.stream(asking)) as events:
+            assert [type(event) for event in [event async for event in events]][-1] is Finished
+
+    async def main() -> None:
+        limiter = RateLimiter(clock=virtual_now)
+        retrier = Retrier(RetryPolicy(), clock=virtual_now, chance=lambda: 0.5)
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients={"scripted": client}, limits=limiter, retry=retrier) as orchestrator,
+        ):
+            config = LLMConfig(client="scripted", model="m")
+            await asyncio.gather(*(read(thread(llm_config=config), orchestrator) for _ in range(10)))
+
+    run_virtually(main())
+    assert client.last_came < 160  # the first begins at second 31 or so, and ends a hundred later
 
 
 def test_who_wants_no_pauses_gets_none() -> None:

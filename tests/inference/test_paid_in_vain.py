@@ -213,3 +213,49 @@ async def test_an_error_of_a_client_of_ones_own_can_tell_what_was_used(memory: E
     assert outcome.spent == Spent(1, budget.tokens, None)
     assert budget.tokens > 42
     assert "42 tokens used" in outcome.attempts[0]
+
+
+class Slow(ScriptedClient):
+    """Says when it is asked, and answers so when it is told to."""
+
+    def __init__(self, answer: BaseException | dict[str, Any]) -> None:
+        super().__init__()
+        self._answer = answer
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        await super().send(request, timeout=timeout)
+        self.asked.set()
+        await self.may_answer.wait()
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return Response(self._answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        InvalidReply("scripted", "odd", status=200, usage=TokenUsage(100, 7)),
+        {"content": 5, "model": "m", "finish_reason": "stop", "usage": {"prompt": 100, "completion": 7}},
+    ],
+    ids=["refused", "unusable"],
+)
+async def test_what_fails_while_a_cancelled_run_waits_for_it_counts_and_ends_the_run(
+    storage: EntityStorage, answer: BaseException | dict[str, Any]
+) -> None:
+    client = Slow(answer)
+    budget = Budget(max_tokens=10**6)
+    async with InferenceOrchestrator(storage, clients={"scripted": client}, retry=ONCE) as orchestrator:
+        threads = [asking("scripted") for _ in range(3)]
+        running = asyncio.create_task(orchestrator.run(threads, run_id="r", concurrency=1, budget=budget))
+        await client.asked.wait()
+        running.cancel()
+        client.may_answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert len(client.requests) == 1
+    assert budget.tokens >= 107
+    [began, *rest] = await storage.runs().entries("r")
+    assert [(entry.state.value, entry.tokens) for entry in rest] == [("pending", 0)] * 2
+    assert began.state.value == "running"
+    assert began.tokens == (107 if isinstance(answer, BaseException) else 0)

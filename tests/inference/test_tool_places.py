@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -109,6 +111,98 @@ async def test_a_tool_that_runs_threads_with_tools_does_not_wait_for_itself(memo
             [outcome] = await orchestrator.run([thread])
     assert completed(outcome).content == "done"
     assert [message.content for message in thread.history if message.tool_name == "outer"] == ["from within"]
+
+
+class Agents:
+    """Tools that are agents: they run a thread whose model calls another tool, and count how many of each run at once."""
+
+    def __init__(self) -> None:
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.orchestrator: InferenceOrchestrator | None = None
+        self.tools = {name: CallableTool.from_callable(getattr(self, name), replace=True) for name in ("search", "one", "other")}
+
+    async def search(self) -> str:
+        with self._counted("search"):
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return "found"
+
+    async def one(self, then: str) -> str:
+        with self._counted("one"):
+            return await self._ask(then)
+
+    async def other(self, then: str) -> str:
+        with self._counted("other"):
+            return await self._ask(then)
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        self.running[name] += 1
+        self.most[name] = max(self.most[name], self.running[name])
+        yield
+        self.running[name] -= 1
+
+    async def _ask(self, words: str) -> str:
+        assert self.orchestrator is not None
+        [outcome] = await self.orchestrator.run([self.thread(words)])
+        return completed(outcome).content
+
+    def thread(self, words: str) -> ChatThread:
+        """One whose model calls the first of these tools, and hands on the others."""
+        return ChatThread(llm_config=LLMConfig(client="scripted", model="m"), tools=list(self.tools.values()), new_message=words)
+
+
+def call_first(thread: ChatThread) -> ToolCall | str:
+    if thread.history[-1].role is MessageRole.tool:
+        return "done"
+    name, _, rest = thread.history[0].content.partition(" ")
+    return ToolCall.from_arguments("1", name, {"then": rest} if rest else {})
+
+
+async def agents(storage: EntityStorage, threads: list[str], bounds: ToolConcurrency) -> Counter[str]:
+    made = Agents()
+    clients = {"scripted": ScriptedClient(call_first)}
+    async with InferenceOrchestrator(storage, clients=clients, tool_concurrency=bounds) as orchestrator, asyncio.timeout(60):
+        made.orchestrator = orchestrator
+        outcomes = await orchestrator.run([made.thread(words) for words in threads])
+    assert [completed(outcome).content for outcome in outcomes] == ["done"] * len(threads)
+    return made.most
+
+
+async def test_the_bound_of_a_tool_holds_for_calls_that_other_tools_make(memory: EntityStorage) -> None:
+    assert (await agents(memory, ["one search"] * 10, ToolConcurrency(per_tool={"search": 2})))["search"] == 2
+
+
+@pytest.mark.parametrize("bounds", [ToolConcurrency(per_tool=1), ToolConcurrency(per_tool=1, total=2), ToolConcurrency(total=1)])
+async def test_tools_that_call_each_other_do_not_wait_for_each_other_for_ever(memory: EntityStorage, bounds: ToolConcurrency) -> None:
+    threads = ["one other search", "other one search", "search", "one one search", "other search", "one other one search"]
+    assert (await agents(memory, threads * 3, bounds))["search"] >= 1
+
+
+async def test_what_a_tool_has_left_running_has_no_place_any_more(memory: EntityStorage) -> None:
+    left: list[asyncio.Task[object]] = []
+    made = Agents()
+
+    async def start() -> str:
+        async def later() -> None:
+            await started.wait()
+            assert made.orchestrator is not None
+            await made.orchestrator.run([made.thread("search") for _ in range(6)])
+
+        left.append(asyncio.create_task(later()))
+        return "started"
+
+    started = asyncio.Event()
+    made.tools["start"] = CallableTool.from_callable(start, replace=True)
+    clients = {"scripted": ScriptedClient(call_first)}
+    async with InferenceOrchestrator(memory, clients=clients, tool_concurrency=ToolConcurrency(per_tool=1)) as made.orchestrator:
+        [outcome] = await made.orchestrator.run([made.thread("start")])
+        assert completed(outcome).content == "done"
+        started.set()
+        async with asyncio.timeout(60):
+            await left[0]
+    assert made.most["search"] == 1
 
 
 @pytest.mark.parametrize("settings", [{"per_turn": 0}, {"per_tool": 0}, {"per_tool": {"search": -1}}, {"total": 0}])

@@ -17,7 +17,7 @@ class PostgresProxy:
         self._socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
         self._server: asyncio.Server
         self._open: set[asyncio.StreamWriter] = set()
-        self._word: bytes | None = None
+        self._words: list[bytes] = []
         self._last = False
         self._refusals = 0
         self.lost = 0
@@ -30,13 +30,13 @@ class PostgresProxy:
         """How to connect through it."""
         return f"postgresql://postgres@127.0.0.1:{self._server.sockets[0].getsockname()[1]}{self._database}"
 
-    def lose_answer_to(self, word: bytes) -> None:
-        """Cut the next connection on which the client sends `word`, after the server has answered."""
-        self._word = word
+    def lose_answer_to(self, *words: bytes) -> None:
+        """Cut the next connection on which the client sends the word, after the server has answered; then that with the next word."""
+        self._words = list(words)
 
     def vanish_with_answer_to(self, word: bytes) -> None:
         """The same, and listen no more from then on."""
-        self._word, self._last = word, True
+        self._words, self._last = [word], True
 
     def refuse(self, times: int) -> None:
         """Cut every connection, and close so many new ones at once."""
@@ -64,8 +64,8 @@ class PostgresProxy:
         answers = asyncio.ensure_future(_pass_on(from_server, writer))
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
-                if self._word is not None and self._word in data:
-                    self._word = None
+                if self._words and self._words[0] in data:
+                    self._words.pop(0)
                     answers.cancel()
                     await asyncio.gather(answers, return_exceptions=True)
                     to_server.write(data)

@@ -125,3 +125,23 @@ async def main(storage):
     look = declare.format("Other", long_name).partition("async def main")[0]
     look += "async def main(storage):\n    return [each.rule for each in await storage.check()]\n"
     assert "guards" not in await run_program(look, empty_sql_url)
+
+
+@pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
+async def test_guards_that_a_lock_keeps_from_being_set_up_keep_nobody_out(
+    postgresql_url: str, setting: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_storage(postgresql_url) as storage:
+        thread = await storage.register(a_thread("original"))
+    await _unguard(postgresql_url)
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", 0.2)
+    engine = open_engine(postgresql_url)
+    async with engine.connect() as connection, connection.begin():
+        name = (await connection.exec_driver_sql("SELECT current_database()")).scalar_one()
+        await connection.exec_driver_sql("LOCK TABLE entity_version IN ROW EXCLUSIVE MODE")  # as whoever is writing holds it
+        async with engine.begin() as other:
+            await other.exec_driver_sql(f"ALTER DATABASE {name} SET {setting} = '200ms'")
+        async with open_storage(postgresql_url) as storage:
+            assert (await storage.get(ChatThread, thread.ecs_id)).history[0].content == "original"
+    await engine.dispose()
+    assert ["they cannot be set up" in record.getMessage() for record in caplog.records] == [True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from minference.errors import DatabaseUnreadable, ErasedLineage, ReadFailed, VersionExists
@@ -100,3 +102,28 @@ async def test_where_no_server_listens_opening_fails_at_once(postgresql_url: str
         nowhere = proxy.url
     with pytest.raises(DatabaseUnreadable, match="Connect call failed"):
         await open_storage(nowhere).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [("require", b"N"), ("require", b"HTTP/1.1 400"), ("disable", b"HTTP/1.1 400"), ("require", b"SSH-2.0"), ("disable", b"SSH-2.0")],
+)
+async def test_where_another_protocol_is_spoken_or_tls_refused_opening_fails_at_once(
+    tls: str, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minference.storage.sql.driver.PATIENCE", 0.2)
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.read(8)
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"postgresql://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/chats?ssl={tls}"
+        with pytest.raises(DatabaseUnreadable, match="rejected SSL upgrade" if tls == "require" else "clos|reset"):
+            await open_storage(url).__aenter__()
+    assert asked == (1 if tls == "require" else 2)

@@ -25,6 +25,7 @@ from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.opening import open_database
 from minference.storage.sql.schema import Base
+from minference.threads.config import LLMConfig
 from minference.threads.thread import ChatThread
 from minference.threads.tools import CallableTool
 
@@ -104,6 +105,21 @@ async def test_tools_from_before_they_could_be_source_or_resolve_references_load
     async with open_storage(empty_sql_url) as storage:
         found = await storage.get(CallableTool, tool.ecs_id)
         assert (found.name, found.resolve_references, found.source_text) == ("old", False, None)
+
+
+async def test_a_sound_database_without_the_newest_columns_is_checked_as_it_is(empty_sql_url: str) -> None:
+    async with open_storage(empty_sql_url) as storage:
+        thread = await storage.register(ChatThread(llm_config=LLMConfig(client="scripted", model="m")))
+        await storage.runs().take("nightly", "me", 60, settings={})
+        await storage.runs().add("nightly", [thread.lineage_id])
+    engine = open_engine(empty_sql_url)
+    async with engine.connect() as connection:
+        await connection.execution_options(writes=True)
+        async with connection.begin():
+            await connection.run_sync(_undo, "0010")
+    await engine.dispose()
+    async with open_storage(empty_sql_url, migrate="off") as storage:
+        assert await storage.check() == []
 
 
 def _undo(connection: Connection, revision: str) -> None:

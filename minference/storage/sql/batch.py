@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from minference.ecs.blobs import Blob
@@ -38,8 +38,16 @@ INSERT_BLOB = _insert_into(StoredBlob, "sha256", "size", "data", "created_at", o
 INSERT_HOLD = _insert_into(EntityBlob, "owner_id", "sha256")
 
 
+class _Laid(NamedTuple):
+    """What these rows say of a version."""
+
+    version: Version
+    key: int
+    places: dict[str, Place]
+
+
 class Batch:
-    """The rows of some units. Nothing outside of it changes until `settle`, but for the places of the new versions."""
+    """The rows of some units. Nothing outside of it changes until `settle`, but for the keys and places of the new versions."""
 
     def __init__(self, dialect: DialectName, kinds: Mapping[Form, int], new_id: Callable[[], int]) -> None:
         self._dialect = dialect
@@ -50,7 +58,7 @@ class Batch:
         self._children: dict[Version, tuple[int, UUID | None]] = {}
         self._encode_uuid = _codec(dialect, "ecs_id")
         self._encode_time = _codec(dialect, "created_at")
-        self._new: list[Version] = []
+        self._new: list[_Laid] = []
         self.commits: list[Commit] = []
         self.blobs: dict[str, Blob] = {}
         """What the versions refer to, by SHA-256; with its bytes if any of them has them."""
@@ -69,10 +77,10 @@ class Batch:
             self._rows[INSERT_COMMIT].append((commit.id, self._encode_time(commit.created_at), commit.author, commit.note))
         for draft in unit.drafts:
             draft.version.id = self._new_id()
-            self._new.append(draft.version)
         branches = [branch for draft in unit.drafts if (branch := self._add_version(draft, unit, commit.id)) is not None]
         for draft in unit.drafts:
             self._add_values(draft)
+            self._new.append(_Laid(draft.version, _key(draft.version), dict(draft.version.places)))
         self.commits.append(Commit(commit, tuple(draft.version.ecs_id for draft in unit.drafts), tuple(branches)))
 
     def _add_version(self, draft: Draft, unit: Unit, commit_id: int) -> Branch | None:
@@ -137,7 +145,7 @@ class Batch:
     @property
     def first_key(self) -> int:
         """The key of its first version: reserved for this batch, so nobody else writes it."""
-        return _key(self._new[0])
+        return self._new[0].key
 
     def statements(self) -> list[Statement]:
         """One INSERT for each table, in an order in which rows come after those they refer to."""
@@ -145,9 +153,9 @@ class Batch:
 
     def settle(self, ledger: Ledger) -> None:
         """Remember what is now stored."""
-        for version in self._new:
-            if version.id is not None:
-                ledger.versions[version.id] = version
+        for version, key, places in self._new:
+            version.id, version.places = key, places  # a later attempt that came to nothing may have given it others
+            ledger.versions[key] = version
         for run, end in self._ends.items():
             run.end = end
             ledger.runs.setdefault(run.id, run)

@@ -12,6 +12,7 @@ from sqlalchemy import Table
 
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.mapping import quoted
+from minference.storage.sql.older import COLUMNS
 from minference.storage.sql.registered import list_columns
 from minference.storage.sql.schema import Base, EntityVersion
 from minference.storage.sql.types import DamagedCell, Kind, decode_time, kind_of
@@ -37,7 +38,9 @@ async def wrong_cells(fetch: Fetch, there: set[str]) -> list[str]:
     """What each of the cells holds that does not hold what its column is for."""
     found: list[str] = []
     for table in Base.metadata.sorted_tables:
-        columns = dict(_columns(table)) if table.name in there else {}
+        # Of tables that were left as an older minference made them, SQLite would take a column that is missing for a text.
+        names = {str(row[0]) for row in await fetch(COLUMNS["sqlite"], table.name)} if table.name in there else set()
+        columns = {name: wrong for name, wrong in _columns(table) if name in names}
         if not columns:
             continue
         any_of = " OR ".join(f"{quoted(name)} IS NOT NULL AND ({wrong})" for name, (wrong, _) in columns.items())

@@ -187,9 +187,12 @@ _DAMAGED_SAYINGS = ("Could not decode to UTF-8", "vtable constructor failed", "m
 """Beginnings of what is said of a damaged text, index or schema without a code of its own."""
 _DAMAGED_STATES = ("XX001", "XX002")
 """SQLSTATEs: data corrupted, index corrupted."""
+_REFUSES_TLS = "rejected SSL upgrade"
+"""What asyncpg says then, in an exception without a code."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_BUSY_STATES = ("08", "40", "57P", "53300", "55P03")
-"""Beginnings of SQLSTATEs: connection lost, serialization and deadlocks, shutdown and start, too many connections, locked."""
+_BLOCKED_STATES = ("40", "55P03")
+_BUSY_STATES = ("08", "57P", "53300", *_BLOCKED_STATES)
+"""Beginnings of SQLSTATEs: connection lost, shutdown and start, too many connections; serialization and deadlocks, locked."""
 
 
 def diagnose(error: BaseException) -> Diagnosis:
@@ -227,11 +230,19 @@ def is_damage(error: BaseException) -> bool:
 
 
 def was_reached(error: BaseException) -> bool:
-    """Whether there is a server at the other end of a connection that failed: it answered, or broke off what it had accepted."""
+    """Whether there is a server at the other end of a connection that failed: it answered, or broke off what it had accepted.
+
+    Whoever refuses TLS where it is demanded speaks no PostgreSQL, or is set up not to have it.
+    """
+    failed = [each for each in _chain(error) if isinstance(each, OSError)]
     return not any(
-        isinstance(each, OSError) and (isinstance(each, ConnectionRefusedError) or not isinstance(each, ConnectionError))
-        for each in _chain(error)
+        isinstance(each, ConnectionRefusedError) or not isinstance(each, ConnectionError) or _REFUSES_TLS in str(each) for each in failed
     )
+
+
+def was_blocked(error: BaseException) -> bool:
+    """Whether PostgreSQL was reached, and others were in the way: a lock that they hold, or a deadlock with them."""
+    return any(str(getattr(each, "sqlstate", None)).startswith(_BLOCKED_STATES) for each in _chain(error))
 
 
 def is_no_key(error: BaseException) -> bool:

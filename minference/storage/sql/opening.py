@@ -30,12 +30,14 @@ from minference.storage.sql.dialects import (
     is_damage,
     reason_of,
     shown_engine,
+    was_blocked,
     was_reached,
 )
 from minference.storage.sql.driver import Patience, is_driver_error
 from minference.storage.sql.guards import NAMES, missing_guards, set_up_guards, take_away_guards
 from minference.storage.sql.migrations import HEAD, PACKAGE_TABLES, REVISIONS, VERSION_TABLE
 from minference.storage.sql.schema import Base
+from minference.storage.sql.strangers import is_stranger
 
 _log = logging.getLogger("minference.storage")
 
@@ -86,8 +88,9 @@ async def open_database(engine: AsyncEngine, *, migrate: Migrate = "auto") -> UU
         except Exception as error:
             if not is_driver_error(error):
                 raise
-            reached = reached or was_reached(error)
-            if not (reached and _passes(error, engine)):
+            passes = _passes(error, engine)
+            reached = reached or (passes and was_reached(error) and not await is_stranger(engine.url))
+            if not (reached and passes):
                 raise DatabaseUnreadable(url, _reason(error, engine.url.database)) from error
             if not await patience.wait():
                 raise ReadFailed(f"{url} was busy or away for too long ({reason_of(error)})", retryable=True) from error
@@ -188,7 +191,7 @@ async def _complete_guards(engine: AsyncEngine, url: str, there: Set[str]) -> No
         async with _changing_tables(engine) as connection:
             await connection.run_sync(set_up_guards)
     except (DBAPIError, sqlite3.Error) as error:
-        if _passes(error, engine):
+        if _passes(error, engine) and not was_blocked(error):
             raise
         reason = _reason(error, engine.url.database)
         _log.warning("%s lacks triggers that keep stored versions from changing, and they cannot be set up: %s", url, reason)
