@@ -104,7 +104,7 @@ class Profile(BaseModel):
         """Names key and server without telling them: calls of one account share its limits."""
         value = os.environ.get(self.key_env, "").strip() if self.key_env else ""
         url = os.environ.get(self.base_url_env, "").strip() if self.base_url_env else ""
-        return hashlib.sha256(f"{url or self.base_url or ''}\n{value}".encode()).hexdigest()[:12]
+        return _account(url or self.base_url or "", value)
 
     def url(self) -> str:
         """Where requests go, from the environment or the profile.
@@ -123,6 +123,11 @@ class Profile(BaseModel):
             raise ConfigurationError(f"the base URL of client {self.name!r} cannot be used: {why} ({_hidden(value)!r})")
         value = value.rstrip("/")
         return value if value.endswith(self.base_url_suffix) else value + self.base_url_suffix
+
+
+@lru_cache(maxsize=64)
+def _account(url: str, key: str) -> str:
+    return hashlib.sha256(f"{url}\n{key}".encode()).hexdigest()[:12]
 
 
 def load_profiles(path: Path | None = None) -> dict[str, Profile]:

@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import JsonValue
 
 from minference.clients.base import Reply, TokenUsage
-from minference.clients.counts import Counts, counted
+from minference.clients.counts import Counts
 from minference.clients.failures import describe
 from minference.clients.halves import joined
-from minference.clients.parsing import Name, Part, as_json, other_reason, parse_json, read, understanding
+from minference.clients.parsing import Name, Part, Understanding, as_json, other_reason, parse_json, read
 from minference.clients.reasoning import kept_blocks
-from minference.errors import InvalidReply
+from minference.errors import InvalidReply, ProviderError
 from minference.threads.messages import FinishReason, ToolCall
 
 THINKING = ("thinking", "redacted_thinking")
@@ -64,8 +64,11 @@ def read_answer(client: str, payload: dict[str, Any]) -> Reply:
         InvalidReply: It is not what the dialect promises.
     """
     usage = read_usage(client, payload.get("usage"))
-    with counted(usage):
+    try:
         return _reply(client, payload, usage)
+    except ProviderError as error:
+        error.usage = error.usage or usage  # whatever is wrong with the answer, this was used
+        raise
 
 
 def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:
@@ -172,7 +175,7 @@ class AnswerStream:
             InvalidReply: The blocks do not make one.
         """
         try:
-            with understanding(self._client):
+            with Understanding(self._client):
                 return self._payload()
         except InvalidReply as error:
             error.usage = self.usage

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from minference.clients.failures import describe
 from minference.errors import ProviderError
@@ -47,16 +46,6 @@ class Counts:
     def _warn(self, where: str, found: object) -> None:
         self.odd = True
         logger.warning("%s counts %s as %s, which is no number of tokens: it is unknown", self._client, where, describe(found))
-
-
-@contextmanager
-def counted(usage: TokenUsage | None) -> Iterator[None]:
-    """Whatever is wrong with an answer, its error tells what it used."""
-    try:
-        yield
-    except ProviderError as error:
-        error.usage = error.usage or usage
-        raise
 
 
 def note_break(error: ProviderError, usage: TokenUsage | None, *, begun: bool) -> None:

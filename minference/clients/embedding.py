@@ -51,8 +51,13 @@ def embed(request: Request, contents: Mapping[str, bytes] | None = None) -> Requ
 
 
 def canonical(request: Request) -> bytes:
-    """The request as JSON that is the same for equal requests, with the hashes of blobs in place of their bytes."""
-    return json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_reference).encode()
+    """The request as JSON that is the same for equal requests, with the hashes of blobs in place of their bytes.
+
+    Raises:
+        UnicodeEncodeError: A text in it is no Unicode text.
+        ValueError: A number in it is NaN or infinite.
+    """
+    return json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_reference).encode()
 
 
 def _reference(value: object) -> dict[str, Any]:

@@ -106,12 +106,20 @@ class ProviderHttp(httpx2.AsyncClient):
         """The request for a call, with those of the usual headers that it does not bring."""
         if any(rest[name] for name in rest if name != "timeout"):
             return super().build_request(method, url, content=content, headers=headers, **rest)
-        merged = self._merged(tuple(headers.items() if isinstance(headers, Mapping) else headers))
-        return httpx2.Request(method, _httpx_url(url) if isinstance(url, str) else url, content=content, headers=merged)
+        target = _httpx_url(url) if isinstance(url, str) else url
+        merged = self._merged(target.netloc, tuple(headers.items() if isinstance(headers, Mapping) else headers))
+        if not isinstance(content, bytes):
+            return httpx2.Request(method, target, content=content, headers=merged)
+        request = httpx2.Request(method, target, headers=merged, stream=httpx2.ByteStream(content))
+        request.headers.encoding = merged.encoding  # else it looks at all of them for it
+        request.headers["Content-Length"] = str(len(content))
+        request.read()
+        return request
 
-    def _merge(self, given: tuple[tuple[str, str], ...]) -> httpx2.Headers:
+    def _merge(self, host: bytes, given: tuple[tuple[str, str], ...]) -> httpx2.Headers:
         names = {name.lower() for name, _ in given}
-        return httpx2.Headers([*((name, value) for name, value in self._usual if name.lower() not in names), *given])
+        own = [] if "host" in names else [("Host", host.decode("ascii"))]
+        return httpx2.Headers([*own, *((name, value) for name, value in self._usual if name.lower() not in names), *given])
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **rest: Any) -> httpx2.Response:
         """The answer: whole, unless a stream is asked for.

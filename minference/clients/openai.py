@@ -40,7 +40,7 @@ class OpenAIClient:
     def __init__(self, profile: Profile) -> None:
         self.name = profile.name
         self.profile = profile
-        self._caller = Caller(profile.name, "openai", self._build)
+        self._caller = Caller(profile.name, "openai", self._build, {"security": {"bearer_auth": True}})
         self._rules = OPENAI if profile.decoding == "strict" else GUIDED
 
     def check(self) -> None:

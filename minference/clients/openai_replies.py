@@ -8,12 +8,12 @@ from pydantic import Field
 
 from minference.clients.base import Reply, TokenUsage
 from minference.clients.call_ids import made_up_ids
-from minference.clients.counts import Counts, counted
+from minference.clients.counts import Counts
 from minference.clients.failures import describe
 from minference.clients.halves import joined
 from minference.clients.parsing import Name, Part, as_json, other_reason, read
 from minference.clients.reasoning import kept_blocks
-from minference.errors import InvalidReply
+from minference.errors import InvalidReply, ProviderError
 from minference.threads.messages import FinishReason, ToolCall
 
 _FINISH = {
@@ -75,8 +75,11 @@ def read_completion(client: str, payload: dict[str, Any]) -> Reply:
         InvalidReply: It is not what the dialect promises.
     """
     usage = read_usage(client, payload.get("usage"))
-    with counted(usage):
+    try:
         return _reply(client, payload, usage)
+    except ProviderError as error:
+        error.usage = error.usage or usage  # whatever is wrong with the answer, this was used
+        raise
 
 
 def _reply(client: str, payload: dict[str, Any], usage: TokenUsage | None) -> Reply:

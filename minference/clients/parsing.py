@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -74,20 +73,23 @@ def other_reason(client: str, told: str, *, whole: bool) -> FinishReason:
     return FinishReason.other
 
 
-@contextmanager
-def understanding(client: str) -> Iterator[None]:
-    """Whatever goes wrong with making sense of an answer is an `InvalidReply` of who gave it, and ends no other thread.
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """Whatever goes wrong inside, with making sense of an answer, is an `InvalidReply` of who gave it, and ends no other thread.
 
     Raises:
         InvalidReply: Something else than an error of ours was raised, which is its cause.
     """
-    try:
-        yield
-    except MinferenceError:
-        raise
-    except Exception as error:
-        told = describe(f"{type(error).__name__}: {error}")
-        raise InvalidReply(client, f"answered with what cannot be understood ({told})", status=200) from error
+
+    client: str
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MinferenceError):
+            told = describe(f"{type(error).__name__}: {error}")
+            raise InvalidReply(self.client, f"answered with what cannot be understood ({told})", status=200) from error
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -9,7 +9,7 @@ from minference.clients.base import Client, Request
 from minference.clients.catalog import create_client
 from minference.clients.embedding import canonical, embed
 from minference.clients.transcript import attachments_to_send
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.ecs.registry import current_storage
 from minference.errors import ConfigurationError, RequestNotRebuilt
 from minference.threads.attachments import ImageLink
@@ -46,7 +46,7 @@ async def rebuild_request(raw: RawOutput, clients: Mapping[str, Client]) -> Requ
 
 def _rendered(client: Client, thread: ChatThread, config: LLMConfig) -> Request | None:
     """The request under one of the thread's configs; `None` if that asks for what cannot be sent."""
-    with nothing_recorded():
+    with NothingRecorded():
         try:
             return client.to_request(thread.model_copy(update={"llm_config": config}))
         except ConfigurationError:

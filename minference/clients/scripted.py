@@ -15,7 +15,7 @@ from minference.clients.base import Reply, Request, Response, TextDelta, TokenUs
 from minference.clients.counts import MOST_TOKENS
 from minference.clients.parsing import Part, read
 from minference.clients.transcript import forced_output, merge_extra, messages_to_send, offer_of, system_text
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.errors import ConfigurationError, WrongArgument
 from minference.threads.config import LLMConfig, ResponseFormat
 from minference.threads.messages import ChatMessage, FinishReason, MessageRole, SystemPrompt, ToolCall
@@ -190,7 +190,7 @@ def _tool(tool: CallableTool | StructuredTool) -> dict[str, Any]:
 
 def _as_thread(request: Request) -> ChatThread:
     """A thread of its own that holds what the request tells the model; no block that records what is constructed saves it."""
-    with nothing_recorded():
+    with NothingRecorded():
         return _thread_of(request)
 
 

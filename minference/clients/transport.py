@@ -17,11 +17,11 @@ from importlib import import_module
 from typing import Any
 from urllib.request import getproxies
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from minference.clients.base import Client, Request, Response, TextDelta
 from minference.clients.failures import describe, refused, without_key
-from minference.clients.parsing import parse_json, understanding
+from minference.clients.parsing import Understanding, parse_json
 from minference.clients.server_events import EventReader, ServerEvent, WholeBody
 from minference.errors import InvalidReply, ProviderError, ProviderTimeout, ProviderUnreachable
 
@@ -50,6 +50,8 @@ class Caller:
     sdk: str
     """The module of the vendor."""
     build: Callable[[], Sdk]
+    besides: Mapping[str, Any] = field(default_factory=dict)
+    """Options that the vendor's typed method would give to `post` for this endpoint."""
     _of_loop: dict[asyncio.AbstractEventLoop, Sdk] = field(default_factory=dict)
     _opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -81,8 +83,9 @@ class Caller:
         failure: ProviderError
         try:
             async with asyncio.timeout(timeout):
-                options = {"timeout": timeout, "headers": headers}
-                raw = await sdk.client.post(sdk.url, cast_to=httpx2.Response, body=body, options=options)
+                raw = await sdk.client.post(
+                    sdk.url, cast_to=httpx2.Response, content=to_json(body), options=self._options(headers, timeout)
+                )
                 return Response(self._parse(raw.content, sdk.key), _lower(raw.headers))
         except TimeoutError:
             failure = self._timed_out(timeout)
@@ -105,9 +108,9 @@ class Caller:
         try:
             started = clock()
             async with asyncio.timeout(left):
-                options = {"timeout": timeout, "headers": headers}
+                options = self._options(headers, timeout)
                 stream = await sdk.client.post(
-                    sdk.url, cast_to=object, body=body, options=options, stream=True, stream_cls=sdk.stream_class
+                    sdk.url, cast_to=object, content=to_json(body), options=options, stream=True, stream_cls=sdk.stream_class
                 )
             left -= clock() - started
             received, reader = _lower(stream.response.headers), EventReader()
@@ -146,6 +149,10 @@ class Caller:
                 await self._of_loop.pop(loop).client.close()
             self._of_loop[here] = self.build()
         return self._of_loop[here]
+
+    def _options(self, headers: dict[str, str], timeout: float) -> dict[str, Any]:
+        """Of one call. Retries are the orchestrator's; that there are none is said for each call, because SDKs copy what is not said."""
+        return {"timeout": timeout, "headers": headers, "max_retries": 0, **self.besides}
 
     def _event(self, event: ServerEvent, key: str | None) -> Any:
         """What an event says."""
@@ -233,7 +240,7 @@ def whole_reply(client: Client, request: Request, answer: Response, besides: Map
     Raises:
         InvalidReply: It is none.
     """
-    with understanding(client.name):
+    with Understanding(client.name):
         text = client.from_response(answer.payload, request).content
     if text:
         yield TextDelta(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar, get_args
 
 from minference.errors import UnknownChoice
@@ -15,6 +16,11 @@ def a_choice(argument: str, value: T, of: Any) -> T:
     Raises:
         UnknownChoice: It is none of them.
     """
-    if value not in get_args(of):
-        raise UnknownChoice(argument, value, get_args(of))
+    if value not in _choices(of):
+        raise UnknownChoice(argument, value, _choices(of))
     return value
+
+
+@cache
+def _choices(of: Any) -> tuple[Any, ...]:
+    return get_args(of)

@@ -66,6 +66,15 @@ def thaw(value: T) -> T:
     return _thawed(value) if _is_frozen_somewhere(value) else value
 
 
+def thaw_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """`thaw` for the values of an object's fields, of which most are empty or no containers."""
+    for value in values.values():
+        kind = type(value)
+        if kind in _FROZEN or (kind in _CONTAINERS and value and not _is_surely_thawed(value)):
+            return thaw(values)
+    return values
+
+
 def _thawed(value: Any) -> Any:
     kind = type(value)
     if kind is FrozenList:

@@ -157,7 +157,7 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
         if (value := data[name]) not in _NOTHING_TO_LOSE and (old is None or old.data[name] is not value):
             verify_json(cls, name, value, dump_json(cls, name, value))
     for name in plan.doubtful:
-        if is_doubtful(value := data[name]):
+        if (value := data[name]) is not None and is_doubtful(value):
             verify_json(cls, name, value, dump_json(cls, name, value))
     if not plan.mutable:
         return NOTHING

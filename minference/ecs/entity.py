@@ -15,7 +15,7 @@ from warnings import warn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minference.ecs.assigning import assign_refused
-from minference.ecs.cold import thaw
+from minference.ecs.cold import thaw, thaw_fields
 from minference.ecs.defaults import own_defaults
 from minference.ecs.evolution import Evolution, H, Hook, declare, hook_into, hooks_from
 from minference.ecs.identity import Moment, random_uuid, utc_now, uuid7
@@ -115,7 +115,7 @@ class Entity(BaseModel):
                 raise without_name(type(self), values)
             _WRITE_STATE(self, None)
             try:
-                made = self.__pydantic_validator__.validate_python(thaw(data), self_instance=self)
+                made = self.__pydantic_validator__.validate_python(thaw_fields(data), self_instance=self)
             except ValidationError as error:
                 raise explained(error, type(self)) from None
             if made is not self:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from minference.ecs.entity import Entity, plan_of, upgrade_hooks
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.values import has_surrogates, load_json, stored_config, stored_type
 from minference.errors import NewerSchema, UnknownStoredField, UnreadableVersion
@@ -170,7 +170,7 @@ def entity_default(cls: type[Entity], name: str) -> str | None:
     field = cls.model_fields[name]
     if field.is_required():
         return "it is required, and was not there when this was written: give it a default that holds nothing"
-    with nothing_recorded():
+    with NothingRecorded():
         default = field.get_default(call_default_factory=True, validated_data={})
     return "its default is an entity, which an old version cannot hold: let the default hold nothing" if default else None
 

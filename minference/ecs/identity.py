@@ -31,57 +31,9 @@ _VERSION_4 = (0x4 << 76) | (0b10 << 62)
 _VERSION_7 = (0x7 << 76) | (0b10 << 62)
 
 
-class _Clock:
-    """Milliseconds and a 74-bit counter that only ever goes up."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._milliseconds = 0
-        self._counter = 0
-        self._random = Random()  # noqa: S311 - ids are to be unique, not secret
-        """Of its own: a program that seeds the module's one wants its numbers for itself."""
-
-    def next(self) -> int:
-        """Both as the number of a UUID."""
-        with self._lock:
-            now = time.time_ns() // 1_000_000
-            if now > self._milliseconds:
-                self._milliseconds = now
-                self._counter = int.from_bytes(os.urandom(9), "big")
-            else:
-                self._counter += 1 + self._random.getrandbits(8)
-                if self._counter >> _COUNTER_BITS:
-                    self._milliseconds += 1
-                    self._counter = 0
-            return (self._milliseconds << 80) | ((self._counter >> 62) << 64) | (self._counter & _LOW_BITS) | _VERSION_7
-
-    def random_bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-    def part(self) -> None:
-        """Go on in a process that was forked: past every value from before, and apart from what the other process makes."""
-        self._lock = threading.Lock()
-        self._random = Random()  # noqa: S311 - ids are to be unique, not secret
-        self._milliseconds += 1
-        self._counter = int.from_bytes(os.urandom(9), "big")
-
-
 _SET_NUMBER: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
 _SET_SAFETY: Callable[[UUID, SafeUUID], None] = vars(UUID)["is_safe"].__set__
 _UNKNOWN = SafeUUID.unknown
-
-_clock = _Clock()
-os.register_at_fork(after_in_child=_clock.part)
-
-
-def uuid7() -> UUID:
-    """A UUIDv7 greater than every one made before it in this process (method 2 of RFC 9562, section 6.2)."""
-    return _uuid(_clock.next())
-
-
-def random_uuid() -> UUID:
-    """A random UUID (version 4); not secret."""
-    return _uuid(_clock.random_bits(128) & ~_FIXED | _VERSION_4)
 
 
 def _uuid(number: int) -> UUID:
@@ -90,6 +42,56 @@ def _uuid(number: int) -> UUID:
     _SET_NUMBER(made, number)
     _SET_SAFETY(made, _UNKNOWN)
     return made
+
+
+class _Clock:
+    """Milliseconds and a 74-bit counter that only ever goes up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._milliseconds = 0
+        self._counter = 0
+        self._bits = _bits()
+
+    def version_7(self) -> UUID:
+        """See `uuid7`."""
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            if now > self._milliseconds:
+                self._milliseconds = now
+                self._counter = self._bits(72)
+            else:
+                self._counter += 1 + self._bits(8)
+                if self._counter >> _COUNTER_BITS:
+                    self._milliseconds += 1
+                    self._counter = 0
+            return _uuid((self._milliseconds << 80) | ((self._counter >> 62) << 64) | (self._counter & _LOW_BITS) | _VERSION_7)
+
+    def version_4(self) -> UUID:
+        """See `random_uuid`."""
+        return _uuid(self._bits(128) & ~_FIXED | _VERSION_4)
+
+    def part(self) -> None:
+        """Go on in a process that was forked: past every value from before, and apart from what the other process makes."""
+        self._lock = threading.Lock()
+        self._bits = _bits()
+        self._milliseconds += 1
+        self._counter = self._bits(72)
+
+
+def _bits() -> Callable[[int], int]:
+    """Random numbers of so many bits, from a source of their own: a program that seeds the module's one wants its numbers for itself."""
+    return Random().getrandbits  # noqa: S311 - ids are to be unique, not secret
+
+
+_clock = _Clock()
+os.register_at_fork(after_in_child=_clock.part)
+
+uuid7 = _clock.version_7
+"""A UUIDv7 greater than every one made before it in this process (method 2 of RFC 9562, section 6.2)."""
+
+random_uuid = _clock.version_4
+"""A random UUID (version 4); not secret."""
 
 
 def utc_now() -> datetime:

@@ -15,7 +15,7 @@ from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.merge_apply import Merged, apply_merged
 from minference.ecs.merge_graph import Graph, Key, Node, agree, below, changed_fields, is_same, member, reach
 from minference.ecs.merge_lists import Strategy, merge_lists
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.errors import DifferentClasses, UnrelatedVersions
 
 E = TypeVar("E", bound=Entity)
@@ -289,7 +289,7 @@ class _Merge:
             members = [self._either(key) for key in node.collections[collection.name]]
             fields[collection.name] = collection.build(members, list(node.names.get(collection.name, ())))
         try:
-            with nothing_recorded():
+            with NothingRecorded():
                 cls.__pydantic_validator__.validate_python(fields, by_alias=False, by_name=True)
         except ValidationError:
             return False

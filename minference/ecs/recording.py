@@ -92,15 +92,17 @@ def running_author(storage: object) -> str | None:
     return author
 
 
-@contextmanager
-def nothing_recorded() -> Iterator[None]:
+class NothingRecorded:
     """What is constructed inside belongs to no recording: it is made to be looked at, and thrown away."""
-    before = _open.get()
-    _open.set(())
-    try:
-        yield
-    finally:
-        _open.set(before)
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _open.get()
+        _open.set(())
+
+    def __exit__(self, *raised: object) -> None:
+        _open.set(self._before)
 
 
 def note_constructed(entity: Entity) -> None:

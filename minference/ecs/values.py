@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
 from functools import cache
+from operator import itemgetter
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -142,8 +143,8 @@ def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
     Raises:
         UnstorableValue: One is not, or would be read back as something else.
     """
-    names, adapter = _plain(cls)
-    given = {name: values[name] for name in names}
+    names, of, adapter = _plain(cls)
+    given = dict(zip(names, of(values), strict=True))
     try:
         found = adapter.validator.validate_python(given, strict=False, by_alias=False, by_name=True)
     except ValidationError as error:
@@ -157,11 +158,11 @@ def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
 
 
 @cache
-def _plain(cls: type[Entity]) -> tuple[tuple[str, ...], TypeAdapter[Any]]:
+def _plain(cls: type[Entity]) -> tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[Any, ...]], TypeAdapter[Any]]:
     types = _IDENTITY | {name: stored_type(cls, name) for name in plan_of(cls).values}
     held = _TYPED_DICT(f"{cls.__name__}Plain", types)
     held.__pydantic_config__ = stored_config(cls)
-    return tuple(types), TypeAdapter(held)
+    return tuple(types), itemgetter(*types), TypeAdapter(held)  # there are several: also those of the identity
 
 
 @cache

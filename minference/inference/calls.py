@@ -15,14 +15,14 @@ from uuid import UUID
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage, opened
 from minference.clients.embedding import embed
-from minference.clients.parsing import understanding
+from minference.clients.parsing import Understanding
 from minference.ecs.identity import utc_now
 from minference.ecs.registry import CurrentStorage
 from minference.errors import InvalidReply, ProviderError, ProviderUnreachable
 from minference.inference.attempts import NO_TOKENS, Attempt
 from minference.inference.budgets import NOTHING, Budget, Estimate, Hold
 from minference.inference.caching import Flight, Known, OpenCache
-from minference.inference.drain import cancelled_by_us, finish
+from minference.inference.drain import CancelledByUs, finish
 from minference.inference.limits import RateLimiter
 from minference.inference.observing import within
 from minference.inference.prices import PriceList
@@ -275,7 +275,7 @@ class ModelCall:
         prepared, interrupted = sent.prepared, False
         try:
             request = await self._whole(sent)
-            with cancelled_by_us(prepared.client.name):
+            with CancelledByUs(prepared.client.name):
                 done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
             interrupted = done.interrupted
             return self._understand(sent, done.result, interrupted=interrupted)
@@ -296,7 +296,7 @@ class ModelCall:
         items: AsyncIterator[TextDelta | Response] | None = None
         try:
             items = prepared.client.stream(await self._whole(sent), timeout=prepared.config.timeout)
-            with cancelled_by_us(prepared.client.name):
+            with CancelledByUs(prepared.client.name):
                 first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
@@ -321,7 +321,7 @@ class ModelCall:
 
     def _understand(self, sent: Attempt, response: Response, *, interrupted: bool = False) -> Answer:
         prepared = sent.prepared
-        with understanding(prepared.client.name):
+        with Understanding(prepared.client.name):
             reply = prepared.client.from_response(response.payload, prepared.request)
             cost = None if reply.usage is None else self._cost(prepared, reply, reply.usage, sent.start)
             raw = self._raw(prepared, response, sent.start)

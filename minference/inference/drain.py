@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -53,13 +52,15 @@ async def _wait_and_stop(task: asyncio.Task[Any], grace: float) -> None:
             await ended([task])
 
 
-@contextmanager
-def cancelled_by_us(client: str) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class CancelledByUs:
     """Lets the caller's cancellation pass. One that a client raises by itself is a call that failed, not the end of the run."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ProviderUnreachable(client, "the client cancelled the call by itself", retryable=True) from error
+
+    client: str
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) is not None and not task.cancelling():
+            raise ProviderUnreachable(self.client, "the client cancelled the call by itself", retryable=True) from error

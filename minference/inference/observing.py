@@ -40,8 +40,10 @@ async def observed(
     """The events of a thread, watched; `run` is the name of its run, if it has one. What `tell` is told happens outside of the context."""
     # One generator that does what several could: each of them is passed by everything that a thread waits for.
 
+    lineage_id = thread.lineage_id
+
     def inside() -> AbstractContextManager[object]:
-        said = context(thread=thread.lineage_id, version=thread.ecs_id, run=run, attempt=None)
+        said = context(thread=lineage_id, version=thread.ecs_id, run=run, attempt=None)
         active = operation.active()
         return said if active is INACTIVE else _both(said, active)
 
@@ -56,9 +58,9 @@ async def observed(
                         event = await anext(events)
                     except StopAsyncIteration:
                         return
-                if isinstance(event, Finished):
-                    with inside():
+                    if isinstance(event, Finished):
                         _say(event.outcome)
+                if isinstance(event, Finished):
                     operation.finished(event.outcome)
                     tell(ThreadCompleted(event.outcome) if isinstance(event.outcome, Completed) else ThreadFailed(event.outcome))
                 elif isinstance(event, Saved) and event.message.usage is not None:

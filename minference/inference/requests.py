@@ -10,8 +10,8 @@ from minference.clients.base import Client, Request, account_of
 from minference.clients.embedding import canonical
 from minference.clients.transcript import attachments_to_send
 from minference.ecs.blobs import Blob
-from minference.ecs.recording import nothing_recorded
-from minference.errors import RequestTooLarge, UnsendableText
+from minference.ecs.recording import NothingRecorded
+from minference.errors import ConfigurationError, RequestTooLarge, UnsendableText
 from minference.inference.limits import RateLimiter
 from minference.inference.structured import check_forced_output
 from minference.inference.tokens import TokenEstimates, attachment_tokens, estimate_tokens
@@ -117,7 +117,7 @@ class Renderer:
         Raises:
             ConfigurationError: The config asks for what its client cannot do.
         """
-        with nothing_recorded():
+        with NothingRecorded():
             asked = thread.model_copy(update={"llm_config": config})
         return self._render(asked, config)
 
@@ -128,7 +128,7 @@ class Renderer:
 
     def _render(self, thread: ChatThread, config: LLMConfig) -> Prepared:
         client = self._clients.get(config.client)
-        with nothing_recorded():  # messages that are made up for the request are no part of what a block saves
+        with NothingRecorded():  # messages that are made up for the request are no part of what a block saves
             request, attached = client.to_request(thread), attachments_to_send(thread)
         body = _canonical(request)
         besides = attachment_tokens(attached)
@@ -153,3 +153,5 @@ def _canonical(request: Request) -> bytes:
         return canonical(request)
     except UnicodeEncodeError as error:
         raise UnsendableText(error.object[max(0, error.start - 10) : error.end + 10]) from None
+    except ValueError:
+        raise ConfigurationError("llm_config.extra holds NaN or an infinite number, which JSON does not know: take it out") from None

@@ -76,8 +76,8 @@ class Telemetry:
         """
         said = os.environ.get(CONTENT_VARIABLE, "").strip().lower()
         self.message_content = said in _CONTENT_IN_SPANS if message_content is None else message_content
-        is_global = tracer_provider is None and meter_provider is None
-        self._instruments = _global_instruments() if is_global else _instruments(tracer_provider, meter_provider)
+        self._is_global = tracer_provider is None and meter_provider is None
+        self._instruments = _global_instruments() if self._is_global else _instruments(tracer_provider, meter_provider)
 
     def thread(self, thread: ChatThread) -> ThreadOperation:
         """A thread on its way begins."""
@@ -88,7 +88,7 @@ class Telemetry:
 
     def chat(self, prepared: Prepared, thread: ChatThread, *, streaming: bool) -> ChatOperation:
         """A call of a model begins, with all its attempts."""
-        if self._instruments is None:
+        if self._unheard():
             return ChatOperation(self, thread, None)
         about = {
             "gen_ai.operation.name": "chat",
@@ -115,12 +115,16 @@ class Telemetry:
         return operation
 
     def _start(self, operation: str, what: str | None, about: dict[str, Any], *, is_client: bool = False) -> Span | None:
-        if self._instruments is None:
+        if self._instruments is None or self._unheard():
             return None
         from opentelemetry.trace import SpanKind
 
         kind = SpanKind.CLIENT if is_client else SpanKind.INTERNAL
         return self._instruments.tracer.start_span(f"{operation} {what}" if what else operation, kind=kind, attributes=about)
+
+    def _unheard(self) -> bool:
+        """Whether nothing of what begins now would be recorded: there is no API, or no provider is set in it."""
+        return self._instruments is None or (self._is_global and _without_providers())
 
     def active(self, span: Span | None) -> AbstractContextManager[object]:
         """Makes the span the current one; also one that is not recorded, so that its children are not either."""
@@ -289,7 +293,7 @@ class ChatOperation(Operation):
 
     def end(self, error: BaseException | None = None) -> None:
         """Note the end, once: with an error, or well."""
-        if self._open and self._sent is not None:
+        if self._open and self._sent is not None and self._span is not None:
             failed = {} if error is None else {"error.type": error_type(error)}
             self._telemetry.measure({**self._about, **failed}, time.perf_counter() - self._sent, None)
         self.set({"minference.attempts": self._attempts})
@@ -334,6 +338,19 @@ def _server(url: str | None) -> Mapping[str, str | int]:
 def _global_instruments() -> _Instruments | None:
     """Those of the global providers; they find a provider also if it is set later."""
     return _instruments(None, None)
+
+
+def _without_providers() -> bool:
+    """Whether both global providers are those of the API itself, which record nothing."""
+    from opentelemetry.metrics import get_meter_provider
+    from opentelemetry.trace import get_tracer_provider
+
+    return _is_of_api(type(get_tracer_provider())) and _is_of_api(type(get_meter_provider()))
+
+
+@cache
+def _is_of_api(provider: type) -> bool:
+    return provider.__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
 
 
 def _instruments(tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> _Instruments | None:

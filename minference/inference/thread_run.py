@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from minference.clients.base import TextDelta
-from minference.clients.parsing import understanding
+from minference.clients.parsing import Understanding
 from minference.ecs.registry import CurrentStorage
 from minference.errors import (
     BlobNotFound,
@@ -190,13 +190,16 @@ class ThreadRun:
                 yield asked
             answer: Answer | None = None
             with closing(ModelCall(self._setup.line, prepared, self._thread, self._failures)) as call:
-                async with aclosing(self._receive(call)) as items:
-                    async for item in items:
-                        if isinstance(item, Answer):
-                            answer = item
-                        else:
-                            yield item
-                assert answer is not None, "a stream ends with its answer or raises"
+                if self._setup.streaming:
+                    async with aclosing(self._receive(call)) as items:
+                        async for item in items:
+                            if isinstance(item, Answer):
+                                answer = item
+                            else:
+                                yield item
+                    assert answer is not None, "a stream ends with its answer or raises"
+                else:
+                    answer = await self._answer(call)
                 message, verdict = await self._save_reply(call, answer, may_ask_again=left > 0)
             yield Saved(self._thread.ecs_id, message)
             if not isinstance(verdict, Invalid):
@@ -218,7 +221,7 @@ class ThreadRun:
     async def _save_reply(self, call: ModelCall, answer: Answer, *, may_ask_again: bool) -> tuple[ChatMessage, Verdict]:
         """One commit with the reply and all that belongs to it. Up to its submission there is no await: no moment to lose it."""
         thread = self._thread
-        with understanding(answer.raw.client):
+        with Understanding(answer.raw.client):
             message = message_of(answer, thread)
         _drop_partial(thread)
         verdict = judge_reply(thread, message)
@@ -236,12 +239,16 @@ class ThreadRun:
             raise asyncio.CancelledError
         return message, verdict
 
-    async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
-        """The reply: at once, or as it comes. If a stream breaks off, its text becomes a message that says so."""
+    async def _answer(self, call: ModelCall) -> Answer:
+        """The reply, at once."""
         try:
-            if not self._setup.streaming:
-                yield await call.answer()
-                return
+            return await call.answer()
+        finally:
+            self._spent = self._spent.plus(call.in_vain.tokens, call.in_vain.cost, replies=0)
+
+    async def _receive(self, call: ModelCall) -> AsyncGenerator[TextDelta | Answer, None]:
+        """The reply as it comes. If it breaks off, its text becomes a message that says so."""
+        try:
             async with aclosing(call.stream()) as items:
                 async for item in items:
                     yield item

@@ -24,7 +24,7 @@ from minference.storage.checks import Checks
 from minference.storage.erasing import Eraser, Erasure
 from minference.storage.memory_erasing import MemoryEraser
 from minference.storage.memory_replies import MemoryReplies
-from minference.storage.memory_rows import Row, Rows, kept
+from minference.storage.memory_rows import NO_BLOBS, Row, Rows, kept
 from minference.storage.memory_runs import MemoryRuns
 from minference.storage.memory_shallow import MATCHES, MemoryShallow
 from minference.storage.search import Hit, snippet, words_of
@@ -129,11 +129,11 @@ class MemoryBackend:
             for run, end in ends.items():
                 run.end = end
         parent = draft.previous.ecs_id if draft.previous is not None else None
-        references = {name: child.ecs_id if child is not None else None for name, child in draft.references.items()}
+        references = {name: None if child is None else child.ecs_id for name, child in draft.references.items()} if draft.references else {}
         kind = cls.__kind__ if draft.opaque is None else draft.opaque.kind
         info = VersionInfo(version.ecs_id, version.lineage_id, parent, kind, version.created_at, commit, draft.erased_at)
         values, json = kept(cls, draft.data) if draft.opaque is None else ({}, {})
-        held = frozenset([blob.sha256 for blob in draft.blobs])
+        held = frozenset([blob.sha256 for blob in draft.blobs]) if draft.blobs else NO_BLOBS
         documents = {**draft.json, **json} if json else draft.json
         row = Row(info, cls, values, documents, references, version.places.copy(), draft.keys, draft.opaque, held)
         self._rows[version.ecs_id] = self._by_key[version.id] = row

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from minference.ecs.shapes import Shape, shape_of
 from minference.ecs.values import dump_json, parse, time_fields
 from minference.storage.erasing import Erasure
 from minference.storage.sequences import Place, Run
+
+NO_BLOBS = frozenset[str]()
 
 
 class Row(NamedTuple):
@@ -50,9 +53,20 @@ def kept(cls: type[Entity], data: Mapping[str, Any]) -> tuple[dict[str, Any], di
 
     Blobs are read without their bytes, and times with the offset of their zone alone.
     """
-    values = {name: data[name] for name in plan_of(cls).values}
+    values = dict(zip(plan_of(cls).values, _values_of(cls)(data), strict=True))
     names = [*_plain_blob_fields(cls), *(name for name in time_fields(cls) if not _is_read_as_it_is(values[name]))]
     return values, {name: dump_json(cls, name, values.pop(name)) for name in dict.fromkeys(names)} if names else {}
+
+
+@cache
+def _values_of(cls: type[Entity]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    match plan_of(cls).values:
+        case ():
+            return lambda _: ()
+        case (name,):
+            return lambda data: (data[name],)
+        case names:
+            return itemgetter(*names)
 
 
 @cache

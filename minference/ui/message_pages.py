@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from minference.clients.catalog import create_client
 from minference.clients.embedding import canonical
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.errors import MinferenceError
 from minference.storage.base import EntityStorage
 from minference.threads.attachments import Attachment, ImageType
@@ -105,7 +105,7 @@ async def rebuilt(storage: EntityStorage, raw: RawOutput) -> Sent:
         for config in thread.llm_config.with_fallbacks():
             if config.client != raw.client:
                 continue
-            with nothing_recorded():
+            with NothingRecorded():
                 body = canonical(client.to_request(thread.model_copy(update={"llm_config": config})))
             if hashlib.sha256(body).hexdigest() == raw.request_sha256:
                 return Sent(json.loads(body), is_exact=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from minference.errors import InvalidReply, ProviderUnreachable, UnsendableText
+from minference.errors import ConfigurationError, InvalidReply, ProviderUnreachable, UnsendableText
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.inference.outcomes import Failed, Outcome
 from minference.inference.retries import RetryPolicy
@@ -190,3 +191,17 @@ async def test_text_that_is_no_unicode_fails_its_thread_alone_and_is_left_as_it_
     assert type(failed(outcomes[0]).error) is UnsendableText
     assert (wrong.new_message, wrong.history) == ("half a smile: \ud83d", [])
     assert completed(outcomes[1]).content == "You said: hello"
+
+
+@BOTH
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+async def test_a_parameter_that_is_no_json_number_is_refused_before_anything_is_sent(
+    memory: EntityStorage, strict_server: ProviderServer, client: str, number: float
+) -> None:
+    thread = asking(client)
+    thread.llm_config = LLMConfig(client=client, model="m", extra={"top_k": [1, {"scale": number}]})
+    outcome = await run(memory, thread)
+    assert type(failed(outcome).error) is ConfigurationError
+    assert "llm_config.extra holds NaN or an infinite number" in str(failed(outcome).error)
+    assert (thread.new_message, thread.history) == ("hello", [])
+    assert strict_server.requests == []

@@ -18,7 +18,7 @@ from sqlalchemy import Column
 
 from minference.ecs.entity import Entity, plan_of
 from minference.ecs.plan import IDENTITY_FIELDS, arms
-from minference.ecs.recording import nothing_recorded
+from minference.ecs.recording import NothingRecorded
 from minference.ecs.values import dump_json, load_json
 from minference.errors import ConversionFailed, LossyConversion, StorageError, UnreadableVersion, UnstorableValue
 from minference.storage.building import assembled
@@ -79,7 +79,7 @@ class Conversion(ABC):
         """
         data = {name: load_json(self.cls, name, documents[name]) if name in documents else values[name] for name in self._needed}
         data.update((name, values[name]) for name in IDENTITY_FIELDS if name in values)
-        with nothing_recorded():
+        with NothingRecorded():
             try:
                 cells = self._encode(dialect, data)
                 given_back = self._decode(dialect, cells)
@@ -98,7 +98,7 @@ class Conversion(ABC):
         Raises:
             UnreadableVersion: The model raised.
         """
-        with nothing_recorded():
+        with NothingRecorded():
             try:
                 return self._decode(dialect, cells)
             except StorageError:

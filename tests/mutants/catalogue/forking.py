@@ -107,8 +107,8 @@ FORKING = (
         promise="A time whose zone is some seconds off a minute is refused where they would be lost",
         marks=("I10",),
         file="minference/ecs/drafts.py",
-        old="        if is_doubtful(value := data[name]):",
-        new="        if False and (value := data[name]):",
+        old="        if (value := data[name]) is not None and is_doubtful(value):",
+        new="        if (value := data[name]) is not None and False:",
         tests=("tests/storage/test_exact_values.py::test_a_value_that_would_be_lost_is_refused[memory-a zone with seconds]",),
     ),
     Mutant(

@@ -36,8 +36,8 @@ IDENTITY = (
         name="ids-go-back",
         promise="Ids are UUIDs of version 7 that only ever grow within a process",
         file="minference/ecs/identity.py",
-        old="self._counter += 1 + self._random.getrandbits(8)",
-        new='self._counter = int.from_bytes(os.urandom(9), "big")',
+        old="self._counter += 1 + self._bits(8)",
+        new="self._counter = self._bits(72)",
         tests=("tests/ecs/test_entity.py::test_ids_are_time_ordered_and_grow_whatever_the_clock_does",),
     ),
     Mutant(
