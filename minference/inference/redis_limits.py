@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from minference.errors import MissingExtra, SharedLimitsUnavailable
@@ -24,11 +24,15 @@ from minference.inference.limits import Quota, RequestLimits, concurrency_of, me
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+T = TypeVar("T")
+
 TICKET_SECONDS = 5.0
 """After so long without a sign of life, a process that waits has lost its place."""
 CALL_SECONDS = 900.0
 """After so long, a call whose process has not said that it is over is taken to be."""
 
+_HEEDING = 0.1
+"""Seconds in which what is cancelled ends, or has not heard of it."""
 PATIENCE = 30.0
 """Seconds for which a Redis that has answered before may be away, as while it is started anew."""
 
@@ -81,9 +85,9 @@ class RedisQuotas:
         self._is_known = False
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait((self._listener,))
+        while self._listener is not None and not self._listener.done():
+            self._listener.cancel()  # `asyncio.wait_for` of Python 3.11, with which the package sends, can lose that
+            await asyncio.wait((self._listener,), timeout=_HEEDING)
         await self._redis.aclose()
 
     async def run(self, script: str, name: str, *arguments: str | int) -> list[Any]:
@@ -136,9 +140,14 @@ class RedisQuotas:
             with suppress(SharedLimitsUnavailable):  # what was taken is given back when its time is over
                 await work
 
-        task = asyncio.create_task(quietly())
+        self.begun(quietly())
+
+    def begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something that goes on, whatever becomes of who waits for it, and is over before the connections are closed."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def listen(self) -> None:
         """Hear of news from now on."""
@@ -168,6 +177,8 @@ class _RedisBucket(Bucket):
         self._name = name
         self._most = limits.max_in_flight if limits.max_in_flight is not None else -1
         self._ticket: str | None = None
+        self._asked: tuple[_RedisRoom, asyncio.Task[list[Any]]] | None = None
+        """The room that whoever is first in the line asked for last."""
 
     def hear(self) -> None:
         """Somebody gave something back."""
@@ -179,17 +190,19 @@ class _RedisBucket(Bucket):
         amounts = tuple(meter.amount(input_tokens, output_tokens) for meter in self._meters)
         settings = (self._ticket, _ms(self._quotas.ticket_seconds), _ms(CALL_SECONDS), self._most)
         asked = [part for meter, amount in zip(self._meters, amounts, strict=True) for part in (*_described(meter), amount)]
-        taken, wait, told = await self._quotas.run("take", self._name, *settings, *asked)
+        room = _RedisRoom(self._quotas, self._name, self._ticket, tuple(zip(self._meters, amounts, strict=True)))
+        # A cancellation of whoever waits does not reach what is under way: what that has changed would never be known.
+        self._asked = room, (asking := self._quotas.begun(self._quotas.run("take", self._name, *settings, *asked)))
+        taken, wait, told = await asyncio.shield(asking)
         if not taken:
             return Wait(min(max(int(wait), 1) / 1000, self._quotas.ticket_seconds / 2), int(told) / 1000)
-        room = _RedisRoom(self._quotas, self._name, self._ticket, tuple(zip(self._meters, amounts, strict=True)))
-        self._ticket = None
+        self._ticket = self._asked = None
         return room
 
     async def _leave(self) -> None:
-        if self._ticket is not None:
-            ticket, self._ticket = self._ticket, None
-            self._quotas.later(self._quotas.run("settle", self._name, ticket))
+        if self._asked is not None:
+            self._quotas.later(_given_up(*self._asked))
+            self._ticket = self._asked = None
 
     def _pause(self, seconds: float) -> None:
         self._quotas.later(self._quotas.run("observe", self._name, "pause", _ms(seconds)))
@@ -208,12 +221,24 @@ class _RedisRoom:
 
     def settle(self, input_tokens: int, output_tokens: int) -> None:
         """See `Room.settle`."""
-        parts = [
-            part
-            for meter, amount in self.taken
-            for part in (_label(meter), _ms(meter.window.length), amount, meter.used(input_tokens, output_tokens))
-        ]
-        self.quotas.later(self.quotas.run("settle", self.name, self.ticket, *parts))
+        self.quotas.later(self._settle([meter.used(input_tokens, output_tokens) for meter, _ in self.taken]))
+
+    async def give_back(self) -> None:
+        """Whatever was taken, it was not used; nor is there anybody in the line any more."""
+        await self._settle([0] * len(self.taken))
+
+    async def _settle(self, used: Sequence[int]) -> None:
+        taken = zip(self.taken, used, strict=True)
+        parts = [part for (meter, amount), now in taken for part in (_label(meter), _ms(meter.window.length), amount, now)]
+        await self.quotas.run("settle", self.name, self.ticket, *parts)
+
+
+async def _given_up(room: _RedisRoom, asking: asyncio.Task[list[Any]]) -> None:
+    """Leave the line, or give everything back if there was room after all."""
+    await asyncio.wait((asking,))
+    if not asking.cancelled():
+        asking.exception()  # whoever asked is told of it, or is gone
+    await room.give_back()
 
 
 def _ms(seconds: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,56 @@ async def test_a_large_call_is_not_overtaken_by_small_ones_of_another_process(ur
         small = [asyncio.create_task(call(other, 10, "small")) for _ in range(3)]
         await asyncio.gather(large, *small)
     assert order[0] == "large"
+
+
+class Deaf(RedisQuotas):
+    """Quotas that take a while to ask for room, and do not notice a cancellation meanwhile.
+
+    Nor does `asyncio.wait_for` in Python 3.11, with which the package `redis` sends, if the command was sent just then.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def run(self, script: str, name: str, *arguments: str | int) -> list[Any]:
+        if script == "take":
+            self.asked.set()
+            with suppress(asyncio.CancelledError):
+                await self.goes_on.wait()
+        return await super().run(script, name, *arguments)
+
+
+async def test_a_call_that_is_cancelled_while_it_asks_for_room_gives_back_what_it_is_granted_too_late(url: str) -> None:
+    limits, quotas = RequestLimits(max_in_flight=1, requests_per_minute=1, tokens_per_minute=50), Deaf(url)
+    async with RateLimiter(limits, shared=quotas) as one, shared(url, limits) as other:
+        asking = asyncio.create_task(one.reserve("c", "m", input_tokens=50, output_tokens=0))
+        await quotas.asked.wait()
+        asking.cancel()
+        await asyncio.wait((asking,), timeout=20)
+        assert asking.cancelled()
+        quotas.goes_on.set()
+        await asyncio.wait(quotas._tasks)  # what was asked for, and what makes it good
+        assert await goes(other, tokens=50)
+
+
+async def test_it_is_closed_although_the_cancellation_of_its_listener_is_lost(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from redis.asyncio.client import PubSub
+
+    begun, subscribe = asyncio.Event(), PubSub.psubscribe
+
+    async def deaf(channel: PubSub, *patterns: str) -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await subscribe(channel, *patterns)
+
+    monkeypatch.setattr(PubSub, "psubscribe", deaf)
+    limiter = shared(url, RequestLimits(max_in_flight=1))
+    (await limiter.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
+    await begun.wait()
+    async with asyncio.timeout(20):
+        await limiter.aclose()
 
 
 async def test_who_dies_in_the_line_holds_nobody_up_for_long(url: str) -> None:
