@@ -178,6 +178,20 @@ async def test_a_redirect_is_followed() -> None:
     assert [body for _, _, body in server.asked] == [server.asked[0][2]] * len(server.asked)
 
 
+@pytest.mark.parametrize(("name", "secret"), [("openai", "sk-1"), ("anthropic", "sk-2")])
+async def test_a_redirect_to_another_server_takes_no_key_along(name: str, secret: str) -> None:
+    first, other = Server(), Server()
+    async with other.serving(lambda _: whole(json.dumps(ANSWER).encode())):
+        there = f"location: {other.url}/elsewhere"
+        async with first.serving(lambda _: whole(b"", there, status="307 Temporary Redirect")):
+            assert (await ask(client_of(first.url, name))).payload == ANSWER
+    assert secret in str(first.asked)
+    [(line, headers, _)] = other.asked
+    assert line == "POST /elsewhere HTTP/1.1"
+    assert dict(headers)["host"] == other.url.removeprefix("http://")
+    assert secret not in str(headers)
+
+
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
     server = Server()
     async with server.serving(lambda _: whole(json.dumps(ANSWER).encode())[:-20], then_hang_up=True):
