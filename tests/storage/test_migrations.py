@@ -96,12 +96,7 @@ async def test_tools_from_before_they_could_be_source_or_resolve_references_load
     tool = CallableTool(name="old", input_schema={"type": "object"}, resolve_references=True, source_text="def old(): ...")
     async with open_storage(empty_sql_url) as storage:
         await storage.register(tool)
-    engine = open_engine(empty_sql_url)
-    async with engine.connect() as connection:
-        await connection.execution_options(writes=True)
-        async with connection.begin():
-            await connection.run_sync(_undo, "0006")
-    await engine.dispose()
+    await _taken_back(empty_sql_url, "0006")
     async with open_storage(empty_sql_url) as storage:
         found = await storage.get(CallableTool, tool.ecs_id)
         assert (found.name, found.resolve_references, found.source_text) == ("old", False, None)
@@ -112,14 +107,19 @@ async def test_a_sound_database_without_the_newest_columns_is_checked_as_it_is(e
         thread = await storage.register(ChatThread(llm_config=LLMConfig(client="scripted", model="m")))
         await storage.runs().take("nightly", "me", 60, settings={})
         await storage.runs().add("nightly", [thread.lineage_id])
-    engine = open_engine(empty_sql_url)
+    await _taken_back(empty_sql_url, "0010")
+    async with open_storage(empty_sql_url, migrate="off") as storage:
+        assert await storage.check() == []
+
+
+async def _taken_back(url: str, revision: str) -> None:
+    """Make the database one from before this revision."""
+    engine = open_engine(url)
     async with engine.connect() as connection:
         await connection.execution_options(writes=True)
         async with connection.begin():
-            await connection.run_sync(_undo, "0010")
+            await connection.run_sync(_undo, revision)
     await engine.dispose()
-    async with open_storage(empty_sql_url, migrate="off") as storage:
-        assert await storage.check() == []
 
 
 def _undo(connection: Connection, revision: str) -> None:
