@@ -18,23 +18,6 @@ class Cancellable(Protocol):
         """Ask it to end."""
 
 
-async def done(future: asyncio.Future[Any]) -> None:
-    """Return when it is done, whatever came of it. Cancelling whoever waits does not cancel it; `asyncio.wait` does the same for more."""
-    if future.done():
-        return
-    waiter = future.get_loop().create_future()
-
-    def wake(_: asyncio.Future[Any]) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    future.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        future.remove_done_callback(wake)
-
-
 async def ended(work: Collection[asyncio.Future[Any]], *, told: Iterable[Cancellable] | None = None) -> None:
     """Return when all of this work has ended, however often the caller is cancelled meanwhile.
 

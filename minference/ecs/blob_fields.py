@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -24,10 +24,12 @@ def blob_fields(cls: type[Entity]) -> tuple[str, ...]:
     return tuple(name for name in (*plan.values, *plan.mutable) if _may_hold(cls, name))
 
 
-def blobs_in(cls: type[Entity], values: Mapping[str, Any]) -> list[Blob]:
+def blobs_in(cls: type[Entity], values: Mapping[str, Any]) -> Sequence[Blob]:
     """Every blob among the plain values of an entity, in the order of its fields. The same content can come twice."""
+    if not (names := blob_fields(cls)):
+        return ()
     found: list[Blob] = []
-    for name in blob_fields(cls):
+    for name in names:
         value = values[name]
         if isinstance(value, Blob):
             found.append(value)

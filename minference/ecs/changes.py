@@ -9,7 +9,7 @@ keeps a `Watch` over everything below it, which becomes stale as soon as any of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from decimal import Decimal
@@ -26,7 +26,10 @@ from minference.ecs.state import Ledger, State, Version, Watch
 from minference.ecs.values import dump_json, reads_back
 from minference.errors import WrongMember
 
-_Holder = tuple[Entity, list[Entity]]
+_EMPTY: dict[type, bytes] = {dict: b"{}", list: b"[]"}
+"""What is written of what holds nothing."""
+
+_Holder = tuple[Entity, Sequence[Entity]]
 """An entity and what it holds."""
 
 
@@ -47,6 +50,8 @@ def find_changes(root: Entity, ledger: Ledger) -> Findings:
 
 def find_changes_thoroughly(root: Entity, ledger: Ledger) -> Findings:
     """The same by visiting everything under `root`, whatever is known of it."""
+    if not plan_of(type(root)).types:
+        return Findings([root], {id(root)} if _differs(root, ledger) else set(), cyclic=False, complete=True)
     order, holders = _walk([root], None)
     changed = _spread({id(entity) for entity in order if _differs(entity, ledger)}, holders)
     cyclic = any(child is root for _, children in holders for child in children)
@@ -137,10 +142,10 @@ def _walk(starts: Iterable[Entity], skip: Callable[[Entity], bool] | None) -> tu
     return order, holders
 
 
-def _children(entity: Entity) -> list[Entity]:
+def _children(entity: Entity) -> Sequence[Entity]:
     """What the entity holds; nothing below a cold snapshot can have changed."""
     state = state_of(entity)
-    return [] if state is not None and state.cold else plan_of(type(entity)).children(entity)
+    return () if state is not None and state.cold else plan_of(type(entity)).children(entity)
 
 
 def _spread(changed: set[int], holders: list[_Holder]) -> set[int]:
@@ -243,6 +248,8 @@ def _json_differs(entity: Entity, state: State, plan: EntityPlan) -> bool:
     cls, now, then = type(entity), entity.__dict__, state.data
     for name in plan.mutable:
         value, stored = now[name], state.json[name]
+        if stored == _EMPTY.get(type(value)) and not value:
+            continue
         if dump_json(cls, name, value) != stored:
             return True
         # What is written like the other arm of a union is no edit that may be dropped: the save will refuse it.

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from minference.ecs.blob_fields import blobs_in
@@ -18,17 +19,17 @@ from minference.ecs.changes import (
     current_version,
     find_changes,
     find_changes_thoroughly,
-    keys_of,
     members_of,
 )
 from minference.ecs.entity import Entity, frozen, plan_of, state_of
 from minference.ecs.exactness import is_doubtful
 from minference.ecs.identity import utc_now, uuid7
+from minference.ecs.plain import verify_plain
 from minference.ecs.plan import is_opaque
 from minference.ecs.sequence_edit import SequenceEdit, edit_between
 from minference.ecs.shapes import Shape, refuse_redefined
 from minference.ecs.state import NOTHING, Ledger, State, Version, Watch
-from minference.ecs.values import dump_json, verify_json, verify_plain
+from minference.ecs.values import dump_json, verify_json
 from minference.errors import WrongMember
 
 _TICK = timedelta(microseconds=1)
@@ -36,6 +37,15 @@ _NO_NAMES = frozenset[str]()
 _Members = tuple[list[Entity], list[Version], int]
 
 _NO_EDITS: Mapping[str, SequenceEdit] = NOTHING
+_NONE_HELD: _Members = ([], [], 0)
+_NO_EDIT = SequenceEdit(0, [], 0, 0, [], 0)
+
+
+@cache
+def _nothing_held(cls: type[Entity]) -> tuple[Mapping[str, _Members], Mapping[str, SequenceEdit]]:
+    """The members, and how they came from none, where there are none."""
+    names = [collection.name for collection in plan_of(cls).collections]
+    return dict.fromkeys(names, _NONE_HELD), dict.fromkeys(names, _NO_EDIT)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,10 +60,8 @@ class Draft:
     references: Mapping[str, Version | None]
     edits: Mapping[str, SequenceEdit]
     keys: Mapping[str, tuple[str, ...]]
-    blobs: tuple[Blob, ...]
+    blobs: Sequence[Blob]
     """What the values refer to."""
-    undo: Callable[[], None]
-    """Put the live object back on the version before, still holding its changes."""
     opaque: Shape | None = None
     """For an imported version of a kind that the program does not define: its shape. All values are in `json` then."""
     erased_at: datetime | None = None
@@ -66,27 +74,77 @@ class Draft:
         """As what it is written."""
         return self.opaque if self.opaque is not None else type(self.entity)
 
+    def undo(self) -> None:
+        """Put the live object back on the version before, still holding its changes. On an imported version none stands."""
 
-class _Making:
-    """A changed entity on its way to its next version."""
 
-    __slots__ = ("current", "entity", "identity", "json", "kept", "ledger", "old", "plan", "state")
+class _Making(Draft):
+    """The draft of a live object that changed. It is made in three steps, each for all of them before the next."""
 
-    state: State
-    """What it stands on once it has its new version."""
+    __slots__ = ("current", "identity", "ledger", "old", "plan", "state")
 
     def __init__(self, entity: Entity, ledger: Ledger, kept: frozenset[str]) -> None:
-        self.entity, self.ledger, self.plan, self.kept = entity, ledger, plan_of(type(entity)), kept
-        current, data = state_of(entity), entity.__dict__
+        """Look at the object: all that can fail comes before the first one is given its new version."""
+        current = state_of(entity)
+        self.entity, self.ledger, self.plan = entity, ledger, plan_of(type(entity))
         self.current = current
         """Its state in the storage to which it was saved last."""
         self.old = current if current is None or current.ledger is ledger else ledger.state_of(entity)
         """Its state in this storage."""
-        self.identity = {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
-        self.json = _storable(self)
+        self.json = _storable(self, kept)
+        self.opaque, self.erased_at = None, None
+
+    def advance(self, now: datetime, *, renamed: bool, is_root: bool) -> None:
+        """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
+        old, data = self.old, self.entity.__dict__
+        self.identity: Mapping[str, Any] = NOTHING
+        """The fields of its identity, if it gets others."""
+        if old is not None or renamed or data["parent_id"] is not None:
+            self.identity = {"ecs_id": data["ecs_id"], "parent_id": data["parent_id"], "created_at": data["created_at"]}
+        if old is not None:
+            # Never before its parent, whatever the clocks of two machines say.
+            data.update(ecs_id=uuid7(), parent_id=old.version.ecs_id, created_at=max(now, old.version.created_at + _TICK))
+        elif renamed:
+            data.update(ecs_id=uuid7(), parent_id=None, created_at=now)
+        else:
+            data["parent_id"] = None
+        self.version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
+        state = self.state = State(self.ledger, self.version, data)
+        state.json = self.json
+        if old is not None:
+            # Its own watch would not cover what it holds now; if it is the root, `_renew_watch` sees to that.
+            state.watchers, state.watch = old.watchers, old.watch if is_root else None
+            old.notify()
+        self.ledger.install(self.entity, state)
+
+    def fill(self, kept: frozenset[str]) -> None:
+        """Note what the new version holds. The collections in `kept` begin with all that they held before."""
+        entity, plan, state, old, ledger = self.entity, self.plan, self.state, self.old, self.ledger
+        self.data = data = entity.__dict__
+        if plan.references:
+            state.references = {name: current_version(data[name], ledger) for name in plan.references}
+        self.edits = _NO_EDITS
+        if plan.collections:
+            if old is None and not any(data[collection.name] for collection in plan.collections):
+                state.members, self.edits = _nothing_held(type(entity))
+            else:
+                self._fill_collections(kept)
+            if plan.keyed:
+                state.keys = {name: tuple(data[name]) for name in plan.keyed}
+        self.references, self.keys = state.references, state.keys
+        self.previous, self.merged = (old.version, old.merging) if old is not None else (None, ())
+        self.blobs = blobs_in(type(entity), data)
+
+    def _fill_collections(self, kept: frozenset[str]) -> None:
+        members: dict[str, _Members] = {}
+        edits: dict[str, SequenceEdit] = {}
+        for collection in self.plan.collections:
+            name, before = collection.name, None if self.old is None else self.old.members[collection.name]
+            members[name], edits[name] = _edit(members_of(self.entity, collection), before, self.ledger, kept=name in kept)
+        self.state.members, self.edits = members, edits
 
     def undo(self) -> None:
-        """Put the object back on what it stood on."""
+        """See `Draft.undo`."""
         self.ledger.withdraw(self.entity, self.state, self.old, self.current, self.identity)
 
 
@@ -114,19 +172,21 @@ def capture(roots: Sequence[Entity], ledger: Ledger) -> list[Draft]:
     return drafts
 
 
-def _draft(found: Findings, ledger: Ledger, now: datetime) -> list[Draft]:
+def _draft(found: Findings, ledger: Ledger, now: datetime) -> Sequence[Draft]:
     """Drafts of the changed entities. All that can fail comes before the first object is given its new version."""
     entities = [entity for entity in found.order if id(entity) in found.changed]
     root = found.order[-1]
     for cls in {type(entity) for entity in entities}:
         refuse_redefined(cls)
-    making = [_Making(entity, ledger, found.kept if entity is root else _NO_NAMES) for entity in entities]
-    diverged = _diverged(making, root)
+    drafts = [_Making(entity, ledger, found.kept if entity is root else _NO_NAMES) for entity in entities]
+    diverged = _diverged(drafts, root)
     for entity in found.order:
         ledger.claim(entity)
-    for each in making:
-        _advance(each, now, renamed=id(each.entity) in diverged, is_root=each.entity is root)
-    return [_fill(each) for each in making]
+    for each in drafts:
+        each.advance(now, renamed=id(each.entity) in diverged, is_root=each.entity is root)
+    for each in drafts:
+        each.fill(found.kept if each.entity is root else _NO_NAMES)
+    return drafts
 
 
 def _diverged(making: list[_Making], root: Entity) -> set[int]:
@@ -138,10 +198,7 @@ def _diverged(making: list[_Making], root: Entity) -> set[int]:
     return {key for key, state in elsewhere.items() if key in changed[state.ledger]}
 
 
-_NOTHING_TO_LOSE = (None, ())
-
-
-def _storable(making: _Making) -> Mapping[str, bytes]:
+def _storable(making: _Making, kept: frozenset[str]) -> Mapping[str, bytes]:
     """The stored form of the values that can change in place; proves that it can be read back."""
     entity, plan, old = making.entity, making.plan, making.old
     cls, data = type(entity), entity.__dict__
@@ -149,15 +206,13 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
         raise frozen(entity, "ecs_id")
     for field in plan.collections:
         members = members_of(entity, field)
-        for child in members[old.members[field.name][2] :] if old is not None and field.name in making.kept else members:
+        for child in members[old.members[field.name][2] :] if old is not None and field.name in kept else members:
             if not isinstance(child, allowed := plan.types[field.name]) and not is_opaque(child):
                 raise WrongMember(cls.__kind__, field.name, child, [each.__name__ for each in allowed])
-    verify_plain(cls, data)
-    for name in plan.inexact:
-        if (value := data[name]) not in _NOTHING_TO_LOSE and (old is None or old.data[name] is not value):
-            verify_json(cls, name, value, dump_json(cls, name, value))
-    for name in plan.doubtful:
-        if (value := data[name]) is not None and is_doubtful(value):
+    for name in verify_plain(cls, data):
+        if (value := data[name]) is None or value == ():
+            continue
+        if is_doubtful(value) if name in plan.doubtful else old is None or old.data[name] is not value:
             verify_json(cls, name, value, dump_json(cls, name, value))
     if not plan.mutable:
         return NOTHING
@@ -168,50 +223,14 @@ def _storable(making: _Making) -> Mapping[str, bytes]:
     return dumped
 
 
-def _advance(making: _Making, now: datetime, *, renamed: bool, is_root: bool) -> None:
-    """Give the object its new version; what that version holds is filled in when all changed objects have theirs."""
-    old, data = making.old, making.entity.__dict__
-    if old is not None:
-        # Never before its parent, whatever the clocks of two machines say.
-        data.update(ecs_id=uuid7(), parent_id=old.version.ecs_id, created_at=max(now, old.version.created_at + _TICK))
-    elif renamed:
-        data.update(ecs_id=uuid7(), parent_id=None, created_at=now)
-    else:
-        data["parent_id"] = None
-    version = Version(data["ecs_id"], data["lineage_id"], data["created_at"])
-    state = making.state = State(making.ledger, version, data)
-    state.json = making.json
-    if old is not None:
-        # Its own watch would not cover what it holds now; if it is the root, `_renew_watch` sees to that.
-        state.watchers, state.watch = old.watchers, old.watch if is_root else None
-        old.notify()
-    making.ledger.install(making.entity, state)
-
-
-def _fill(making: _Making) -> Draft:
-    entity, plan, state, old, ledger = making.entity, making.plan, making.state, making.old, making.ledger
-    data, edits = entity.__dict__, _NO_EDITS
-    if plan.references:
-        state.references = {name: current_version(data[name], ledger) for name in plan.references}
-    if plan.collections:
-        members: dict[str, _Members] = {}
-        edits = {}
-        for collection in plan.collections:
-            before = old.members[collection.name] if old else None
-            now = _edit(members_of(entity, collection), before, ledger, kept=collection.name in making.kept)
-            members[collection.name], edits[collection.name] = now
-        state.members = members
-        state.keys = {collection.name: keys_of(entity, collection) for collection in plan.collections if collection.shape is dict}
-    previous, merged = (old.version, old.merging) if old is not None else (None, ())
-    blobs = tuple(blobs_in(type(entity), data))
-    identified = entity, state.version, previous
-    return Draft(*identified, data, state.json, state.references, edits, state.keys, blobs, making.undo, merged=merged)
-
-
 def _edit(current: list[Entity], old: _Members | None, ledger: Ledger, *, kept: bool) -> tuple[_Members, SequenceEdit]:
     """The members of a collection, and how they came from the previous ones; `kept`: those are all there, none with a new version."""
-    # Lists of what is loaded empty are shared, and those of others are extended in place.
-    objects, versions, length = old if old is not None and old[2] else ([], [], 0)
+    # Lists of what is empty are shared, and those of others are extended in place.
+    if old is None or not old[2]:
+        if not current:
+            return _NONE_HELD, _NO_EDIT
+        old = ([], [], 0)
+    objects, versions, length = old
     continues = len(objects) == length and (kept or begins_with(current, objects, length))
     if continues and (kept or [current_version(child, ledger) for child in objects] == versions):
         added = [_known(child, ledger) for child in current[length:]]
@@ -233,6 +252,9 @@ def _renew_watch(root: Entity, found: Findings, ledger: Ledger) -> None:
     """Watch everything below the root as it is now. What was assigned to and proved equal counts as untouched again."""
     state = ledger.state_of(root)
     assert state is not None, "a captured root has a state"
+    if len(found.order) == 1 and state.watch is None:
+        state.data = root.__dict__
+        return
     watch = state.watch
     if found.complete or watch is None:
         if watch is not None:

@@ -113,7 +113,7 @@ class Entity(BaseModel):
             """Validates like `BaseModel`; a block that records what is constructed inside learns of the object."""
             if values:
                 raise without_name(type(self), values)
-            _WRITE_STATE(self, None)
+            write_state(self, None)
             try:
                 made = self.__pydantic_validator__.validate_python(thaw_fields(data), self_instance=self)
             except ValidationError as error:
@@ -332,13 +332,14 @@ def state_of(entity: Entity) -> State | None:
         return _READ_STATE(entity)
     except AttributeError:
         # Pydantic makes members without calling `__init__`. An empty slot is slow to ask, and is asked often.
-        _WRITE_STATE(entity, None)
+        write_state(entity, None)
         return None
 
 
 # The slot itself: a plain attribute that is not set yet would be searched for in pydantic's `__getattr__`, in Python.
 _READ_STATE: Callable[[Entity], State | None] = vars(Entity)["__ecs_state__"].__get__
-_WRITE_STATE: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
+write_state: Callable[[Entity, State | None], None] = vars(Entity)["__ecs_state__"].__set__
+"""Note on what an object stands from now on."""
 
 
 def frozen(entity: Entity, name: str) -> EntityError:

@@ -14,14 +14,19 @@ from uuid import UUID, SafeUUID
 from pydantic import AfterValidator, AwareDatetime
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; what validates a `Moment`.
+
+    Raises:
+        ValueError: It lies outside of the years that Python knows.
+    """
     try:
         return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("must be within the years 1 to 9999 in UTC") from error
 
 
-Moment = Annotated[datetime, AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[datetime, AwareDatetime, AfterValidator(in_utc)]
 """A time with a zone, held in UTC whatever zone it is given in: as the columns of databases hold it."""
 
 _COUNTER_BITS = 74

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -95,6 +95,8 @@ class EntityPlan:
     references: tuple[str, ...]
     """Fields that hold one entity or None."""
     collections: tuple[CollectionField, ...]
+    keyed: tuple[str, ...]
+    """Those of the collections that have keys."""
     types: dict[str, tuple[type[Entity], ...]]
     """The classes that each reference, collection and back-reference allows."""
     back_references: tuple[tuple[str, str], ...]
@@ -119,8 +121,10 @@ class EntityPlan:
         """Whether an entity field may hold this: an entity of one of its classes, or one whose class is not known."""
         return isinstance(child, self.types[name]) or is_opaque(child)
 
-    def children(self, entity: Entity) -> list[Entity]:
+    def children(self, entity: Entity) -> Sequence[Entity]:
         """Every entity that this one holds, in field order, repetitions included."""
+        if not self.types:
+            return ()
         data = entity.__dict__
         found = [child for name in self.references if (child := data[name]) is not None]
         for field in self.collections:
@@ -170,7 +174,8 @@ def compile_plan(cls: type[Entity]) -> EntityPlan:
     fields = {name: cls.model_fields[name] for name in values}
     inexact = tuple(name for name, field in fields.items() if not is_exact(field.annotation, field.metadata))
     doubtful = tuple(name for name, field in fields.items() if name not in inexact and mentions_doubtful(field.annotation))
-    held = (tuple(references), tuple(collections), types, tuple(back_references))
+    keyed = tuple(field.name for field in collections if field.shape is dict)
+    held = (tuple(references), tuple(collections), keyed, types, tuple(back_references))
     changes_in_place = bool(mutable) or any(field.shape is not tuple for field in collections)
     return EntityPlan(tuple(values), tuple(mutable), *held, on_erase, inexact, doubtful, changes_in_place)
 

@@ -9,13 +9,15 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from minference.ecs.entity import Entity, state_of
+from minference.ecs.entity import Entity, state_of, write_state
 from minference.errors import StillPending
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """What most states hold most of: a dict of its own for each would be most of what thousands of loaded objects cost."""
 FEW = 8
 """Watches up to which a tuple of them is cheaper than a set."""
+FEWEST_SWEPT = 1024
+"""Versions that are remembered without asking whether anybody holds them."""
 
 
 class Version:
@@ -43,13 +45,40 @@ class Version:
         return hash(self.ecs_id.int)
 
 
+class KnownVersions:
+    """Stored versions that somebody holds, by key: two objects on one version share what is known of it.
+
+    As `WeakValueDictionary`, at a fraction of its price: what nobody holds any more is swept out from time to time, not at once.
+    """
+
+    __slots__ = ("_full", "_refs")
+
+    def __init__(self) -> None:
+        self._refs: dict[int, weakref.ref[Version]] = {}
+        self._full = FEWEST_SWEPT
+
+    def get(self, key: int) -> Version | None:
+        """The version with this key, if somebody holds it."""
+        ref = self._refs.get(key)
+        return None if ref is None else ref()
+
+    def __setitem__(self, key: int, version: Version) -> None:
+        self._refs[key] = weakref.ref(version)
+        if len(self._refs) > self._full:
+            self._refs = {key: ref for key, ref in self._refs.items() if ref() is not None}
+            self._full = max(FEWEST_SWEPT, 2 * len(self._refs))
+
+    def __len__(self) -> int:
+        """How many are remembered, of which some may be gone."""
+        return len(self._refs)
+
+
 class Ledger:
     """What one storage remembers of the live objects that it has seen."""
 
     def __init__(self, database_id: UUID) -> None:
         self.database_id = database_id
-        self.versions: weakref.WeakValueDictionary[int, Version] = weakref.WeakValueDictionary()
-        """Stored versions that somebody holds, by key: two objects on one version share what is known of it."""
+        self.versions = KnownVersions()
         self.parked: weakref.WeakKeyDictionary[Entity, State] = weakref.WeakKeyDictionary()
         """States of objects that were since saved to another storage."""
         self.runs: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -74,20 +103,20 @@ class Ledger:
         if state.version.unit is not None:
             raise StillPending(state.version.ecs_id)
         state.ledger = self
-        if state.version.id is not None:
-            self.versions.setdefault(state.version.id, state.version)
+        key = state.version.id
+        if key is not None and self.versions.get(key) is None:
+            self.versions[key] = state.version
 
     def install(self, entity: Entity, state: State) -> None:
         """Make `state` the one of an object that no other storage has; see `claim`."""
-        object.__setattr__(entity, "__ecs_state__", state)
+        write_state(entity, state)
 
     def claim(self, entity: Entity) -> None:
         """Make an object that was since saved to another storage stand on its version here again, if there is one.
 
         Its state in the other storage is kept for its return.
         """
-        current = state_of(entity)
-        if current is None or current.ledger is self:
+        if (current := state_of(entity)) is None or current.ledger is self:
             return
         current.park(entity)
         state = self.parked.pop(entity, None)
@@ -102,7 +131,7 @@ class Ledger:
             old.watch = None
         if state_of(entity) is state:
             entity.__dict__.update(identity)
-            object.__setattr__(entity, "__ecs_state__", before)
+            write_state(entity, before)
             if before is not None:
                 before.ledger.parked.pop(entity, None)
         if old is None:

@@ -11,16 +11,13 @@ from __future__ import annotations
 import json
 import marshal
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, time
 from functools import cache
-from operator import itemgetter
 from typing import Annotated, Any
-from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
-from typing_extensions import TypedDict
 
 from minference.ecs.cold import type_of
 from minference.ecs.entity import Entity, plan_of
@@ -29,8 +26,6 @@ from minference.ecs.likeness import same_elements, same_fields
 from minference.ecs.sets import may_hold, with_elements
 from minference.errors import UnstorableValue
 
-_TYPED_DICT: Any = TypedDict
-_IDENTITY: dict[str, Any] = {"ecs_id": UUID, "lineage_id": UUID, "created_at": AwareDatetime}
 _REPLACED = "\ufffd".encode()
 _HUGE = re.compile(rb"\d{%d}" % (DIGITS + 1))
 _ESCAPE = re.compile(r"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
@@ -118,8 +113,16 @@ def verify_json(cls: type[Entity], field: str, value: object, dumped: bytes) -> 
     except ValidationError as error:
         reason = _unreadable(dumped, error.errors(include_url=False)[0]["msg"])
         raise UnstorableValue(cls.__kind__, field, reason) from error
-    if not _is_same(loaded, value):
-        raise UnstorableValue(cls.__kind__, field, f"it would be read back as {loaded!r:.200}, not as {value!r:.200}")
+    if not is_same(loaded, value):
+        raise UnstorableValue(cls.__kind__, field, f"it would be read back as {brief(loaded)}, not as {brief(value)}")
+
+
+def brief(value: object) -> str:
+    """What a value looks like, in an error about it: the beginning of its `repr`, or why it has none, as an int of 5,000 digits."""
+    try:
+        return f"{value!r:.200}"
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the error is about something else
+        return f"<{type(value).__name__}, which cannot be shown: {error}>"
 
 
 def _unreadable(dumped: bytes, reason: str) -> str:
@@ -135,34 +138,6 @@ def reads_back(cls: type[Entity], field: str, value: object, dumped: bytes) -> b
     except UnstorableValue:
         return False
     return True
-
-
-def verify_plain(cls: type[Entity], values: Mapping[str, Any]) -> None:
-    """Make sure that those values that cannot change in place are what their fields take: `__dict__` and `model_construct` ask nobody.
-
-    Raises:
-        UnstorableValue: One is not, or would be read back as something else.
-    """
-    names, of, adapter = _plain(cls)
-    given = dict(zip(names, of(values), strict=True))
-    try:
-        found = adapter.validator.validate_python(given, strict=False, by_alias=False, by_name=True)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        reason = f"{problem['input']!r:.100} is none for it ({problem['msg']})"
-        raise UnstorableValue(cls.__kind__, str(problem["loc"][0]), reason) from error
-    if found != given:
-        for name, value in given.items():
-            if not _is_same(found[name], value):
-                raise UnstorableValue(cls.__kind__, name, f"it would be read back as {found[name]!r:.200}, not as {value!r:.200}")
-
-
-@cache
-def _plain(cls: type[Entity]) -> tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[Any, ...]], TypeAdapter[Any]]:
-    types = _IDENTITY | {name: stored_type(cls, name) for name in plan_of(cls).values}
-    held = _TYPED_DICT(f"{cls.__name__}Plain", types)
-    held.__pydantic_config__ = stored_config(cls)
-    return tuple(types), itemgetter(*types), TypeAdapter(held)  # there are several: also those of the identity
 
 
 @cache
@@ -223,8 +198,11 @@ def _writer(cls: type[Entity], field: str) -> Callable[[object], bytes]:
 
 
 def _dump_surrogates(serializer: SchemaSerializer, value: object) -> bytes | None:
-    """The stored form of a value that holds surrogates, those escaped; `None` if it holds none."""
-    plain = serializer.to_python(value, by_alias=False, round_trip=True, warnings="error")
+    """The stored form of a value that holds surrogates, those escaped; `None` if it holds none, or does not fit anyway."""
+    try:
+        plain = serializer.to_python(value, by_alias=False, round_trip=True, warnings="error")
+    except PydanticSerializationError:
+        return None
     dumped = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_to_jsonable)
     escaped = dumped.encode(errors="backslashreplace")
     return escaped if has_surrogates(escaped.decode()) else None
@@ -234,7 +212,7 @@ def _to_jsonable(value: object) -> Any:
     return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="constants")
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
     """Equal with equal types throughout, in the same order, where NaN is NaN."""
     try:
         # In its first format it writes builtin objects exactly, and no others: a comparison at C speed.

@@ -30,7 +30,6 @@ from minference.storage.runs import KeepsRuns, Runs
 from minference.storage.search import Hit, Search
 from minference.storage.stored import Stored, StoredVersion
 from minference.storage.units import Unit as Unit
-from minference.waiting import done
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -53,7 +52,7 @@ class Pending:
     def __await__(self) -> Generator[Any, None, Commit]:
         self._unit.listeners += 1
         try:
-            yield from done(self._unit.done).__await__()
+            yield from self._unit.ended().__await__()
         finally:
             self._unit.listeners -= 1
         self._unit.heard = True

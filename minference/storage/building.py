@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 
 from minference.ecs.cold import FrozenDict, FrozenList, freeze
-from minference.ecs.entity import Entity, plan_of, state_of
+from minference.ecs.entity import Entity, plan_of, state_of, write_state
 from minference.ecs.partial import PartialDict, PartialList
 from minference.ecs.plan import CollectionField, EntityPlan
 from minference.ecs.shapes import Shape
@@ -33,7 +33,6 @@ _SET_DICT = vars(BaseModel)["__dict__"].__set__
 _SET_FIELDS_SET = vars(BaseModel)["__pydantic_fields_set__"].__set__
 _SET_EXTRA = vars(BaseModel)["__pydantic_extra__"].__set__
 _SET_PRIVATE = vars(BaseModel)["__pydantic_private__"].__set__
-_SET_STATE = vars(Entity)["__ecs_state__"].__set__
 
 
 def build(records: dict[int, Record], cls: type[E], ledger: Ledger, *, cold: bool) -> E:
@@ -98,7 +97,7 @@ def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[d
                 state = State(ledger, record.version, entity.__dict__)
                 state.references, state.members, state.keys = _mould(record.cls).nothing
             state.erased = record.erased_at is not None
-            _SET_STATE(entity, state)
+            write_state(entity, state)
     return objects, holders
 
 

@@ -149,8 +149,7 @@ class Committer:
                 branch.parent,
                 branch.sibling,
             )
-        if not unit.done.done():
-            unit.done.set_result(commit)
+        unit.succeed(commit)
 
     def _fail(self, failed: Unit, error: StorageError) -> None:
         """Put back the objects of a unit and of all that stand on its versions, newest first. No await: one cut."""
@@ -171,8 +170,7 @@ class Committer:
     def _report(self, unit: Unit, error: StorageError) -> None:
         if unit.done.done():
             return
-        unit.done.set_exception(error)
-        unit.done.exception()  # or asyncio would complain of its own if nobody asks
+        unit.fail(error)
         self._failures.add(unit)
         if not unit.listeners:
             _log.error("a save that nobody awaits failed: %s", error)

@@ -281,7 +281,6 @@ class Importer:
             edits,
             content.keys,
             blobs,
-            _nothing,
             read.opaque,
             erased_at,
             tuple(self._known[merged] for merged in dict.fromkeys(line.merged)),
@@ -324,7 +323,7 @@ class _Content:
     values: dict[str, Any]
     json: dict[str, bytes]
     keys: dict[str, tuple[str, ...]]
-    blobs: list[Blob]
+    blobs: Sequence[Blob]
 
 
 def _content(read: ReadVersion, *, erase: bool) -> _Content:
@@ -343,7 +342,3 @@ def _content(read: ReadVersion, *, erase: bool) -> _Content:
 
 def _said(commit: ReadCommit) -> Said:
     return commit.line.at.astimezone(UTC), commit.line.author, commit.line.note
-
-
-def _nothing() -> None:
-    """No live object stands on an imported version."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ class ReadVersion:
     keys: dict[str, tuple[str, ...]]
     collections: tuple[str, ...]
     """Every ordered field."""
-    blobs: list[Blob]
+    blobs: Sequence[Blob]
     """What the values refer to."""
     builds_on_lists: bool
     """Whether the parent has members in any ordered field."""

@@ -123,7 +123,7 @@ class MemoryEraser:
         """See `Eraser.scrub`. Nothing else keeps what was in memory."""
         return ()
 
-    def _shell(self, row: Row, erasure: Erasure) -> tuple[Row, list[Blob]]:
+    def _shell(self, row: Row, erasure: Erasure) -> tuple[Row, Sequence[Blob]]:
         """What is left of a version, in the present shape of its class, and the bytes to which that refers."""
         record = self._record(row)
         if record.opaque is not None:

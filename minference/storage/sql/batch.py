@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 from minference.ecs.blobs import Blob
@@ -37,13 +37,8 @@ INSERT_SPAN = _insert_into(SequenceSpan, "sequence_id", "position", "run_id", "r
 INSERT_BLOB = _insert_into(StoredBlob, "sha256", "size", "data", "created_at", once=True)
 INSERT_HOLD = _insert_into(EntityBlob, "owner_id", "sha256")
 
-
-class _Laid(NamedTuple):
-    """What these rows say of a version."""
-
-    version: Version
-    key: int
-    places: dict[str, Place]
+_NO_PLACES: dict[str, tuple[int | None, int]] = {}
+_NO_KEYS: dict[str, int | None] = {}
 
 
 class Batch:
@@ -58,7 +53,8 @@ class Batch:
         self._children: dict[Version, tuple[int, UUID | None]] = {}
         self._encode_uuid = _codec(dialect, "ecs_id")
         self._encode_time = _codec(dialect, "created_at")
-        self._new: list[_Laid] = []
+        self._new: list[tuple[Version, int, dict[str, Place]]] = []
+        """What these rows say of each version: its key, and the places of its ordered fields."""
         self.commits: list[Commit] = []
         self.blobs: dict[str, Blob] = {}
         """What the versions refer to, by SHA-256; with its bytes if any of them has them."""
@@ -80,19 +76,19 @@ class Batch:
         branches = [branch for draft in unit.drafts if (branch := self._add_version(draft, unit, commit.id)) is not None]
         for draft in unit.drafts:
             self._add_values(draft)
-            self._new.append(_Laid(draft.version, _key(draft.version), dict(draft.version.places)))
-        self.commits.append(Commit(commit, tuple(draft.version.ecs_id for draft in unit.drafts), tuple(branches)))
+            self._new.append((draft.version, _key(draft.version), draft.version.places))
+        self.commits.append(Commit(commit, tuple([draft.version.ecs_id for draft in unit.drafts]), tuple(branches)))
 
     def _add_version(self, draft: Draft, unit: Unit, commit_id: int) -> Branch | None:
         version, previous = draft.version, draft.previous
-        number, sibling = 0, None
+        number, sibling, parent = 0, None, None
         if previous is not None:
             number, sibling = self._children.get(previous, (previous.children, previous.last_child))
             if number and unit.on_conflict == "raise":
                 raise StaleVersion(version.lineage_id, previous.ecs_id, sibling)
             self._children[previous] = (number + 1, version.ecs_id)
+            parent = _key(previous)
         ecs_id, lineage_id = self._encode_uuid(version.ecs_id), self._encode_uuid(version.lineage_id)
-        parent = _key(previous) if previous is not None else None
         kind, created_at = self._kinds[draft.form], self._encode_time(version.created_at)
         row = (version.id, ecs_id, lineage_id, parent, number, kind, commit_id, created_at)
         if draft.erased_at is None:
@@ -106,7 +102,26 @@ class Batch:
         return Branch(version.lineage_id, previous.ecs_id, sibling, version.ecs_id)
 
     def _add_values(self, draft: Draft) -> None:
+        version = draft.version
+        assert version.id is not None, "keys are given out before values are laid out"
+        places = self._place(draft) if draft.edits else _NO_PLACES
+        references = (
+            {name: None if child is None else _key(child) for name, child in draft.references.items()} if draft.references else _NO_KEYS
+        )
+        mapping = mapping_for(type(draft.entity)) if draft.opaque is None else mapping_of_shape(draft.opaque)
+        values = draft.data if mapping.conversion is None else {**draft.data, **_identity(draft)}
+        for insert, row in mapping.encode(self._dialect, version.id, values, draft.json, references, places, draft.keys):
+            rows = self._rows.get(insert)
+            if rows is None:
+                rows = self._rows[insert] = []
+            rows.append(row)
+        if draft.blobs:
+            self._hold(version.id, draft.blobs)
+
+    def _place(self, draft: Draft) -> dict[str, tuple[int | None, int]]:
+        """Lay out the ordered fields; where each is then."""
         version, places = draft.version, {}
+        version.places = {}  # an attempt that came to nothing may have left others
         for name, edit in draft.edits.items():
             old = draft.previous.places.get(name, EMPTY) if draft.previous is not None else EMPTY
             placed = place_edit(old, edit, self._new_id, self._ends)
@@ -116,15 +131,11 @@ class Batch:
                 self._rows.setdefault(INSERT_ITEM, []).append((run.id, position, _key(child), version.id))
             if placed.new_sequence:
                 self._rows.setdefault(INSERT_SPAN, []).extend(_span_rows(placed.place))
-        references = {name: _key(child) if child is not None else None for name, child in draft.references.items()}
-        mapping = mapping_for(type(draft.entity)) if draft.opaque is None else mapping_of_shape(draft.opaque)
-        assert version.id is not None, "keys are given out before values are laid out"
-        values = draft.data if mapping.conversion is None else {**draft.data, **_identity(draft)}
-        for insert, row in mapping.encode(self._dialect, version.id, values, draft.json, references, places, draft.keys):
-            self._rows.setdefault(insert, []).append(row)
+        return places
 
-        for sha256, blob in {blob.sha256: blob for blob in draft.blobs}.items():
-            self._rows.setdefault(INSERT_HOLD, []).append((version.id, sha256))
+    def _hold(self, key: int, blobs: Iterable[Blob]) -> None:
+        for sha256, blob in {blob.sha256: blob for blob in blobs}.items():
+            self._rows.setdefault(INSERT_HOLD, []).append((key, sha256))
             if blob.is_loaded or sha256 not in self.blobs:
                 self.blobs[sha256] = blob
 
@@ -145,7 +156,7 @@ class Batch:
     @property
     def first_key(self) -> int:
         """The key of its first version: reserved for this batch, so nobody else writes it."""
-        return self._new[0].key
+        return self._new[0][1]
 
     def statements(self) -> list[Statement]:
         """One INSERT for each table, in an order in which rows come after those they refer to."""

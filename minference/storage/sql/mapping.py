@@ -24,18 +24,18 @@ from functools import cache, cached_property
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
 from sqlalchemy import Column, Table
 
 from minference.ecs.entity import Entity
 from minference.ecs.fitting import add_defaults
-from minference.ecs.values import dump_json, parse
-from minference.errors import UnknownStoredField, UnstorableValue
+from minference.ecs.values import parse
+from minference.errors import UnknownStoredField
 from minference.storage.sql.among import among_ids
 from minference.storage.sql.converting import Conversion
 from minference.storage.sql.decoding import Decoder, Loaded, across, rows_of
+from minference.storage.sql.encoding import CellEncoder
 from minference.storage.sql.schema import AnyEntity, Base, EntityLink, EntitySequence
-from minference.storage.sql.types import DialectName, Encoder, Kind, encoder, escape_json, kind_of, unescape_json
+from minference.storage.sql.types import DialectName, Kind, escape_json, kind_of, unescape_json
 
 Row = tuple[Any, ...]
 Place = tuple[int | None, int]
@@ -94,8 +94,6 @@ class ValueColumn:
 
     field: str
     column: Column[Any]
-    mutable: bool
-    """Whether the value can change in place, so that it comes as JSON bytes."""
 
     @property
     def kind(self) -> Kind:
@@ -288,48 +286,21 @@ class Mapping:
                 row.append(dump_keys(keys[field]))
         return tuple(row)
 
-    def encode_values(self, dialect: DialectName, values: Dict[str, Any], documents: Dict[str, bytes]) -> Row:
+    def encode_values(self, dialect: DialectName, values: Dict[str, Any], documents: Dict[str, bytes]) -> list[Any]:
         """What `value_columns` hold of one version.
 
         Raises:
             UnstorableValue: A value does not fit into its column.
         """
-        row: list[Any] = []
-        for field, is_json, mutable, encode in self._cells[dialect]:
-            value = values[field]
-            if value is None:
-                row.append(None)
-            elif is_json:
-                row.append(_document(documents[field] if mutable else dump_json(self.cls, field, value)))
-            elif encode is None:
-                row.append(value)
-            else:
-                try:
-                    row.append(encode(value))
-                except ValueError as error:
-                    raise UnstorableValue(self.cls.__kind__, field, str(error)) from error
-        if self.conversion is not None:
-            row.extend(self.conversion.cells(dialect, values, documents))
-        if self.packed_column is not None:
-            row.append(self._pack(values, documents))
-        return tuple(row)
+        return self._encoders[dialect].cells(values, documents)
 
     @cached_property
-    def _cells(self) -> dict[DialectName, list[tuple[str, bool, bool, Encoder | None]]]:
+    def _encoders(self) -> dict[DialectName, CellEncoder]:
         dialects: tuple[DialectName, ...] = ("sqlite", "postgresql")
-        return {
-            dialect: [(value.field, value.kind is Kind.json, value.mutable, encoder(value.column.type, dialect)) for value in self.values]
-            for dialect in dialects
-        }
-
-    def _pack(self, values: Dict[str, Any], documents: Dict[str, bytes]) -> str | None:
-        if not self.packed:
-            return None if self.table.name != AnyEntity.__tablename__ else "{}"
-        parts = (
-            to_json(field) + b":" + (documents[field] if field in self.mutable else dump_json(self.cls, field, values[field]))
-            for field in self.packed
-        )
-        return escape_json(f"{{{b','.join(parts).decode()}}}")
+        columns = {value.field: value.column.type for value in self.values}
+        packed = None if self.packed_column is None else self.packed
+        nothing = "{}" if self.table.name == AnyEntity.__tablename__ else None
+        return {each: CellEncoder(self.cls, each, columns, self.conversion, packed, nothing, self.mutable) for each in dialects}
 
     @cached_property
     def _selects(self) -> dict[DialectName, tuple[str, ...]]:
@@ -375,10 +346,6 @@ class Mapping:
 
 
 _NO_KEYS: dict[str, tuple[str, ...]] = {}
-
-
-def _document(data: bytes) -> str | None:
-    return None if data == b"null" else escape_json(data.decode())
 
 
 def dump_keys(keys: Sequence[str]) -> str:

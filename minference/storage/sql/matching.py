@@ -196,7 +196,7 @@ def _match_value(run: _Match, name: str) -> ValueColumn | None:
         wanted = kind_of_annotation(annotation).value
         run.problems.append(f"field {name!r} ({annotation}) needs a column of kind {wanted}, and {target!r} is {column.type!r}")
     _check_nullable(run, name, column, nullable=is_nullable(annotation))
-    return ValueColumn(name, column, name in plan_of(run.cls).mutable)
+    return ValueColumn(name, column)
 
 
 def _is_own_extra(run: _Match, name: str) -> bool:

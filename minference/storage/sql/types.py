@@ -113,7 +113,7 @@ def _is_refused(document: str) -> bool:
 
 def encode_time(value: datetime) -> str:
     """ISO 8601 in UTC with microseconds, always equally long: sorts as text."""
-    return in_utc(value).isoformat(timespec="microseconds")
+    return (value if value.tzinfo is UTC else in_utc(value)).isoformat(timespec="microseconds")
 
 
 def decode_time(stored: str | datetime) -> datetime:
@@ -248,12 +248,14 @@ def encoder(column_type: TypeEngine[Any], dialect: DialectName) -> Encoder | Non
         case Kind.time:
             return encode_time if dialect == "sqlite" else in_utc
         case Kind.uuid:
-            return _hex if dialect == "sqlite" else None
+            return _HEX if dialect == "sqlite" else None
         case Kind.boolean | Kind.bytes | Kind.json | None:
             return None
 
 
 def _encode_text(value: str) -> str:
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value
     return escape_text(value.value if isinstance(value, Enum) else value)
 
 
@@ -264,8 +266,7 @@ def _encode_real(value: float) -> float | str:
     return "-0_0" if value == 0 and str(value).startswith("-") else float(value)
 
 
-def _hex(value: UUID) -> str:
-    return value.hex
+_HEX: Encoder = UUID.hex.fget  # type: ignore[attr-defined]
 
 
 def _bits(column_type: TypeEngine[Any]) -> int:

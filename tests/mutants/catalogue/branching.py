@@ -166,8 +166,8 @@ BRANCHING = (
         name="a-merge-is-forgotten",
         promise="A second merge of a branch brings in what it changed since the first, and nothing that was taken back",
         file="minference/ecs/drafts.py",
-        old="merged=merged)",
-        new="merged=())",
+        old="self.previous, self.merged = (old.version, old.merging) if",
+        new="self.previous, self.merged = (old.version, ()) if",
         tests=("tests/storage/test_merging_again.py::test_what_was_taken_out_after_a_merge_does_not_come_back_with_the_next[memory]",),
     ),
     Mutant(

@@ -122,8 +122,8 @@ DETECTION = (
         promise="A member that got a version through another root is a change of every holder",
         marks=("I4", "I5"),
         file="minference/ecs/drafts.py",
-        old="        state.watchers, state.watch = old.watchers, old.watch if is_root else None\n        old.notify()",
-        new="        state.watchers, state.watch = old.watchers, old.watch if is_root else None",
+        old="            state.watchers, state.watch = old.watchers, old.watch if is_root else None\n            old.notify()",
+        new="            state.watchers, state.watch = old.watchers, old.watch if is_root else None",
         tests=(f"{_EXACT}test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_by_every_holder[memory]",),
     ),
     Mutant(

@@ -36,7 +36,7 @@ WRITING = (
         promise="Cancelling whoever waits for a save does not cancel the save, even if its group fails",
         marks=("I9",),
         file="minference/storage/base.py",
-        old="            yield from done(self._unit.done).__await__()",
+        old="            yield from self._unit.ended().__await__()",
         new="            yield from self._unit.done.__await__()",
         tests=("tests/storage/test_pending.py::test_a_cancelled_save_is_written_though_its_group_fails[memory]",),
     ),
