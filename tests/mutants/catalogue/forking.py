@@ -121,6 +121,15 @@ FORKING = (
         tests=("tests/storage/test_forced_values.py::test_a_forced_value_is_read_back_as_it_was_or_refused[memory-count]",),
     ),
     Mutant(
+        name="one-is-a-flag",
+        promise="What only Python calls equal to what is read back is refused: 1 is no flag",
+        marks=("I10",),
+        file="minference/ecs/plain.py",
+        old="        if not is_same(found[name], value) and",
+        new="        if found[name] != value and",
+        tests=("tests/storage/test_forced_values.py::test_a_forced_value_is_read_back_as_it_was_or_refused[memory-flag]",),
+    ),
+    Mutant(
         name="ints-of-any-length-are-stored",
         promise="An int of more digits than any reader of JSON takes is refused",
         marks=("I10",),
