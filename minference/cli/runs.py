@@ -79,7 +79,7 @@ def show_run(name: str, database: str, states: Sequence[str], as_json: bool) -> 
 
 
 def resume(name: str, database: str, modules: Sequence[str], retry_failed: bool, as_json: bool) -> int:
-    """Go on with a run and print the outcomes. Returns 1 if some threads failed, else 0.
+    """Go on with a run and print the outcomes, in the order of its work list. Returns 1 if some threads failed, else 0.
 
     Raises:
         RunNotFound: There is none of this name.
@@ -106,6 +106,8 @@ async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -
                 async for outcome in outcomes:
                     label = (outcome.thread.name or str(outcome.thread_id)).removeprefix(f"{name}/")
                     results.append(result_json(label, outcome))
+            place = {str(entry.lineage_id): entry.position for entry in await storage.runs().entries(name)}
+            results.sort(key=lambda result: place[result["thread"]])
     return report(results, None, as_json, progress.tokens, began, storage.url)
 
 

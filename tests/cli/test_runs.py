@@ -17,7 +17,7 @@ import pytest
 from minference.clients.scripted import ScriptedClient
 from minference.inference.orchestrator import InferenceOrchestrator
 from minference.storage.open import open_storage
-from minference.testing import Hang, ProviderServer, Status
+from minference.testing import Hang, Latency, ProviderServer, Status
 from tests.cli.conftest import Cli
 from tests.cli.test_run import SERVED, TOOL, prompts, saved
 from tests.cli.test_run_file import Write
@@ -57,6 +57,14 @@ def test_what_a_run_left_is_done_by_resume(cli: Cli, write: Write, server: Provi
         "done",
         [("done", 1), ("done", 2), ("done", 1)],
     )
+
+
+def test_resume_lists_threads_in_the_order_of_the_run_whichever_was_answered_first(cli: Cli, write: Write, server: ProviderServer) -> None:
+    prompts(write, 4)
+    server.faults = lambda request: Status(400) if request.number <= 4 else Latency(0.5) if "City 0" in str(request.body) else None
+    cli("run", write("run.toml", SERVED.replace("[limits]\nmax_in_flight = 1\n", "")))
+    resumed = cli("resume", "capitals", "--json", "-d", "runs.db")
+    assert [(line["id"], line["status"]) for line in resumed.lines] == [(f"c{number}", "done") for number in range(4)]
 
 
 def test_a_run_is_seen_from_another_process_and_resumed_after_its_own_was_killed(
