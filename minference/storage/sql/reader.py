@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from pydantic import TypeAdapter
-
 from minference.ecs.entity import kind_to_class
 from minference.ecs.fitting import Fit
-from minference.ecs.lineage import CommitInfo, KindCount, VersionInfo
+from minference.ecs.lineage import KindCount, VersionInfo
 from minference.ecs.state import Ledger, Version
 from minference.errors import ReadFailed, UnknownKind, UnknownStoredField, UnreadableVersion, VersionNotFound
 from minference.storage.base import Record
@@ -22,20 +19,15 @@ from minference.storage.sql.among import among_ids, among_texts, among_uuids, id
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.level import VERSION_ROWS, Level, VersionRow
+from minference.storage.sql.listing import INFOS, LINEAGE, versions_of, versions_of_lineage
 from minference.storage.sql.mapping import Mapping
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
 from minference.storage.sql.recent import Recent
 from minference.storage.sql.registered import mapping_for
 
-_InfoRow = tuple[UUID, UUID, UUID | None, int, datetime, datetime | None, int, datetime, str | None, str | None]
-_INFO_ROWS = TypeAdapter(list[_InfoRow])
-
 VERSIONS = """
     SELECT v.id, v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at
     FROM entity_version v LEFT JOIN entity_version p ON p.id = v.parent_id"""
-INFOS = """
-    SELECT v.ecs_id, v.lineage_id, p.ecs_id, v.kind_id, v.created_at, v.erased_at, c.id, c.created_at, c.author, c.note
-    FROM entity_version v JOIN entity_commit c ON c.id = v.commit_id LEFT JOIN entity_version p ON p.id = v.parent_id"""
 NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id ORDER BY l.created_at DESC, l.id DESC LIMIT 1)"
 """The newest version of the lineage of `r`."""
 ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
@@ -305,7 +297,11 @@ class Reader:
 
     async def lineage(self, lineage_id: UUID) -> list[VersionInfo]:
         """See `Backend.lineage`."""
-        return await self._infos(f"{INFOS} WHERE v.lineage_id = {self._one} ORDER BY v.created_at, v.id", self._uuid(lineage_id))
+        async with self._driver.reading() as fetch:
+            rows = await fetch(LINEAGE.format(one=self._one), self._uuid(lineage_id))
+        kinds = await self._names_of_kinds(row[0] for row in rows)
+        with no_garbage_collection():
+            return versions_of_lineage(lineage_id, rows, kinds)
 
     async def heads_of_kinds(self, kinds: Sequence[str]) -> list[VersionInfo]:
         """See `Backend.heads_of_kinds`."""
@@ -344,12 +340,12 @@ class Reader:
     async def _infos(self, sql: str, *arguments: Any) -> list[VersionInfo]:
         async with self._driver.reading() as fetch:
             rows = await fetch(sql, *arguments)
-        kinds = {kind_id: await self._kinds.name_of(kind_id) for kind_id in {row[3] for row in rows}}
+        kinds = await self._names_of_kinds(row[3] for row in rows)
         with no_garbage_collection():
-            return [
-                VersionInfo(ecs_id, lineage_id, parent_id, kinds[kind_id], created_at, CommitInfo(key, at, author, note), erased_at)
-                for ecs_id, lineage_id, parent_id, kind_id, created_at, erased_at, key, at, author, note in _INFO_ROWS.validate_python(rows)
-            ]
+            return versions_of(rows, kinds)
+
+    async def _names_of_kinds(self, kind_ids: Iterable[int]) -> dict[int, str]:
+        return {kind_id: await self._kinds.name_of(kind_id) for kind_id in set(kind_ids)}
 
 
 def _children(records: Iterable[Record]) -> set[int]:

@@ -20,8 +20,9 @@ from minference.storage.sql.among import among_ids, among_texts, among_uuids, te
 from minference.storage.sql.archive import COMMITS, Ask
 from minference.storage.sql.driver import Fetch, Rows
 from minference.storage.sql.kinds import Revision
+from minference.storage.sql.listing import INFOS
 from minference.storage.sql.mapping import ValueColumn, quoted
-from minference.storage.sql.reader import INFOS, MATCHES, NEWEST, ROOTS, Reader
+from minference.storage.sql.reader import MATCHES, NEWEST, ROOTS, Reader
 from minference.storage.sql.registered import mapping_for
 from minference.storage.sql.types import Kind, encoder
 
