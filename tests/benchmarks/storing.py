@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.benchmarks.floor import Database, PostgresqlDatabase, SqliteFile
+from tests.benchmarks.floor import Database, PostgresqlDatabase, SqliteFile, seconds_to_be_durable
 from tests.benchmarks.loading import cost_of_a_load, cost_of_listing
 from tests.benchmarks.report import heading, line
 from tests.benchmarks.saving import TurnCost, cost_of_a_turn, cost_of_detection, throughput
@@ -19,6 +19,7 @@ async def measure_storage(directory: Path) -> None:
     heading(f"{WORK} on SQLite, against the same rows with bare aiosqlite")
     _show_turns(await cost_of_a_turn(lambda length: SqliteFile(directory / f"turns_{length}.db"), LENGTHS), "<= 3x")
     await _show_throughput("SQLite", SqliteFile(directory / "many.db"))
+    line("one page made durable by this disk", f"{seconds_to_be_durable(directory) * 1e3:.2f} ms")
     with running_postgres() as server:
         heading(f"{WORK} on PostgreSQL, against the same rows with bare asyncpg")
         _show_turns(await cost_of_a_turn(lambda length: _database(server, f"turns_{length}"), LENGTHS), "")
