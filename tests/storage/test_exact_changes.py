@@ -199,12 +199,13 @@ async def test_a_shared_member_changed_in_place_and_saved_elsewhere_is_noticed_b
     assert (await storage.submit(two)).versions == (two.items[0].ecs_id, two.ecs_id)
 
 
-async def test_what_hangs_on_an_appended_member_is_saved_with_it(storage: EntityStorage) -> None:
-    root = Thing()
+@pytest.mark.parametrize("before", [0, 1], ids=["the first", "the second"])
+async def test_what_hangs_on_an_appended_member_is_saved_with_it(storage: EntityStorage, before: int) -> None:
+    root = Thing(items=[Thing() for _ in range(before)])
     await storage.register(root)
     root.items.append(Thing(one=Thing(named={"k": Thing(name="deep")})))
     assert len((await storage.submit(root)).versions) == 4
-    [member] = (await storage.get(Thing, root.ecs_id)).items
+    *_, member = (await storage.get(Thing, root.ecs_id)).items
     assert member.one is not None
     assert member.one.named["k"].name == "deep"
 

@@ -73,8 +73,9 @@ async def test_a_merge_that_could_not_be_saved_is_one_when_it_is(storage: Entity
     assert (await storage.merges(ours.lineage_id)) == {ours.ecs_id: (theirs.ecs_id,)}
 
 
-async def test_a_merge_of_which_nothing_is_taken_is_one(storage: EntityStorage) -> None:
-    ours, theirs = await two(storage)
+@pytest.mark.parametrize("items", ["", "one"], ids=["nothing", "a member"])
+async def test_a_merge_of_which_nothing_is_taken_is_one(storage: EntityStorage, items: str) -> None:
+    ours, theirs = await two(storage, items)
     await save(storage, ours, name="ours")
     await save(storage, theirs, name="theirs")
     before = ours.ecs_id
