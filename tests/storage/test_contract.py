@@ -420,8 +420,9 @@ async def test_loading_leaves_the_garbage_collector_as_it_was(storage: EntitySto
         gc.enable()
 
 
-async def test_text_of_any_length_is_kept(storage: EntityStorage) -> None:
-    thread = a_thread(history=[ChatMessage(role=MessageRole.user, content="long " * 50_000)])
+@pytest.mark.parametrize("word", ["long ", "länger "], ids=["ASCII", "Unicode"])
+async def test_text_of_any_length_is_kept(storage: EntityStorage, word: str) -> None:
+    thread = a_thread(history=[ChatMessage(role=MessageRole.user, content=word * 50_000)])
     await storage.register(thread)
     assert (await storage.get(ChatThread, thread.ecs_id)).history[0].content == thread.history[0].content
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_TEXTS = "tests/storage/test_contract.py::test_text_of_any_length_is_kept"
+
 DATABASES = (
     Mutant(
         name="parents-are-inserted-after-their-children",
@@ -129,7 +131,18 @@ DATABASES = (
         file="minference/storage/sql/types.py",
         old="    return escape_text(value.value if isinstance(value, Enum) else value)",
         new="    return escape_text(value.value if isinstance(value, Enum) else value)[:65535]",
-        tests=("tests/storage/test_contract.py::test_text_of_any_length_is_kept[sqlite]",),
+        tests=(f"{_TEXTS}[sqlite-Unicode]",),
+    ),
+    Mutant(
+        name="long-texts-in-ascii-are-cut",
+        promise="Text of any length is kept",
+        marks=("P7",),
+        file="minference/storage/sql/types.py",
+        old="""    if type(value) is str and value.isascii() and "\\0" not in value:
+        return value""",
+        new="""    if type(value) is str and value.isascii() and "\\0" not in value:
+        return value[:65535]""",
+        tests=(f"{_TEXTS}[sqlite-ASCII]",),
     ),
     Mutant(
         name="references-are-not-enforced",
