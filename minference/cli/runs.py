@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from minference.cli.database import existing
 from minference.cli.draining import run_draining
@@ -106,7 +107,8 @@ async def _resume(name: str, database: str, retry_failed: bool, as_json: bool) -
                 async for outcome in outcomes:
                     label = (outcome.thread.name or str(outcome.thread_id)).removeprefix(f"{name}/")
                     results.append(result_json(label, outcome))
-            place = {str(entry.lineage_id): entry.position for entry in await storage.runs().entries(name)}
+            entries = await storage.runs().of(name, [UUID(result["thread"]) for result in results])
+            place = {str(entry.lineage_id): entry.position for entry in entries}
             results.sort(key=lambda result: place[result["thread"]])
     return report(results, None, as_json, progress.tokens, began, storage.url)
 
