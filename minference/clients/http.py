@@ -15,6 +15,9 @@ from typing import Any
 import aiohttp
 import httpx2
 import yarl
+from aiohttp.abc import AbstractStreamWriter
+
+from minference.clients.departure import request_left
 
 _CHUNK_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 20
@@ -33,6 +36,14 @@ class Unsendable(httpx2.TransportError):
         """Without the password that may be in the URL."""
 
 
+class _Content(aiohttp.BytesPayload):
+    """The body of a request, which says when it is written; the headers go with it."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await super().write_with_length(writer, content_length)
+        request_left()
+
+
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Requests over aiohttp, without limits of its own on connections and time: both are decided by who calls."""
 
@@ -48,7 +59,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             Unsendable: Nothing can be sent there.
         """
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-        body = request.content or None
+        body = _Content(request.content) if request.content else None
         try:
             url = _aiohttp_url(str(request.url))
             return await self._open().request(request.method, url, headers=headers, data=body, allow_redirects=False)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage
 from minference.clients.counts import MOST_TOKENS
+from minference.clients.departure import request_left
 from minference.clients.parsing import Part, read
 from minference.clients.transcript import forced_output, merge_extra, messages_to_send, offer_of, system_text
 from minference.ecs.recording import NothingRecorded
@@ -132,6 +133,7 @@ class ScriptedClient:
             BaseException: The script says so.
         """
         self.requests.append(request)
+        request_left()
         entry = self._always or self._next()
         said = entry(_as_thread(request)) if callable(entry) else entry
         said = await said if inspect.isawaitable(said) else said

@@ -17,7 +17,7 @@ from minference.inference.windows import SlidingWindow, Spending
 
 MINUTE = 60.0
 ARRIVAL_SLACK = 1.0
-"""Seconds within which a request has reached the provider, if no reply says that it was there earlier."""
+"""Seconds after its departure within which a request has reached the provider, if no reply says that it was there earlier."""
 LONGEST_PAUSE = 3600.0
 """Seconds for which a provider is believed that it wants to be left alone; then one call asks again."""
 _SLACK: dict[Measured, float] = {"requests": ARRIVAL_SLACK, "input tokens": ARRIVAL_SLACK, "output tokens": inf, "tokens": inf}
@@ -32,7 +32,7 @@ class Meter:
     def __init__(self, what: Measured, limit: int, *, length: float = MINUTE, told: bool = False) -> None:
         self.what = what
         self.slack = _SLACK[what]
-        """Seconds after which the provider has certainly counted it."""
+        """Seconds after the departure of a request within which the provider has counted it."""
         self.window = SlidingWindow(what, limit, length=length, slack=self.slack)
         self.capped = told or length < MINUTE
         """Whether a larger amount waits for the whole limit: only what the application said by itself is certain."""
@@ -63,6 +63,14 @@ class Meter:
 
 class Room(Protocol):
     """What a call was given."""
+
+    def leave(self) -> None:
+        """The request has left for the provider."""
+        ...
+
+    def arrive(self) -> None:
+        """The provider knows of the request."""
+        ...
 
     def settle(self, input_tokens: int, output_tokens: int) -> None:
         """Give it back, except for what was used."""
@@ -150,6 +158,12 @@ class Bucket(ABC):
                 await self._leave()
                 raise
 
+    def leave(self, room: Room) -> None:
+        """A call has left for the provider."""
+        if self._meters:
+            room.leave()
+            self._news.set()
+
     def settle(self, room: Room, input_tokens: int, output_tokens: int) -> None:
         """A call is over, and used so much."""
         self._in_flight -= 1
@@ -158,11 +172,14 @@ class Bucket(ABC):
 
     def succeeded(self, sent: float, output_tokens: int) -> None:
         """A call was answered."""
-        self.heard(sent)
+        self._backoff.answered(sent=sent)
         self._concurrency.succeeded(self._in_flight, sent=sent, now=self._clock(), tokens=output_tokens)
 
-    def heard(self, sent: float) -> None:
+    def heard(self, room: Room, sent: float) -> None:
         """A call was let in, whatever becomes of it."""
+        if self._meters:
+            room.arrive()
+            self._news.set()
         self._backoff.answered(sent=sent)
 
     def overloaded(self, sent: float, pause: float | None, between: Pauses) -> None:
@@ -231,7 +248,7 @@ class LocalBucket(Bucket):
             told = max(told, meter.window.held_until(amount, now))
         if moment > now:
             return Wait(moment - now, told - now)
-        return _LocalRoom(tuple((meter, meter.window.spend(amount, now)) for meter, amount in amounts), self._clock)
+        return _LocalRoom(tuple((meter, meter.window.spend(amount)) for meter, amount in amounts), self._clock)
 
     async def _leave(self) -> None:
         return
@@ -247,6 +264,18 @@ class LocalBucket(Bucket):
 class _LocalRoom:
     spent: tuple[tuple[Meter, Spending], ...]
     clock: Clock
+
+    def leave(self) -> None:
+        """See `Room.leave`."""
+        now = self.clock()
+        for meter, spending in self.spent:
+            meter.window.leave(spending, now)
+
+    def arrive(self) -> None:
+        """See `Room.arrive`."""
+        now = self.clock()
+        for meter, spending in self.spent:
+            meter.window.arrive(spending, now)
 
     def settle(self, input_tokens: int, output_tokens: int) -> None:
         """See `Room.settle`."""

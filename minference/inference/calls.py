@@ -14,6 +14,7 @@ from uuid import UUID
 
 from minference.clients.allowances import allowances
 from minference.clients.base import Reply, Request, Response, TextDelta, TokenUsage, opened
+from minference.clients.departure import told_of_departure
 from minference.clients.embedding import embed
 from minference.clients.parsing import Understanding
 from minference.ecs.identity import utc_now
@@ -275,7 +276,7 @@ class ModelCall:
         prepared, interrupted = sent.prepared, False
         try:
             request = await self._whole(sent)
-            with CancelledByUs(prepared.client.name):
+            with CancelledByUs(prepared.client.name), told_of_departure(sent.reservation.leave):
                 done = await finish(prepared.client.send(request, timeout=prepared.config.timeout), self._line.drain_seconds)
             interrupted = done.interrupted
             return self._understand(sent, done.result, interrupted=interrupted)
@@ -296,7 +297,7 @@ class ModelCall:
         items: AsyncIterator[TextDelta | Response] | None = None
         try:
             items = prepared.client.stream(await self._whole(sent), timeout=prepared.config.timeout)
-            with CancelledByUs(prepared.client.name):
+            with CancelledByUs(prepared.client.name), told_of_departure(sent.reservation.leave):
                 first = await anext(items, None)
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)

@@ -65,6 +65,11 @@ class Reservation:
         self.sent = sent
         """By the limiter's clock."""
 
+    def leave(self) -> None:
+        """The request has left for the provider."""
+        if not self._settled:
+            self._bucket.leave(self._room)
+
     def settle(self, input_tokens: int | None = None, output_tokens: int | None = None) -> None:
         """Replace the estimates by what was used; `None` keeps an estimate. Settling again changes nothing."""
         if self._settled:
@@ -82,7 +87,7 @@ class Reservation:
 
     def heard(self) -> None:
         """The call was let in, whatever becomes of it."""
-        self._bucket.heard(self.sent)
+        self._bucket.heard(self._room, self.sent)
 
     def overloaded(self, pause: float | None, between: Pauses) -> None:
         """The provider has too much to do: there are fewer calls at once, and none before so many seconds.
@@ -114,7 +119,8 @@ class RateLimiter:
     A call reserves its request and its estimated tokens in one step, in order of arrival: nobody overtakes, so nobody
     starves. Who waits, waits exactly until there is room; only the head of a line has a timer.
 
-    Requests and input tokens count from their arrival at the provider, output and combined tokens from the reply. What
+    Requests and input tokens count from their arrival at the provider, which is soon after they have left; of a call that never says
+    that it has, they count from the reply, as output and combined tokens do. What
     providers tell in their headers is kept as well, where it is narrower or nothing else is known.
     """
 

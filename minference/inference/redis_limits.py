@@ -30,6 +30,8 @@ TICKET_SECONDS = 5.0
 """After so long without a sign of life, a process that waits has lost its place."""
 CALL_SECONDS = 900.0
 """After so long, a call whose process has not said that it is over is taken to be."""
+DEPARTURE_SECONDS = 60.0
+"""After so long, a request whose process has not said that it left is taken to have reached the provider."""
 
 _HEEDING = 0.1
 """Seconds in which what is cancelled ends, or has not heard of it."""
@@ -69,9 +71,11 @@ class RedisQuotas:
         self._buckets: dict[str, _RedisBucket] = {}
         self._listener: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.arrivals: set[asyncio.TimerHandle] = set()
+        """Of requests that have left and are not yet certain to have arrived."""
         self._scripts = {
             name: self._redis.register_script(files("minference.inference").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8"))
-            for name in ("take", "settle", "observe")
+            for name in ("take", "arrive", "settle", "observe")
         }
 
     def bucket(self, quota: Quota, limits: RequestLimits) -> Bucket:
@@ -83,6 +87,8 @@ class RedisQuotas:
     async def aclose(self) -> None:
         """Write what is still to be written, unless Redis is away, and close the connections."""
         self._is_known = False
+        for arrival in self.arrivals:
+            arrival.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
         while self._listener is not None and not self._listener.done():
@@ -212,15 +218,37 @@ class _RedisBucket(Bucket):
         self._quotas.later(self._quotas.run("observe", self._name, _label(meter), left, used))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _RedisRoom:
     quotas: RedisQuotas
     name: str
     ticket: str
     taken: tuple[tuple[Meter, int], ...]
+    _arrival: asyncio.TimerHandle | None = None
+
+    def leave(self) -> None:
+        """See `Room.leave`. Redis is told when the request must have arrived, unless the call is over by then."""
+        self._forget_arrival()
+        self._arrival = asyncio.get_running_loop().call_later(ARRIVAL_SLACK, self.arrive)
+        self.quotas.arrivals.add(self._arrival)
+
+    def arrive(self) -> None:
+        """See `Room.arrive`."""
+        self._forget_arrival()
+        counted = [(meter, amount) for meter, amount in self.taken if meter.slack < inf]
+        if counted:
+            parts = [part for meter, amount in counted for part in (_label(meter), _ms(meter.window.length), amount)]
+            self.quotas.later(self.quotas.run("arrive", self.name, self.ticket, *parts))
+
+    def _forget_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self.quotas.arrivals.discard(self._arrival)
+            self._arrival = None
 
     def settle(self, input_tokens: int, output_tokens: int) -> None:
         """See `Room.settle`."""
+        self._forget_arrival()
         self.quotas.later(self._settle([meter.used(input_tokens, output_tokens) for meter, _ in self.taken]))
 
     async def give_back(self) -> None:
@@ -250,6 +278,6 @@ def _label(meter: Meter) -> str:
 
 
 def _described(meter: Meter) -> tuple[str, int, int, int]:
-    """Name, limit, length, and how long a request may be on its way; -1 for as long as the call lasts."""
-    slack = -1 if meter.slack == inf else _ms(min(meter.slack, ARRIVAL_SLACK))
+    """Name, limit, length, and how long it may take until the provider counts it; -1 for as long as the call lasts."""
+    slack = -1 if meter.slack == inf else _ms(DEPARTURE_SECONDS + meter.slack)
     return _label(meter), meter.window.limit, _ms(meter.window.length), slack

@@ -13,10 +13,10 @@ class Spending:
 
     __slots__ = ("amount", "expired", "latest", "until")
 
-    def __init__(self, amount: int, latest: float) -> None:
+    def __init__(self, amount: int) -> None:
         self.amount = amount
-        self.latest = latest
-        """The moment by which the provider has counted it, if no reply says so earlier."""
+        self.latest = inf
+        """The moment by which the provider has counted it, if no reply says so earlier; infinity while nobody knows."""
         self.until = inf
         """The moment from which it counts no more; infinity while it is on its way."""
         self.expired = False
@@ -25,8 +25,8 @@ class Spending:
 class SlidingWindow:
     """Admits amounts so that the sum over any `length` seconds stays within `limit`, whenever the provider counts each.
 
-    The provider counts an amount somewhere between our sending and its reply, at most `slack` seconds after the
-    sending. Until then the amount is held, and only from then on its `length` seconds run.
+    The provider counts an amount somewhere between its leaving and its reply, at most `slack` seconds after the leaving. Until
+    then the amount is held, and only from then on its `length` seconds run.
     """
 
     def __init__(self, what: str, limit: int, *, length: float, slack: float) -> None:
@@ -35,10 +35,13 @@ class SlidingWindow:
         self.limit = limit
         """May be changed at any time."""
         self.length = length
-        self._elsewhere = Spending(0, 0.0)
+        self._elsewhere = Spending(0)
         """What others spend of the same quota."""
         self._slack = slack
+        self._held: dict[Spending, None] = {}
+        """What has not left, or is counted with the reply."""
         self._in_flight: OrderedDict[Spending, None] = OrderedDict()
+        """What has left, in that order."""
         self._counted: deque[Spending] = deque()
         self._total = 0
 
@@ -50,13 +53,13 @@ class SlidingWindow:
     def observe(self, used: int, now: float, until: float) -> None:
         """The provider says that so much is used. What is not ours counts until then, or until the provider says otherwise."""
         self._move_on(now)
-        self._elsewhere = Spending(max(0, used - self._total), until)
+        self._elsewhere = Spending(max(0, used - self._total))
         self._elsewhere.until = until
 
     def free_at(self, amount: int, now: float) -> float:
         """The moment from which `amount` fits if nothing else happens: at most `now` if it does already.
 
-        Infinity if only a settlement can make room.
+        Infinity if only a departure or a settlement can make room.
         """
         self._move_on(now)
         missing = self._total + self._elsewhere.amount + amount - self.limit
@@ -77,12 +80,25 @@ class SlidingWindow:
         self._move_on(now)
         return self._elsewhere.until if self._elsewhere.amount > max(0, self.limit - amount) else now
 
-    def spend(self, amount: int, now: float) -> Spending:
+    def spend(self, amount: int) -> Spending:
         """Count `amount` from now on; `settle` must follow."""
-        spending = Spending(amount, now + self._slack)
-        self._in_flight[spending] = None
+        spending = Spending(amount)
+        self._held[spending] = None
         self._total += amount
         return spending
+
+    def leave(self, spending: Spending, now: float) -> None:
+        """The request has left, or leaves once more: the provider knows of it by the end of the slack."""
+        self._move_on(now)
+        if self._slack < inf and self._take_up(spending):
+            spending.latest = now + self._slack
+            self._in_flight[spending] = None
+
+    def arrive(self, spending: Spending, now: float) -> None:
+        """The provider knows of the request."""
+        self._move_on(now)
+        if self._slack < inf and self._take_up(spending):
+            self._count(spending, now)
 
     def settle(self, spending: Spending, amount: int, now: float) -> None:
         """Count what it really was. Less makes room at once; more is debt that later callers wait for."""
@@ -91,9 +107,16 @@ class SlidingWindow:
             return
         self._total += amount - spending.amount
         spending.amount = amount
-        if spending in self._in_flight:
-            del self._in_flight[spending]
+        if self._take_up(spending):
             self._count(spending, now)
+
+    def _take_up(self, spending: Spending) -> bool:
+        """Whether it was not counted yet; then it is to be put somewhere else."""
+        for place in (self._held, self._in_flight):
+            if spending in place:
+                del place[spending]
+                return True
+        return False
 
     def _in_order(self) -> Iterator[Spending]:
         """What counts until a known moment, the first to end first."""
@@ -105,7 +128,7 @@ class SlidingWindow:
             del self._in_flight[first]
             self._count(first, first.latest)
         if self._elsewhere.amount and self._elsewhere.until <= now:
-            self._elsewhere = Spending(0, 0.0)
+            self._elsewhere = Spending(0)
         while self._counted and self._counted[0].until <= now:
             old = self._counted.popleft()
             old.expired = True

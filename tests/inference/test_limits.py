@@ -151,13 +151,54 @@ def test_a_long_call_holds_its_output_tokens_until_a_minute_after_its_reply() ->
     assert run_virtually(main()) == [150.0]
 
 
-def test_a_long_call_holds_its_request_for_a_minute_after_it_must_have_arrived() -> None:
+@pytest.mark.parametrize(("seconds", "again"), [(0, 61.0), (5, 66.0), (90, 151.0)])
+def test_a_long_call_holds_its_request_for_a_minute_after_it_must_have_arrived(seconds: float, again: float) -> None:
     async def main() -> float:
         shared = limiter(RequestLimits(requests_per_minute=1))
-        await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        second = asyncio.create_task(instant_call(shared))
+        await asyncio.sleep(seconds)  # the connection is set up, the loop is busy
+        first.leave()
+        return await second
+
+    assert run_virtually(main()) == again
+
+
+def test_a_request_that_leaves_once_more_counts_from_then() -> None:
+    async def main() -> float:
+        shared = limiter(RequestLimits(requests_per_minute=1))
+        first = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.leave()
+        await asyncio.sleep(0.5)
+        first.leave()
         return await instant_call(shared)
 
-    assert run_virtually(main()) == 61.0
+    assert run_virtually(main()) == 61.5
+
+
+def test_a_stream_that_begins_to_answer_has_arrived() -> None:
+    async def main() -> float:
+        shared = limiter(RequestLimits(requests_per_minute=1))
+        first = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.leave()
+        await asyncio.sleep(0.25)
+        first.heard()
+        return await instant_call(shared)
+
+    assert run_virtually(main()) == 60.25
+
+
+def test_a_call_of_which_nobody_says_that_it_left_counts_from_its_reply() -> None:
+    async def main() -> float:
+        shared = limiter(RequestLimits(requests_per_minute=1))
+        first = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        second = asyncio.create_task(instant_call(shared))
+        await asyncio.sleep(30)
+        first.settle()
+        first.leave()
+        return await second
+
+    assert run_virtually(main()) == 90.0
 
 
 def test_no_more_calls_are_under_way_than_allowed() -> None:
@@ -289,13 +330,23 @@ class Call:
     at: int
     input_tokens: int
     output_tokens: int
+    stays: int
+    """Seconds before it leaves."""
     lasts: int
     used: float
     """The part of the estimate that it really uses."""
 
 
 calls = st.lists(
-    st.builds(Call, st.integers(0, 200), st.integers(0, 50), st.integers(0, 50), st.integers(0, 90), st.sampled_from([0.0, 0.5, 1.0])),
+    st.builds(
+        Call,
+        st.integers(0, 200),
+        st.integers(0, 50),
+        st.integers(0, 50),
+        st.integers(0, 9),
+        st.integers(0, 90),
+        st.sampled_from([0.0, 0.5, 1.0]),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -312,6 +363,8 @@ class Seen:
 async def make(call: Call, limiter: RateLimiter) -> Seen:
     await asyncio.sleep(call.at)
     reservation: Reservation = await limiter.reserve("c", "m", input_tokens=call.input_tokens, output_tokens=call.output_tokens)
+    await asyncio.sleep(call.stays)
+    reservation.leave()
     sent = virtual_now()
     await asyncio.sleep(call.lasts)
     used_input, used_output = int(call.input_tokens * call.used), int(call.output_tokens * call.used)
@@ -337,7 +390,7 @@ def test_no_minute_holds_more_than_the_limits_whenever_the_provider_counts(calls
 
     seen = run_virtually(main())
     assert len(seen) == len(calls)
-    for arrival in (0.0, 0.5):
+    for arrival in (0.0, 0.5, 1.0):
         arrived = [min(call.sent + arrival, call.answered) for call in seen]
         assert largest_window([(moment, 1) for moment in arrived]) <= 5
         assert largest_window([(moment, call.input_tokens) for moment, call in zip(arrived, seen, strict=True)]) <= 100

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from minference.clients.base import Reply as ModelReply
-from minference.clients.base import Request, Response, TokenUsage
+from minference.clients.base import Request, Response, TextDelta, TokenUsage
 from minference.clients.scripted import Said, ScriptedClient
 from minference.errors import ProviderRefused, ProviderTimeout
 from minference.inference.limits import RateLimiter, RequestLimits
@@ -30,6 +32,24 @@ class Timed(ScriptedClient):
     async def send(self, request: Request, *, timeout: float) -> Response:
         self.came.append((request["model"], virtual_now()))
         return await super().send(request, timeout=timeout)
+
+
+class Slow(Timed):
+    """Takes its time until a request leaves, and to answer."""
+
+    async def send(self, request: Request, *, timeout: float) -> Response:
+        await asyncio.sleep(5.0)  # a connection is set up, the loop is busy
+        response = await super().send(request, timeout=timeout)
+        await asyncio.sleep(100.0)
+        return response
+
+    async def stream(self, request: Request, *, timeout: float) -> AsyncGenerator[TextDelta | Response, None]:
+        await asyncio.sleep(5.0)
+        response = await super().send(request, timeout=timeout)
+        await asyncio.sleep(0.5)
+        yield TextDelta(response.payload["content"])
+        await asyncio.sleep(100.0)
+        yield response
 
 
 def counted(prompt: int) -> ModelReply:
@@ -73,6 +93,31 @@ def test_retry_after_pauses_the_model_that_asked_for_it_and_no_other() -> None:
     outcomes = run(client, ["a", "a", "a", "b"], RequestLimits(max_in_flight=1))
     assert [type(outcome) for outcome in outcomes] == [Completed] * 4
     assert client.came == [("a", 0.0), ("b", 0.0), ("a", 20.0), ("a", 20.0), ("a", 20.0)]
+
+
+def test_the_minute_of_a_request_begins_when_it_must_have_arrived_however_long_it_takes_to_leave() -> None:
+    client = Slow()
+    run(client, ["a", "a", "a"], RequestLimits(requests_per_minute=2))
+    # It has left at 5.0, is there by 6.0, and the next one takes its time as well.
+    assert client.came == [("a", 5.0), ("a", 5.0), ("a", 71.0)]
+
+
+def test_the_minute_of_a_stream_begins_with_its_first_text() -> None:
+    client = Slow()
+
+    async def main() -> None:
+        limiter = RateLimiter(RequestLimits(requests_per_minute=1), clock=virtual_now)
+        async with (
+            open_storage("memory:") as storage,
+            InferenceOrchestrator(storage, clients={"scripted": client}, limits=limiter) as orchestrator,
+            aclosing(orchestrator.stream(thread(llm_config=LLMConfig(client="scripted", model="a")))) as first,
+        ):
+            while not isinstance(await anext(first), TextDelta):
+                pass
+            await orchestrator.run([thread(llm_config=LLMConfig(client="scripted", model="a"))])
+
+    run_virtually(main())
+    assert client.came == [("a", 5.0), ("a", 70.5)]
 
 
 def test_a_retry_waits_for_the_limit_like_every_call() -> None:

@@ -112,6 +112,39 @@ async def test_calls_under_way_are_counted_over_all_processes(url: str) -> None:
         held[0].settle()
 
 
+async def test_a_request_counts_for_all_from_when_it_must_have_arrived(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=1)
+    async with shared(url, limits, minute=0.2) as one, shared(url, limits, minute=0.2) as other:
+        first = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        assert await waits(other)
+        first.leave()
+        left = time.monotonic()
+        assert await goes(other)
+        assert time.monotonic() - left >= 1.19
+        first.settle()
+
+
+async def test_a_request_that_has_not_left_is_held_until_it_is_over(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=1)
+    async with shared(url, limits, minute=0.05) as one, shared(url, limits, minute=0.05) as other:
+        first = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        assert await waits(other)
+        assert await waits(one)
+        first.settle()
+        assert await goes(other)
+
+
+async def test_a_request_of_which_an_answer_begins_has_arrived_for_all(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=1, tokens_per_minute=100)
+    async with shared(url, limits, minute=0.05) as one, shared(url, limits, minute=0.05) as other:
+        first = await one.reserve("c", "m", input_tokens=50, output_tokens=0)
+        first.leave()
+        first.heard()
+        assert await goes(other)
+        assert await waits(other, tokens=51)  # tokens count with the reply
+        first.settle()
+
+
 async def test_a_pause_and_what_others_use_hold_for_all(url: str) -> None:
     limits = RequestLimits(requests_per_minute=10)
     async with shared(url, limits) as one, shared(url, limits) as other:
