@@ -89,6 +89,14 @@ class Record:
     """When its content was erased."""
     partial: Mapping[str, tuple[int, ...]] | None = None
     """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
+    blank: dict[str, Any] | None = None
+    """The `__dict__` of any object of this version but for its live id, if it holds nothing and many objects are made of it."""
+
+    @property
+    def key(self) -> int:
+        """The integer key of the version."""
+        assert self.version.id is not None, "it was read from a database"
+        return self.version.id
 
     @property
     def kind(self) -> str:

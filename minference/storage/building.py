@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -80,22 +80,19 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
 def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], dict[int, Record]]:
     """The objects by key, and the records of those that may hold something."""
     with no_garbage_collection():
-        objects, holders = _bare_objects(records)
-        stays_cold = _below_opaque(records)
+        stays_cold = records if cold else _below_opaque(records)
+        objects, holders = _bare_objects(records, ledger, stays_cold)
         for key, record in holders.items():
-            _fill(objects[key], record, objects, cold=cold or key in stays_cold)
-        if any(cls.__pydantic_post_init__ for cls in {type(entity) for entity in objects.values()}):
-            for entity in objects.values():
-                if type(entity).__pydantic_post_init__:
-                    entity.model_post_init(None)
-        for (key, entity), record in zip(objects.items(), records.values(), strict=True):
-            if cold or key in stays_cold:
+            _fill(objects[key], record, objects, cold=key in stays_cold)
+        for key in holders:
+            if type(objects[key]).__pydantic_post_init__:
+                objects[key].model_post_init(None)
+        for key, record in holders.items():
+            entity = objects[key]
+            if key in stays_cold:
                 state = State(ledger, record.version, entity.__dict__, cold=True)
-            elif key in holders:
-                state = _state(entity, record, records, objects, ledger)
             else:
-                state = State(ledger, record.version, entity.__dict__)
-                state.references, state.members, state.keys = _mould(record.cls).nothing
+                state = _state(entity, record, records, objects, ledger)
             state.erased = record.erased_at is not None
             write_state(entity, state)
     return objects, holders
@@ -137,7 +134,8 @@ class _Mould:
     inverses: dict[str, Any]
     """The weak inverses, before anybody holds the object."""
     blank: dict[str, Any] | None
-    """Those and the entity fields of an object that holds nothing, if it keeps it so until one is assigned to; `None` if not."""
+    """Those and the entity fields of an object that holds nothing, if it keeps it so until one is assigned to, and is not initialised
+    further; `None` if not."""
     nothing: tuple[Mapping[str, None], Mapping[str, tuple[list[Entity], list[Version], int]], Mapping[str, tuple[str, ...]]]
     """The state of entity fields that are all empty: references, members and keys. An empty list is never extended in place."""
 
@@ -152,38 +150,62 @@ def _mould(cls: type[Entity]) -> _Mould:
     return _Mould(
         fields=set(cls.model_fields),
         inverses=inverses,
-        blank=None if plan.changes_in_place else {**inverses, **references, **dict.fromkeys(members, ())},
+        blank=None if plan.changes_in_place or cls.__pydantic_post_init__ else {**inverses, **references, **dict.fromkeys(members, ())},
         nothing=(references, members, keys),
     )
 
 
-def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], dict[int, Record]]:
-    """Objects with identity and plain values, and the records, in order, of those that are still to get their entity fields.
+def _bare_objects(records: dict[int, Record], ledger: Ledger, stays_cold: Container[int]) -> tuple[dict[int, Entity], dict[int, Record]]:
+    """Objects with identity and plain values, and the records, in order, of those that are still to get their entity fields and state.
 
     Made without validation: the values were validated when they were read.
     """
     objects: dict[int, Entity] = {}
     holders: dict[int, Record] = {}
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
-        cls, version, mould = record.cls, record.version, _mould(record.cls)
-        entity = objects[key] = cls.__new__(cls)
-        entity_fields = mould.inverses
-        if mould.blank is not None and record.opaque is None and _holds_nothing(record):
-            entity_fields = mould.blank
-        else:
-            holders[key] = record
-        data = record.values.copy() if record.opaque is None else opaque_values(record, record.opaque)
-        data["ecs_id"] = version.ecs_id
-        data["lineage_id"] = version.lineage_id
-        data["parent_id"] = record.parent_id
-        data["created_at"] = version.created_at
+        cls = record.cls
+        mould = _mould(cls)
+        objects[key] = entity = cls.__new__(cls)
+        blank = record.blank.copy() if record.blank is not None else blank_of(record)
+        data = _plain(record) if blank is None else blank
         data["live_id"] = live_id
-        data.update(entity_fields)
         _SET_DICT(entity, data)
         _SET_FIELDS_SET(entity, mould.fields)
         _SET_EXTRA(entity, None)
         _SET_PRIVATE(entity, None)
+        if blank is None:
+            holders[key] = record
+            continue
+        state = State(ledger, record.version, data)
+        if key in stays_cold:
+            state.cold = True
+        else:
+            state.references, state.members, state.keys = mould.nothing
+        if record.erased_at is not None:
+            state.erased = True
+        write_state(entity, state)
     return objects, holders
+
+
+def blank_of(record: Record) -> dict[str, Any] | None:
+    """The `__dict__` of an object of this version but for its live id, if it holds nothing and keeps it so until one is assigned to."""
+    blank = _mould(record.cls).blank
+    if blank is None or record.opaque is not None or not _holds_nothing(record):
+        return None
+    return {**_plain(record), **blank}
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """Identity but for the live id, which keeps its place, plain values, and weak inverses before anybody holds the object."""
+    version = record.version
+    data = record.values.copy() if record.opaque is None else opaque_values(record, record.opaque)
+    data["ecs_id"] = version.ecs_id
+    data["lineage_id"] = version.lineage_id
+    data["parent_id"] = record.parent_id
+    data["created_at"] = version.created_at
+    data["live_id"] = None
+    data.update(_mould(record.cls).inverses)
+    return data
 
 
 def _live_ids(count: int) -> list[UUID]:

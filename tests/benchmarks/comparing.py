@@ -55,5 +55,6 @@ def _show(kept: list[Kept]) -> None:
         print(f"  {each.name:<34}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
     ours = kept[0]
     line("ours: whole database", f"{ours.bytes / 1e6:.1f} MB", "<= 3 MB")
+    line("ours: restoring turn 500, the first time", f"{ours.first_restoring * 1e3:.1f} ms")
     line("ours: restoring turn 500", f"{ours.restoring * 1e3:.1f} ms", "<= 10 ms")
     line("ours: branching there", f"{ours.branching * 1e3:.1f} ms", "<= 2 ms")

@@ -65,8 +65,10 @@ class Kept:
     """The whole database after the last turn."""
     listing: float = 0.0
     """Seconds to list all versions."""
+    first_restoring: float = 0.0
+    """Seconds to load the conversation as it was in the middle, for the first time."""
     restoring: float = 0.0
-    """Seconds to load the conversation as it was in the middle."""
+    """Seconds to load it again."""
     branching: float = 0.0
     """Seconds to continue from there."""
 
@@ -86,7 +88,7 @@ async def keep(name: str, keeper: Keeper, lengths: tuple[int, ...], size: Callab
     found = await keeper.restore(middle)
     if found != 2 * middle:
         raise RuntimeError(f"{name} restored {found} messages of turn {middle}, not {2 * middle}")
-    kept.restoring, kept.branching = median(restoring), median(branching)
+    kept.first_restoring, kept.restoring, kept.branching = restoring[0], median(restoring), median(branching)
     return kept
 
 

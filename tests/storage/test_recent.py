@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated, Any
 
 import pytest
+from pydantic import create_model
 
 from minference.ecs.entity import Entity
+from minference.ecs.plan import BackRef
 from minference.storage.open import open_storage
-from minference.storage.sql import recent
+from minference.storage.sql import reader, recent
 from minference.storage.sql.backend import SqlBackend
 from minference.storage.sql.recent import Recent
 from minference.storage.versioned import VersionedStorage
@@ -29,6 +32,19 @@ class Whole(Entity, kind="recent_whole"):
     """Many parts."""
 
     parts: list[Part]
+
+
+class Book(Entity, kind="recent_book"):
+    title: str
+    shelf: Annotated[Shelf | None, BackRef("books")] = None
+
+
+class Shelf(Entity, kind="recent_shelf"):
+    books: list[Book]
+
+
+class Tree(Entity, kind="recent_tree"):
+    leaves: list[Entity]
 
 
 def long_thread(said: str = "Said") -> ChatThread:
@@ -76,8 +92,13 @@ def _without_live_ids(data: object) -> object:
             return data
 
 
-async def test_what_somebody_erased_since_is_not_remembered(sql_url: str) -> None:
+@pytest.mark.parametrize("most", [1, 1000])
+async def test_what_somebody_erased_since_is_not_remembered(sql_url: str, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(reader, "MOST_ERASURES", most)
     async with open_storage(sql_url) as storage, open_storage(sql_url) as eraser:
+        for _ in range(2):
+            gone = await eraser.register(ChatMessage(role=MessageRole.user, content="Gone"))
+            await eraser.erase(gone, reason="asked to", scrub=False)
         thread = long_thread()
         await storage.register(thread)
         assert contents(await storage.get(ChatThread, thread.ecs_id)) == contents(thread)
@@ -98,6 +119,40 @@ async def test_an_edit_of_one_loaded_thread_is_not_seen_in_the_next(sql_url: str
         await storage.register(first)
         assert contents(second) == contents(thread) == contents(await storage.get(ChatThread, thread.ecs_id))
         assert (await storage.get(ChatThread, first.ecs_id)).history[3].content == "Edited"
+
+
+async def test_objects_of_one_version_differ_in_their_live_ids_and_holders(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        shelf = Shelf(books=[Book(title=str(number)) for number in range(LENGTH)])
+        await storage.register(shelf)
+        loaded = [await storage.get(Shelf, shelf.ecs_id) for _ in range(4)]
+        for each in loaded:
+            assert [book.title for book in each.books] == [str(number) for number in range(LENGTH)]
+            assert all(book.shelf is each for book in each.books)
+        assert len({book.live_id for each in loaded for book in each.books}) == 4 * LENGTH
+        loaded[0].books[3].title = "Edited"
+        commits = [await storage.submit(each) for each in loaded]
+        assert [len(commit.versions) for commit in commits] == [2, 0, 0, 0]
+
+
+def defined(**fields: Any) -> type[Any]:
+    """The class `Leaf` with these fields, in the place of the one that there was."""
+    return create_model("Leaf", __base__=Entity, __module__=__name__, __cls_kwargs__={"kind": "recent_leaf"}, **fields)
+
+
+async def test_a_class_that_was_defined_anew_is_read_anew(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        leaf = defined(name=(str, ""))
+        tree = Tree(leaves=[leaf(name=str(number)) for number in range(LENGTH)])
+        await storage.register(tree)
+        for more in ({}, {"colour": (str, "green")}, {}):
+            now = defined(name=(str, ""), **more)
+            for _ in range(3):
+                loaded = await storage.get(Tree, tree.ecs_id)
+                assert {type(each) for each in loaded.leaves} == {now}
+                assert [each.model_dump(include={"name", "colour"}) for each in loaded.leaves] == [
+                    {"name": str(number)} | ({"colour": "green"} if more else {}) for number in range(LENGTH)
+                ]
 
 
 async def test_values_that_change_in_place_are_those_of_one_object(sql_url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,8 @@ class Level:
     records: dict[int, Record] = field(default_factory=dict)
     wanted: dict[tuple[int, str], tuple[int | None, int]] = field(default_factory=dict)
     """By key and field: the sequence and length of what is still to be read."""
+    rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    """By key, the row in its table of each version that is in the present shape of its class."""
 
     def name_of(self, key: int) -> UUID:
         """The id of a version."""
@@ -55,8 +57,9 @@ class Level:
         place = self.records[key].version.places.get(name, EMPTY)
         return self.wanted.get((key, name), (place.sequence, place.length))
 
-    def add_loaded(self, cls: type[Entity], loaded: Loaded) -> None:
-        """Versions in the present shape of their class."""
+    def add_loaded(self, cls: type[Entity], loaded: Loaded, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Versions in the present shape of their class, and the rows that they were read from."""
+        self.rows.update(zip(loaded.ids, rows, strict=True))
         nothing: dict[str, list[int]] = {name: [] for name in loaded.nothing}
         parts = zip(loaded.ids, loaded.values, loaded.references, loaded.sequences, loaded.keys, strict=True)
         for key, values, references, places, keys in parts:

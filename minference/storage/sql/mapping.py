@@ -192,7 +192,7 @@ class Mapping:
         """
         rows = results[0]
         if not rows:
-            return self.none()
+            return Loaded([], [], [], [], [], self._nothing)
         columns = iter(zip(*rows, strict=True))
         ids = list(next(columns))
         cells = [next(columns) for _ in self.values]
@@ -217,9 +217,19 @@ class Mapping:
             self._attach_loose(loaded, results[1], results[2], name_of)
         return loaded
 
-    def none(self) -> Loaded:
-        """No versions; some may be added that `decode` gave."""
-        return Loaded([], [], [], [], [], self._nothing)
+    def characters(self, rows: Sequence[Row]) -> int:
+        """How much text and bytes there is in the plain values of some rows that could be decoded, of the first of `selects`."""
+        columns = list(zip(*rows, strict=True))
+        return sum(sum(map(len, filter(None, columns[place]))) for place in self._long_columns)
+
+    @cached_property
+    def _long_columns(self) -> tuple[int, ...]:
+        """Where in a row there is text or bytes."""
+        long = [each.kind in (Kind.text, Kind.json, Kind.bytes) for each in self.values]
+        converted = () if self.conversion is None else self.conversion.columns
+        long += [kind_of(column.type) in (Kind.text, Kind.json, Kind.bytes) for column in converted]
+        long += [self.packed_column is not None]
+        return tuple(place for place, is_long in enumerate(long, start=1) if is_long)
 
     def _ordered(
         self, columns: Iterator[Sequence[Any]], count: int, absent: Collection[str]

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from minference.ecs.entity import kind_to_class
 from minference.ecs.fitting import Fit
 from minference.ecs.lineage import KindCount, VersionInfo
@@ -20,9 +22,8 @@ from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
 from minference.storage.sql.level import VERSION_ROWS, Level, VersionRow
 from minference.storage.sql.listing import INFOS, LINEAGE, versions_of, versions_of_lineage
-from minference.storage.sql.mapping import Mapping
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
-from minference.storage.sql.recent import Recent
+from minference.storage.sql.recent import FEWEST_ROWS, Meaning, Recent
 from minference.storage.sql.registered import mapping_for
 
 VERSIONS = """
@@ -33,24 +34,30 @@ NEWEST = "(SELECT l.id FROM entity_version l WHERE l.lineage_id = r.lineage_id O
 ROOTS = "FROM entity_version r WHERE r.parent_id IS NULL AND r.kind_id IN (SELECT k.id FROM entity_kind k WHERE k.name {names})"
 """One row for each lineage of some kinds: each has one version that was made from none."""
 _ERASED = "SELECT v.id FROM entity_version v WHERE v.erased_at IS NOT NULL AND v.id"
+_ERASURES = "SELECT COUNT(*) FROM (SELECT 1 FROM erasure LIMIT {most}) AS e"
 _COUNTS = """
     SELECT k.name, COUNT(*), COUNT(DISTINCT v.lineage_id)
     FROM entity_version v JOIN entity_kind k ON k.id = v.kind_id GROUP BY k.name"""
 _TAGS = "SELECT t.name, t.version_id, v.ecs_id FROM tag t JOIN entity_version v ON v.id = t.version_id"
 _SPANS = "SELECT sequence_id, position, run_id, run_position, length FROM sequence_span WHERE sequence_id {among} ORDER BY 1, 2"
-# Planners may turn a join over ranges into a scan of the whole table; OFFSET 0 and CROSS JOIN hold them to the key.
+# One document for each range: a thousand rows would take three times as long. Planners may turn a join over ranges into a scan of the
+# whole table; a subquery for each holds them to the key.
 _ITEMS = {
     "sqlite": """
-        SELECT s.key, i.child_id FROM json_each(?) s CROSS JOIN run_item i
-        WHERE i.run_id = s.value ->> 0 AND i.position >= s.value ->> 1 AND i.position < s.value ->> 2 ORDER BY s.key, i.position""",
+        SELECT (SELECT json_group_array(i.child_id) FROM (
+            SELECT child_id FROM run_item
+            WHERE run_id = s.value ->> 0 AND position >= s.value ->> 1 AND position < s.value ->> 2 ORDER BY position) i)
+        FROM json_each(?) s ORDER BY s.key""",
     "postgresql": """
-        SELECT s.n - 1, i.child_id
-        FROM unnest($1::text[]::bigint[], $2::text[]::int[], $3::text[]::int[]) WITH ORDINALITY AS s(run, low, high, n),
-        LATERAL (SELECT position, child_id FROM run_item
-                 WHERE run_id = s.run AND position >= s.low AND position < s.high OFFSET 0) i ORDER BY s.n, i.position""",
+        SELECT (SELECT '[' || string_agg(i.child_id::text, ',' ORDER BY i.position) || ']' FROM (
+            SELECT position, child_id FROM run_item
+            WHERE run_id = s.run AND position >= s.low AND position < s.high OFFSET 0) i)
+        FROM unnest($1::text[]::bigint[], $2::text[]::int[], $3::text[]::int[]) WITH ORDINALITY AS s(run, low, high, n) ORDER BY s.n""",
 }
 MATCHES = 20
 """How many versions `matching` returns at most."""
+MOST_ERASURES = 1_000
+"""Up to which they are counted; if there are more, it takes less to ask for the versions that are of interest."""
 
 
 class Parts(NamedTuple):
@@ -91,24 +98,32 @@ class Reader:
     async def _tree(self, fetch: Fetch, rows: list[VersionRow]) -> dict[int, Record]:
         """The records of some versions and of everything that they reach, those first."""
         records: dict[int, Record] = {}
-        while rows:
-            found = await self._level(fetch, rows)
+        found = await self._level(fetch, rows)
+        while found:
             records.update(found)
             wanted = _children(found.values()) - records.keys()
-            rows = await self._members(fetch, wanted)
-            if len(rows) != len(wanted):
-                raise ReadFailed(f"{len(wanted) - len(rows)} versions are gone that others hold", damaged=True)
+            found = await self._held(fetch, wanted)
+            if len(found) != len(wanted):
+                raise ReadFailed(f"{len(wanted) - len(found)} versions are gone that others hold", damaged=True)
         return records
 
-    async def _members(self, fetch: Fetch, keys: set[int]) -> list[VersionRow]:
-        """Like `_versions`; of what is remembered, only whether it was erased since is asked."""
-        known = self._recent.versions(keys)
-        if known:
-            erased = await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids([row[0] for row in known]))
-            gone = {row[0] for row in erased}
-            self._recent.forget(gone)
-            known = [row for row in known if row[0] not in gone]  # no others: what was remembered meanwhile was not asked for
-        return known + await self._versions(fetch, keys - {row[0] for row in known})
+    async def _held(self, fetch: Fetch, keys: set[int]) -> dict[int, Record]:
+        """Like `_level`, but many are remembered, and taken from there the next time."""
+        if len(keys) < FEWEST_ROWS:
+            return await self._level(fetch, await self._versions(fetch, keys))
+        [(erasures,)] = await fetch(
+            _ERASURES.format(most=MOST_ERASURES)
+        )  # before anything is read: what is erased meanwhile will be counted the next time
+        known = self._recent.take(keys, {kind: await self._meaning(kind) for kind in self._recent.kinds}, erasures)
+        if known and erasures == MOST_ERASURES:
+            for (gone,) in await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids(known)):
+                del known[gone]
+        level = await self._bare_level(fetch, await self._versions(fetch, keys - known.keys()))
+        await self._attach_members(fetch, level.records, level.wanted)
+        for kind, those in level.by_kind().items():
+            if (meaning := await self._meaning(kind)) is not None:
+                self._recent.keep(level, kind, [key for key in those if key in level.rows], meaning, erasures)
+        return {**known, **level.records}
 
     async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[VersionRow]:
         if not keys:
@@ -157,17 +172,12 @@ class Reader:
     async def _bare_level(self, fetch: Fetch, rows: list[VersionRow]) -> Level:
         level = Level(self._ledger, {row[0]: row for row in rows})
         older: dict[int, list[int]] = {}
-        for (mapping, absent), wanted in (await self._as_now(level, older)).items():
-            level.add_loaded(mapping.cls, self._recent.take(mapping, absent, level, wanted))
-            keys = level.missing(wanted)
-            if not keys:
-                continue
+        for (mapping, absent), keys in (await self._as_now(level, older)).items():
             results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]
             try:
                 with no_garbage_collection():
                     loaded = mapping.decode(self._dialect, results, level.name_of, absent)
-                    level.add_loaded(mapping.cls, loaded)
-                    self._recent.keep(mapping, absent, level, loaded, results[0])
+                    level.add_loaded(mapping.cls, loaded, results[0])
             except (UnknownStoredField, UnreadableVersion):
                 # Fields may have moved into columns, or out of them, before it was noted where they are.
                 if not await self._is_unnoted({level.versions[key][4] for key in keys}):
@@ -179,19 +189,26 @@ class Reader:
             await self._read_older(fetch, level, await self._kinds.revision(kind), keys)
         return level
 
-    async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[tuple[Mapping, frozenset[str]], list[int]]:
-        """The versions that are as their class is now, by where that is stored and the fields they lack; the others go to `older`."""
-        found: dict[tuple[Mapping, frozenset[str]], list[int]] = {}
+    async def _as_now(self, level: Level, older: dict[int, list[int]]) -> dict[Meaning, list[int]]:
+        """The versions that are as their class is now, by what their rows mean; the others go to `older`."""
+        found: dict[Meaning, list[int]] = {}
         for kind, keys in level.by_kind().items():
-            revision = await self._kinds.revision(kind)
-            cls = kind_to_class(revision.kind)
-            mapping = mapping_for(cls) if cls is not None else None
-            lacking = revision.lacks(mapping) if mapping is not None else None
-            if mapping is None or lacking is None:
+            meaning = await self._meaning(kind)
+            if meaning is None:
                 older[kind] = keys
             else:
-                found.setdefault((mapping, lacking), []).extend(keys)
+                found.setdefault(meaning, []).extend(keys)
         return found
+
+    async def _meaning(self, kind: int) -> Meaning | None:
+        """What the rows of a kind mean, if they are as their class is now."""
+        revision = await self._kinds.revision(kind)
+        cls = kind_to_class(revision.kind)
+        if cls is None:
+            return None
+        mapping = mapping_for(cls)
+        lacking = revision.lacks(mapping)
+        return None if lacking is None else Meaning(mapping, lacking)
 
     async def _is_unnoted(self, kinds: Iterable[int]) -> bool:
         return any([(await self._kinds.revision(kind)).layout is None for kind in kinds])
@@ -275,9 +292,7 @@ class Reader:
             runs, lows = (span.run.id for span in spans), (span.start for span in spans)
             highs = (span.start + span.length for span in spans)
             rows = await fetch(_ITEMS["postgresql"], self._ids(runs), self._ids(lows), self._ids(highs))
-        cells: list[list[int]] = [[] for _ in spans]
-        for number, child in rows:
-            cells[number].append(child)
+        cells: list[list[int]] = [from_json(row[0] or "[]") for row in rows]
         for span, found in zip(spans, cells, strict=True):
             if len(found) != span.length:
                 raise ReadFailed(f"run {span.run.id} lacks cells of a list that is {span.length} of them long there", damaged=True)
@@ -352,6 +367,8 @@ def _children(records: Iterable[Record]) -> set[int]:
     """The keys of what these hold."""
     found: set[int | None] = set()
     for record in records:
+        if record.blank is not None:
+            continue
         found.update(record.references.values())
         for members in record.members.values():
             if members:
