@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx2
@@ -22,6 +22,8 @@ from minference.clients.departure import request_left
 _CHUNK_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 20
 """Bytes of the status line or a header. A reply that was paid for is not refused for what proxies put on top of it."""
+_ANSWER = "minference.answer"
+"""The extension of a request that was answered already."""
 _KEPT = 64
 """How many URLs and sets of headers are remembered in their parsed form: there is hardly more than one for each endpoint."""
 
@@ -70,6 +72,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer, whose body is read from the connection as it is asked for."""
+        if (known := request.extensions.pop(_ANSWER, None)) is not None:
+            return cast(httpx2.Response, known)
         await request.aread()  # one that follows a redirect has its body still to be read
         answer = await self.ask(request)
         return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer), request=request)
@@ -143,7 +147,10 @@ class ProviderHttp(httpx2.AsyncClient):
         async with await self._whole.ask(request) as answer:
             content = await answer.read()
         response = httpx2.Response(answer.status, headers=answer.raw_headers, content=content, request=request)
-        return response if not response.has_redirect_location else await super().send(request, **rest)
+        if not response.has_redirect_location:
+            return response
+        request.extensions[_ANSWER] = response  # where it is to go from here is the library's to say
+        return await super().send(request, **rest)
 
 
 @lru_cache(maxsize=_KEPT)

@@ -138,7 +138,7 @@ class Bucket(ABC):
             try:
                 if self._meters:
                     # Whoever was let out before sends first. A thousand that were let out at once would leave seconds later, one
-                    # after the other, and be counted by the provider when their place in the window is no longer theirs.
+                    # after the other, and hold their places for so much longer.
                     await asyncio.sleep(0)
                 while True:
                     self._news.clear()

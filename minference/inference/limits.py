@@ -119,9 +119,9 @@ class RateLimiter:
     A call reserves its request and its estimated tokens in one step, in order of arrival: nobody overtakes, so nobody
     starves. Who waits, waits exactly until there is room; only the head of a line has a timer.
 
-    Requests and input tokens count from their arrival at the provider, which is soon after they have left; of a call that never says
-    that it has, they count from the reply, as output and combined tokens do. What
-    providers tell in their headers is kept as well, where it is narrower or nothing else is known.
+    Requests and input tokens count from their arrival at the provider, which is soon after they have left; of a call that never
+    says that it has, they count from the reply, as output and combined tokens always do. What providers tell in their headers is
+    kept as well, where it is narrower or nothing else is known.
     """
 
     def __init__(

@@ -175,7 +175,8 @@ async def test_a_redirect_is_followed() -> None:
 
     async with server.serving(answer):
         assert (await ask(client_of(f"{server.url}/v1"))).payload == ANSWER
-    assert [body for _, _, body in server.asked] == [server.asked[0][2]] * len(server.asked)
+    assert [line for line, _, _ in server.asked] == [f"POST /{version}/chat/completions HTTP/1.1" for version in ("v1", "v2")]
+    assert server.asked[1][2] == server.asked[0][2]
 
 
 @pytest.mark.parametrize(("name", "secret"), [("openai", "sk-1"), ("anthropic", "sk-2")])
@@ -185,7 +186,7 @@ async def test_a_redirect_to_another_server_takes_no_key_along(name: str, secret
         there = f"location: {other.url}/elsewhere"
         async with first.serving(lambda _: whole(b"", there, status="307 Temporary Redirect")):
             assert (await ask(client_of(first.url, name))).payload == ANSWER
-    assert secret in str(first.asked)
+    assert [secret in str(headers) for _, headers, _ in first.asked] == [True]
     [(line, headers, _)] = other.asked
     assert line == "POST /elsewhere HTTP/1.1"
     assert dict(headers)["host"] == other.url.removeprefix("http://")
