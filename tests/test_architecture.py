@@ -91,6 +91,7 @@ ASYNCIO_ELSEWHERE = {
     "minference/clients/transport.py": "one deadline around each call of an SDK, and connections that belong to an event loop",
     "minference/clients/local": "owns the child process of the embedded model",
     "minference/cli/": "a command is where asyncio.run is called",
+    "minference/clients/departure.py": "a request may leave from another thread, and who hears of it is in an event loop",
     "minference/ui/door.py": "one lock around opening the database",
     "minference/distributed/": "a worker owns its jobs, and the connection that claims their threads",
     "minference/testing/": "a provider on a socket of this machine serves until the test is over",

@@ -25,14 +25,20 @@ class Attempt:
     hold: Hold
     start: datetime = field(default_factory=utc_now)
 
-    def settle(self, usage: TokenUsage | None = None, cost: float | None = None) -> None:
-        """Count what was used, or the estimate if nobody knows. Settling again changes nothing."""
+    def settle(self, usage: TokenUsage | None = None, cost: float | None = None, *, answered: bool = False) -> None:
+        """Count what was used, or the estimate if nobody knows. Settling again changes nothing.
+
+        Args:
+            usage: What was used.
+            cost: In USD.
+            answered: Whether the provider has, with a reply or a refusal.
+        """
         if usage is None:
-            self.reservation.settle()
+            self.reservation.settle(answered=answered)
             self.hold.settle()
         else:
             told = usage.prompt > 0 or usage is NO_TOKENS  # who says 0 of a request that was served has not counted
-            self.reservation.settle(usage.prompt if told else None, usage.completion)
+            self.reservation.settle(usage.prompt if told else None, usage.completion, answered=answered)
             if told:
                 self.hold.settle(usage.prompt + usage.completion, cost)
             else:

@@ -72,8 +72,8 @@ class Room(Protocol):
         """The provider knows of the request."""
         ...
 
-    def settle(self, input_tokens: int, output_tokens: int) -> None:
-        """Give it back, except for what was used."""
+    def settle(self, input_tokens: int, output_tokens: int, *, answered: bool) -> None:
+        """Give it back, except for what was used. Whether the provider has answered, so that it must know of the request."""
         ...
 
 
@@ -160,26 +160,25 @@ class Bucket(ABC):
 
     def leave(self, room: Room) -> None:
         """A call has left for the provider."""
-        if self._meters:
-            room.leave()
-            self._news.set()
+        room.leave()
 
-    def settle(self, room: Room, input_tokens: int, output_tokens: int) -> None:
+    def arrive(self, room: Room) -> None:
+        """The provider knows of a call, which goes on."""
+        room.arrive()
+
+    def settle(self, room: Room, input_tokens: int, output_tokens: int, *, answered: bool) -> None:
         """A call is over, and used so much."""
         self._in_flight -= 1
-        room.settle(input_tokens, output_tokens)
+        room.settle(input_tokens, output_tokens, answered=answered)
         self._news.set()
 
     def succeeded(self, sent: float, output_tokens: int) -> None:
         """A call was answered."""
-        self._backoff.answered(sent=sent)
+        self.heard(sent)
         self._concurrency.succeeded(self._in_flight, sent=sent, now=self._clock(), tokens=output_tokens)
 
-    def heard(self, room: Room, sent: float) -> None:
+    def heard(self, sent: float) -> None:
         """A call was let in, whatever becomes of it."""
-        if self._meters:
-            room.arrive()
-            self._news.set()
         self._backoff.answered(sent=sent)
 
     def overloaded(self, sent: float, pause: float | None, between: Pauses) -> None:
@@ -250,6 +249,16 @@ class LocalBucket(Bucket):
             return Wait(moment - now, told - now)
         return _LocalRoom(tuple((meter, meter.window.spend(amount)) for meter, amount in amounts), self._clock)
 
+    def leave(self, room: Room) -> None:
+        """See `Bucket.leave`. It is known now when there will be room again."""
+        super().leave(room)
+        self._news.set()
+
+    def arrive(self, room: Room) -> None:
+        """See `Bucket.arrive`."""
+        super().arrive(room)
+        self._news.set()
+
     async def _leave(self) -> None:
         return
 
@@ -277,8 +286,8 @@ class _LocalRoom:
         for meter, spending in self.spent:
             meter.window.arrive(spending, now)
 
-    def settle(self, input_tokens: int, output_tokens: int) -> None:
+    def settle(self, input_tokens: int, output_tokens: int, *, answered: bool) -> None:
         """See `Room.settle`."""
         now = self.clock()
         for meter, spending in self.spent:
-            meter.window.settle(spending, meter.used(input_tokens, output_tokens), now)
+            meter.window.settle(spending, meter.used(input_tokens, output_tokens), now, answered=answered)

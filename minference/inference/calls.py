@@ -302,6 +302,7 @@ class ModelCall:
             if first is None:
                 raise ProviderUnreachable(prepared.client.name, "the stream ended before it began", retryable=True)
             sent.reservation.heard()
+            sent.reservation.arrive()
             return _Stream(sent, items, first)
         except BaseException as error:
             if isinstance(error, ProviderError):
@@ -327,7 +328,7 @@ class ModelCall:
             cost = None if reply.usage is None else self._cost(prepared, reply, reply.usage, sent.start)
             raw = self._raw(prepared, response, sent.start)
         if reply.usage is not None:
-            sent.settle(reply.usage, cost)
+            sent.settle(reply.usage, cost, answered=True)
             self._line.renderer.learn(prepared, reply.usage.prompt)
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
@@ -376,7 +377,7 @@ class ModelCall:
             self._line.limiter.pause(*sent.prepared.model, until, account=sent.prepared.account)
             logger.info("%s/%s asks for a pause", *sent.prepared.model, extra={"pause": error.retry_after})
         if (used := sent.used_in_vain(error, begun=bool(self.received))) is not None:
-            sent.settle(used, self._cost_in_vain(sent, used))
+            sent.settle(used, self._cost_in_vain(sent, used), answered=error.status is not None)
         if error.usage is not None:
             tokens = error.usage.prompt + error.usage.completion
             self.in_vain = self.in_vain.plus(tokens, self._cost_in_vain(sent, error.usage), replies=0)

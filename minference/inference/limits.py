@@ -66,12 +66,20 @@ class Reservation:
         """By the limiter's clock."""
 
     def leave(self) -> None:
-        """The request has left for the provider."""
+        """The request has left for the provider; it may leave again, when it is sent on."""
         if not self._settled:
             self._bucket.leave(self._room)
 
-    def settle(self, input_tokens: int | None = None, output_tokens: int | None = None) -> None:
-        """Replace the estimates by what was used; `None` keeps an estimate. Settling again changes nothing."""
+    def arrive(self) -> None:
+        """The provider knows of the request: the answer begins."""
+        if not self._settled:
+            self._bucket.arrive(self._room)
+
+    def settle(self, input_tokens: int | None = None, output_tokens: int | None = None, *, answered: bool = True) -> None:
+        """Replace the estimates by what was used; `None` keeps an estimate. Settling again changes nothing.
+
+        Without an answer, the provider may still be about to count what has just left.
+        """
         if self._settled:
             return
         self._settled = True
@@ -79,7 +87,7 @@ class Reservation:
             self.input_tokens = input_tokens
         if output_tokens is not None:
             self.output_tokens = output_tokens
-        self._bucket.settle(self._room, self.input_tokens, self.output_tokens)
+        self._bucket.settle(self._room, self.input_tokens, self.output_tokens, answered=answered)
 
     def succeeded(self, output_tokens: int) -> None:
         """The call was answered: there may be more at once."""
@@ -87,7 +95,7 @@ class Reservation:
 
     def heard(self) -> None:
         """The call was let in, whatever becomes of it."""
-        self._bucket.heard(self._room, self.sent)
+        self._bucket.heard(self.sent)
 
     def overloaded(self, pause: float | None, between: Pauses) -> None:
         """The provider has too much to do: there are fewer calls at once, and none before so many seconds.

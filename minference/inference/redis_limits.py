@@ -30,8 +30,6 @@ TICKET_SECONDS = 5.0
 """After so long without a sign of life, a process that waits has lost its place."""
 CALL_SECONDS = 900.0
 """After so long, a call whose process has not said that it is over is taken to be."""
-DEPARTURE_SECONDS = 60.0
-"""After so long, a request whose process has not said that it left is taken to have reached the provider."""
 
 _HEEDING = 0.1
 """Seconds in which what is cancelled ends, or has not heard of it."""
@@ -195,7 +193,11 @@ class _RedisBucket(Bucket):
         self._ticket = self._ticket or uuid4().hex
         amounts = tuple(meter.amount(input_tokens, output_tokens) for meter in self._meters)
         settings = (self._ticket, _ms(self._quotas.ticket_seconds), _ms(CALL_SECONDS), self._most)
-        asked = [part for meter, amount in zip(self._meters, amounts, strict=True) for part in (*_described(meter), amount)]
+        asked = [
+            part
+            for meter, amount in zip(self._meters, amounts, strict=True)
+            for part in (_label(meter), meter.window.limit, _ms(meter.window.length), amount)
+        ]
         room = _RedisRoom(self._quotas, self._name, self._ticket, tuple(zip(self._meters, amounts, strict=True)))
         # A cancellation of whoever waits does not reach what is under way: what that has changed would never be known.
         self._asked = room, (asking := self._quotas.begun(self._quotas.run("take", self._name, *settings, *asked)))
@@ -225,40 +227,54 @@ class _RedisRoom:
     ticket: str
     taken: tuple[tuple[Meter, int], ...]
     _arrival: asyncio.TimerHandle | None = None
+    """When the request must have arrived, if it has left and nobody knows of it yet."""
+    _is_told: bool = False
+    """Whether Redis was told when it counts."""
 
     def leave(self) -> None:
         """See `Room.leave`. Redis is told when the request must have arrived, unless the call is over by then."""
         self._forget_arrival()
         self._arrival = asyncio.get_running_loop().call_later(ARRIVAL_SLACK, self.arrive)
         self.quotas.arrivals.add(self._arrival)
+        if self._is_told:  # it had arrived, and may count no more by now
+            self._tell(ARRIVAL_SLACK)
 
     def arrive(self) -> None:
         """See `Room.arrive`."""
-        self._forget_arrival()
-        counted = [(meter, amount) for meter, amount in self.taken if meter.slack < inf]
-        if counted:
-            parts = [part for meter, amount in counted for part in (_label(meter), _ms(meter.window.length), amount)]
+        if self._arrival is not None or not self._is_told:
+            self._forget_arrival()
+            self._tell(0.0)
+
+    def _tell(self, delay: float) -> None:
+        """Tell Redis that the request counts from so many seconds on."""
+        self._is_told = True
+        if counted := [(meter, amount) for meter, amount in self.taken if meter.slack < inf]:
+            parts = [part for meter, amount in counted for part in (_label(meter), _ms(delay + meter.window.length), amount)]
             self.quotas.later(self.quotas.run("arrive", self.name, self.ticket, *parts))
+
+    def settle(self, input_tokens: int, output_tokens: int, *, answered: bool) -> None:
+        """See `Room.settle`."""
+        delay = -1 if self._is_told and self._arrival is None else 0
+        if self._arrival is not None and not answered:
+            delay = _ms(self._arrival.when() - asyncio.get_running_loop().time())
+        self._forget_arrival()
+        self.quotas.later(self._settle([meter.used(input_tokens, output_tokens) for meter, _ in self.taken], delay))
+
+    async def give_back(self) -> None:
+        """Whatever was taken, it was not used; nor is there anybody in the line any more."""
+        await self._settle([0] * len(self.taken), 0)
+
+    async def _settle(self, used: Sequence[int], delay: int) -> None:
+        """`delay`: milliseconds after which the provider must know of the request; -1 if it did before."""
+        taken = zip(self.taken, used, strict=True)
+        parts = [part for (meter, amount), now in taken for part in (_label(meter), _ms(meter.window.length), amount, now)]
+        await self.quotas.run("settle", self.name, self.ticket, delay, *parts)
 
     def _forget_arrival(self) -> None:
         if self._arrival is not None:
             self._arrival.cancel()
             self.quotas.arrivals.discard(self._arrival)
             self._arrival = None
-
-    def settle(self, input_tokens: int, output_tokens: int) -> None:
-        """See `Room.settle`."""
-        self._forget_arrival()
-        self.quotas.later(self._settle([meter.used(input_tokens, output_tokens) for meter, _ in self.taken]))
-
-    async def give_back(self) -> None:
-        """Whatever was taken, it was not used; nor is there anybody in the line any more."""
-        await self._settle([0] * len(self.taken))
-
-    async def _settle(self, used: Sequence[int]) -> None:
-        taken = zip(self.taken, used, strict=True)
-        parts = [part for (meter, amount), now in taken for part in (_label(meter), _ms(meter.window.length), amount, now)]
-        await self.quotas.run("settle", self.name, self.ticket, *parts)
 
 
 async def _given_up(room: _RedisRoom, asking: asyncio.Task[list[Any]]) -> None:
@@ -275,9 +291,3 @@ def _ms(seconds: float) -> int:
 
 def _label(meter: Meter) -> str:
     return f"{meter.what.replace(' ', '-')}-{_ms(meter.window.length)}"
-
-
-def _described(meter: Meter) -> tuple[str, int, int, int]:
-    """Name, limit, length, and how long it may take until the provider counts it; -1 for as long as the call lasts."""
-    slack = -1 if meter.slack == inf else _ms(DEPARTURE_SECONDS + meter.slack)
-    return _label(meter), meter.window.limit, _ms(meter.window.length), slack

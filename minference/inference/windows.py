@@ -90,9 +90,15 @@ class SlidingWindow:
     def leave(self, spending: Spending, now: float) -> None:
         """The request has left, or leaves once more: the provider knows of it by the end of the slack."""
         self._move_on(now)
-        if self._slack < inf and self._take_up(spending):
-            spending.latest = now + self._slack
-            self._in_flight[spending] = None
+        if self._slack == inf:
+            return
+        if spending.expired:
+            spending.expired = False
+            self._total += spending.amount
+        elif not self._take_up(spending):
+            self._counted.remove(spending)
+        spending.latest, spending.until = now + self._slack, inf
+        self._in_flight[spending] = None
 
     def arrive(self, spending: Spending, now: float) -> None:
         """The provider knows of the request."""
@@ -100,14 +106,17 @@ class SlidingWindow:
         if self._slack < inf and self._take_up(spending):
             self._count(spending, now)
 
-    def settle(self, spending: Spending, amount: int, now: float) -> None:
-        """Count what it really was. Less makes room at once; more is debt that later callers wait for."""
+    def settle(self, spending: Spending, amount: int, now: float, *, answered: bool) -> None:
+        """Count what it really was. Less makes room at once; more is debt that later callers wait for.
+
+        Without an answer, the provider may still be about to count what has just left.
+        """
         self._move_on(now)
         if spending.expired:
             return
         self._total += amount - spending.amount
         spending.amount = amount
-        if self._take_up(spending):
+        if (answered or spending not in self._in_flight) and self._take_up(spending):
             self._count(spending, now)
 
     def _take_up(self, spending: Spending) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -80,20 +80,23 @@ def build_all(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> dict
 def _build(records: dict[int, Record], ledger: Ledger, *, cold: bool) -> tuple[dict[int, Entity], dict[int, Record]]:
     """The objects by key, and the records of those that may hold something."""
     with no_garbage_collection():
+        objects, holders = _bare_objects(records)
         stays_cold = records if cold else _below_opaque(records)
-        objects, holders = _bare_objects(records, ledger, stays_cold)
         for key, record in holders.items():
             _fill(objects[key], record, objects, cold=key in stays_cold)
         for key in holders:
             if type(objects[key]).__pydantic_post_init__:
                 objects[key].model_post_init(None)
-        for key, record in holders.items():
-            entity = objects[key]
+        for (key, entity), record in zip(objects.items(), records.values(), strict=True):
             if key in stays_cold:
                 state = State(ledger, record.version, entity.__dict__, cold=True)
-            else:
+            elif key in holders:
                 state = _state(entity, record, records, objects, ledger)
-            state.erased = record.erased_at is not None
+            else:
+                state = State(ledger, record.version, entity.__dict__)
+                state.references, state.members, state.keys = _mould(record.cls).nothing
+            if record.erased_at is not None:
+                state.erased = True
             write_state(entity, state)
     return objects, holders
 
@@ -155,8 +158,8 @@ def _mould(cls: type[Entity]) -> _Mould:
     )
 
 
-def _bare_objects(records: dict[int, Record], ledger: Ledger, stays_cold: Container[int]) -> tuple[dict[int, Entity], dict[int, Record]]:
-    """Objects with identity and plain values, and the records, in order, of those that are still to get their entity fields and state.
+def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], dict[int, Record]]:
+    """Objects with identity and plain values, and the records, in order, of those that are still to get their entity fields.
 
     Made without validation: the values were validated when they were read.
     """
@@ -164,26 +167,16 @@ def _bare_objects(records: dict[int, Record], ledger: Ledger, stays_cold: Contai
     holders: dict[int, Record] = {}
     for (key, record), live_id in zip(records.items(), _live_ids(len(records)), strict=True):
         cls = record.cls
-        mould = _mould(cls)
         objects[key] = entity = cls.__new__(cls)
-        blank = record.blank.copy() if record.blank is not None else blank_of(record)
-        data = _plain(record) if blank is None else blank
+        data = record.blank.copy() if record.blank is not None else blank_of(record)
+        if data is None:
+            holders[key] = record
+            data = _plain(record)
         data["live_id"] = live_id
         _SET_DICT(entity, data)
-        _SET_FIELDS_SET(entity, mould.fields)
+        _SET_FIELDS_SET(entity, _mould(cls).fields)
         _SET_EXTRA(entity, None)
         _SET_PRIVATE(entity, None)
-        if blank is None:
-            holders[key] = record
-            continue
-        state = State(ledger, record.version, data)
-        if key in stays_cold:
-            state.cold = True
-        else:
-            state.references, state.members, state.keys = mould.nothing
-        if record.erased_at is not None:
-            state.erased = True
-        write_state(entity, state)
     return objects, holders
 
 

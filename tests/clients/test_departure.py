@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from minference.clients.base import Client, Response
-from minference.clients.departure import told_of_departure
+from minference.clients.departure import request_left, told_of_departure
 from minference.clients.scripted import ScriptedClient
 from minference.errors import ProviderUnreachable
 from tests.clients.test_http import ANSWER, Server, ask, ask_streaming, client_of, keys, request_of, whole
@@ -69,3 +70,12 @@ async def test_a_script_is_asked_at_once_and_nobody_has_to_listen() -> None:
         assert isinstance(await client.send(request_of(client), timeout=20), Response)
     await client.send(request_of(client), timeout=20)
     assert happened == ["left"]
+
+
+async def test_a_client_may_send_from_a_thread() -> None:
+    loop, happened = asyncio.get_running_loop(), list[asyncio.AbstractEventLoop]()
+    with told_of_departure(lambda: happened.append(asyncio.get_running_loop())):
+        await asyncio.to_thread(request_left)
+        await asyncio.sleep(0)
+        request_left()
+    assert happened == [loop, loop]

@@ -42,9 +42,9 @@ class Counting(LocalBucket):
         super().__init__(meters_of(limits), concurrency_of(limits), time.monotonic, asyncio.sleep)
         self.settled = settled
 
-    def settle(self, room: Room, input_tokens: int, output_tokens: int) -> None:
+    def settle(self, room: Room, input_tokens: int, output_tokens: int, *, answered: bool) -> None:
         self.settled.append((input_tokens, output_tokens))
-        super().settle(room, input_tokens, output_tokens)
+        super().settle(room, input_tokens, output_tokens, answered=answered)
 
 
 class Ledger:

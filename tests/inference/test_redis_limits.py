@@ -139,10 +139,41 @@ async def test_a_request_of_which_an_answer_begins_has_arrived_for_all(url: str)
     async with shared(url, limits, minute=0.05) as one, shared(url, limits, minute=0.05) as other:
         first = await one.reserve("c", "m", input_tokens=50, output_tokens=0)
         first.leave()
-        first.heard()
+        first.arrive()
         assert await goes(other)
         assert await waits(other, tokens=51)  # tokens count with the reply
         first.settle()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+async def test_a_request_that_leaves_once_more_counts_for_all_from_then(url: str, seconds: float) -> None:
+    limits = RequestLimits(requests_per_minute=1)
+    async with shared(url, limits, minute=0.2) as one, shared(url, limits, minute=0.2) as other:
+        first = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.leave()
+        await asyncio.sleep(seconds)  # the time itself is what matters: the clock is that of Redis
+        first.leave()
+        left = time.monotonic()
+        while one._shared._tasks:  # type: ignore[union-attr]  # what was told is on its way
+            await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]
+        assert await goes(other)
+        assert time.monotonic() - left >= 1.19
+        first.settle()
+
+
+async def test_a_call_that_ends_without_an_answer_may_still_be_about_to_arrive_for_all(url: str) -> None:
+    limits = RequestLimits(requests_per_minute=1)
+    async with shared(url, limits, minute=0.2) as one, shared(url, limits, minute=0.2) as other:
+        first = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        first.leave()
+        left = time.monotonic()
+        first.settle(answered=False)
+        assert await goes(other)
+        assert time.monotonic() - left >= 1.19
+        second = await one.reserve("c", "m", input_tokens=0, output_tokens=0)
+        second.leave()
+        second.settle()
+        assert await goes(other)
 
 
 async def test_a_pause_and_what_others_use_hold_for_all(url: str) -> None:
@@ -249,8 +280,8 @@ async def test_who_dies_in_the_line_holds_nobody_up_for_long(url: str) -> None:
     async with shared(url, limits, minute=0.2, ticket_seconds=0.4) as one, shared(url, limits, minute=0.2, ticket_seconds=0.4) as other:
         quotas = one._shared
         assert isinstance(quotas, RedisQuotas)
-        await quotas.run("take", "minference:{c/m}", "a dead one", 400, 1000, -1, "requests-200", 1, 200, 0, 1)
-        await quotas.run("take", "minference:{c/m}", "another dead one", 400, 1000, -1, "requests-200", 1, 200, 0, 1)
+        await quotas.run("take", "minference:{c/m}", "a dead one", 400, 1000, -1, "requests-200", 1, 200, 1)
+        await quotas.run("take", "minference:{c/m}", "another dead one", 400, 1000, -1, "requests-200", 1, 200, 1)
         async with asyncio.timeout(5):
             (await other.reserve("c", "m", input_tokens=0, output_tokens=0)).settle()
 

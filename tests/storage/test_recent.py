@@ -7,13 +7,19 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import create_model
+from sqlalchemy.orm import Mapped, mapped_column
 
+from minference.ecs.blobs import Blob
 from minference.ecs.entity import Entity
 from minference.ecs.plan import BackRef
+from minference.errors import FrozenSnapshot, TableMismatch
+from minference.storage.base import Record
 from minference.storage.open import open_storage
 from minference.storage.sql import reader, recent
 from minference.storage.sql.backend import SqlBackend
 from minference.storage.sql.recent import Recent
+from minference.storage.sql.tables import EntityTable
+from minference.storage.sql.types import ExactText
 from minference.storage.versioned import VersionedStorage
 from minference.threads.config import LLMConfig
 from minference.threads.messages import ChatMessage, MessageRole
@@ -41,6 +47,44 @@ class Book(Entity, kind="recent_book"):
 
 class Shelf(Entity, kind="recent_shelf"):
     books: list[Book]
+
+
+class Library(Entity, kind="recent_library"):
+    shelves: list[Shelf]
+
+
+class Desk(Entity, kind="recent_desk"):
+    books: list[Book]
+
+    def model_post_init(self, _context: Any) -> None:
+        for number, book in enumerate(self.books, start=1):
+            book.title = f"{number} of {len(self.books)}"
+
+
+class Picture(Entity, kind="recent_picture"):
+    data: Blob
+
+
+class Album(Entity, kind="recent_album"):
+    pictures: list[Picture]
+
+
+class Leaflet(Entity, kind="recent_leaflet"):
+    """Another leaf."""
+
+
+class Shown(Entity, kind="recent_shown"):
+    title: str = ""
+
+
+class ShownTable(EntityTable, entity=Shown):
+    __tablename__ = "recent_shown"
+    title: Mapped[str] = mapped_column(ExactText)
+
+
+def defined_below(base: type[Entity], **fields: Any) -> type[Any]:
+    """A subclass of `base` with these fields, in the place of the one that there was."""
+    return create_model("Below", __base__=base, __module__=__name__, __cls_kwargs__={"kind": "recent_below"}, **fields)
 
 
 class Tree(Entity, kind="recent_tree"):
@@ -153,6 +197,86 @@ async def test_a_class_that_was_defined_anew_is_read_anew(sql_url: str) -> None:
                 assert [each.model_dump(include={"name", "colour"}) for each in loaded.leaves] == [
                     {"name": str(number)} | ({"colour": "green"} if more else {}) for number in range(LENGTH)
                 ]
+
+
+async def test_a_class_that_is_defined_anew_during_a_read_is_not_taken_for_what_was_read(
+    sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach, late = reader.Reader._attach_members, list[type[Any]]()
+
+    async def redefine(self: Any, fetch: Any, records: dict[int, Any], wanted: Any) -> None:
+        if len(records) == LENGTH and not late:  # another task has its turn while this one waits for the database
+            late.append(defined(name=(str, ""), colour=(str, "green")))
+        await attach(self, fetch, records, wanted)
+
+    monkeypatch.setattr(reader.Reader, "_attach_members", redefine)
+    async with open_storage(sql_url) as storage:
+        leaf = defined(name=(str, ""))
+        tree = Tree(leaves=[leaf(name=str(number)) for number in range(LENGTH)])
+        await storage.register(tree)
+        assert {type(each) for each in (await storage.get(Tree, tree.ecs_id)).leaves} == {leaf}
+        for _ in range(2):
+            assert {type(each) for each in (await storage.get(Tree, tree.ecs_id)).leaves} == set(late)
+
+
+async def test_a_class_that_cannot_be_read_any_more_is_in_the_way_of_no_other(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        reads = defined_below(Shown)
+        two = [Tree(leaves=[reads(title=str(number)) for number in range(LENGTH)]), Tree(leaves=[Leaflet() for _ in range(LENGTH)])]
+        await storage.register(*two)
+        for each in two:
+            await storage.get(Tree, each.ecs_id)
+        defined_below(Shown, more=(int, 0))  # the table has no column for it
+        assert len((await storage.get(Tree, two[1].ecs_id)).leaves) == LENGTH
+        with pytest.raises(TableMismatch):
+            await storage.get(Tree, two[0].ecs_id)
+
+
+async def test_what_a_holder_does_to_its_members_when_it_is_made_is_no_change_of_theirs(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        desk = Desk(books=[Book(title="One"), Book(title="Two")])
+        desk.books[0].title = "Three"
+        await storage.register(desk)
+        loaded = await storage.get(Desk, desk.ecs_id)
+        assert [book.title for book in loaded.books] == ["1 of 2", "2 of 2"]
+        assert (await storage.submit(loaded)).versions == ()
+        cold = await storage.get_cold_snapshot(Desk, desk.ecs_id)
+        assert [book.title for book in cold.books] == ["1 of 2", "2 of 2"]
+        with pytest.raises(FrozenSnapshot):
+            cold.books[0].title = "Mine"
+
+
+async def test_versions_that_hold_many_others_are_not_remembered_nor_what_was_erased(sql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_ERASURES", 1)
+    backend = SqlBackend(sql_url, durability="full", migrate="auto")
+    async with VersionedStorage(backend) as storage:
+        library = Library(shelves=[Shelf(books=[Book(title="One")] if number % 2 else []) for number in range(2 * LENGTH)])
+        await storage.register(library)
+        await storage.get(Library, library.ecs_id)
+        assert LENGTH <= len(remembered(backend)) <= 2 * LENGTH + LENGTH
+        assert not any(any(record.members.values()) for record in all_of(remembered(backend)))
+        await storage.erase(library.shelves[1].books[0], reason="asked to", scrub=False)
+        await storage.get(Library, library.ecs_id)
+        await storage.erase(library.shelves[3].books[0], reason="asked to", scrub=False)
+        await storage.get(Library, library.ecs_id)
+        gone = {library.shelves[number].books[0].ecs_id for number in (1, 3)}
+        assert not gone & {record.version.ecs_id for record in all_of(remembered(backend))}
+
+
+def all_of(recent: Recent) -> list[Record]:
+    return [record for shelf in recent._shelves.values() for record in shelf.records.values()]
+
+
+async def test_bytes_that_one_object_loads_are_not_held_by_what_is_remembered(sql_url: str) -> None:
+    backend = SqlBackend(sql_url, durability="full", migrate="auto")
+    async with VersionedStorage(backend) as storage:
+        album = Album(pictures=[Picture(data=Blob.of(bytes([number]))) for number in range(LENGTH)])
+        await storage.register(album)
+        one, other = [await storage.get(Album, album.ecs_id) for _ in range(2)]
+        await storage.load_blobs(one)
+        assert one.pictures[0].data.is_loaded
+        assert not other.pictures[0].data.is_loaded
+        assert len(remembered(backend)) == 0
 
 
 async def test_values_that_change_in_place_are_those_of_one_object(sql_url: str) -> None:

@@ -1,7 +1,7 @@
 -- Take room for one call, or say after how many milliseconds it is worth asking again, and for how many the provider itself
 -- wants nothing.
 -- ARGV: ticket, life of a ticket, life of a call, most calls at once (-1: any number), then of each meter:
--- label, limit, length of its window, slack (-1: until the call is over), amount. Times are in milliseconds.
+-- label, limit, length of its window, amount, which is held until somebody says when it counts. Times are in milliseconds.
 local name = KEYS[1]
 local line, seen, flight = name .. ':line', name .. ':seen', name .. ':flight'
 local ticket, ticket_life, call_life, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -33,9 +33,9 @@ if most >= 0 and redis.call('ZCARD', flight) >= most then
   wait = math.max(wait, tonumber(redis.call('ZRANGE', flight, 0, 0, 'WITHSCORES')[2]) - now)
 end
 
-for i = 5, #ARGV, 5 do
+for i = 5, #ARGV, 4 do
   local window, sum = name .. ':' .. ARGV[i], name .. ':' .. ARGV[i] .. ':sum'
-  local limit, amount = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 4])
+  local limit, amount = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 3])
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', window, '-inf', now)) do
     redis.call('DECRBY', sum, string.match(old, ':(%d+)$'))
     redis.call('ZREM', window, old)
@@ -62,11 +62,11 @@ if wait > 0 then
   return {0, math.ceil(wait), math.ceil(told)}
 end
 
-for i = 5, #ARGV, 5 do
+for i = 5, #ARGV, 4 do
   local window, sum = name .. ':' .. ARGV[i], name .. ':' .. ARGV[i] .. ':sum'
-  local length, slack = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  redis.call('ZADD', window, now + length + (slack < 0 and call_life or slack), ticket .. ':' .. ARGV[i + 4])
-  redis.call('INCRBY', sum, ARGV[i + 4])
+  local length = tonumber(ARGV[i + 2])
+  redis.call('ZADD', window, now + call_life + length, ticket .. ':' .. ARGV[i + 3])
+  redis.call('INCRBY', sum, ARGV[i + 3])
   redis.call('PEXPIRE', window, (call_life + length) * 2)
   redis.call('PEXPIRE', sum, (call_life + length) * 2)
 end

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -18,11 +19,20 @@ from minference.ecs.state import Ledger, Version
 from minference.storage.base import Record
 from minference.storage.sequences import EMPTY, Place
 from minference.storage.sql.decoding import Loaded
+from minference.storage.sql.mapping import Mapping
 from minference.storage.sql.older import StoredRow
 
 VersionRow = tuple[int, UUID, UUID, UUID | None, int, datetime, datetime | None]
 """Key, own id, lineage, the parent's id, kind, time, when it was erased."""
 VERSION_ROWS = TypeAdapter(list[VersionRow])
+
+
+class Meaning(NamedTuple):
+    """What the rows of a kind mean: another thing once its class is defined anew."""
+
+    mapping: Mapping
+    absent: frozenset[str]
+    """The fields that the versions were written without."""
 
 
 @dataclass(slots=True)
@@ -34,6 +44,8 @@ class Level:
     records: dict[int, Record] = field(default_factory=dict)
     wanted: dict[tuple[int, str], tuple[int | None, int]] = field(default_factory=dict)
     """By key and field: the sequence and length of what is still to be read."""
+    meanings: dict[int, Meaning] = field(default_factory=dict)
+    """By kind, what the rows mean that were read, where they mean what their class means."""
     rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     """By key, the row in its table of each version that is in the present shape of its class."""
 
@@ -87,7 +99,7 @@ class Level:
         record.opaque, record.keys = shape.completed(row.values, row.references, row.sequences, row.keys), row.keys
         self._want(record, key, row.sequences)
 
-    def _want(self, record: Record, key: int, places: Mapping[str, tuple[int | None, int]]) -> None:
+    def _want(self, record: Record, key: int, places: Dict[str, tuple[int | None, int]]) -> None:
         for name, place in places.items():
             if place[1]:
                 self.wanted[key, name] = place

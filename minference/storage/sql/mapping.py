@@ -219,8 +219,7 @@ class Mapping:
 
     def characters(self, rows: Sequence[Row]) -> int:
         """How much text and bytes there is in the plain values of some rows that could be decoded, of the first of `selects`."""
-        columns = list(zip(*rows, strict=True))
-        return sum(sum(map(len, filter(None, columns[place]))) for place in self._long_columns)
+        return sum(len(row[place] or "") for place in self._long_columns for row in rows)
 
     @cached_property
     def _long_columns(self) -> tuple[int, ...]:

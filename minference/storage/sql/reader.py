@@ -20,10 +20,10 @@ from minference.storage.shallow import Known
 from minference.storage.sql.among import among_ids, among_texts, among_uuids, id_parameter, text_parameter, uuid_parameter
 from minference.storage.sql.driver import Driver, Fetch
 from minference.storage.sql.kinds import Kinds, Revision
-from minference.storage.sql.level import VERSION_ROWS, Level, VersionRow
+from minference.storage.sql.level import VERSION_ROWS, Level, Meaning, VersionRow
 from minference.storage.sql.listing import INFOS, LINEAGE, versions_of, versions_of_lineage
 from minference.storage.sql.older import OlderRows, StoredRow, renamed_by_table
-from minference.storage.sql.recent import FEWEST_ROWS, Meaning, Recent
+from minference.storage.sql.recent import FEWEST_ROWS, Recent
 from minference.storage.sql.registered import mapping_for
 
 VERSIONS = """
@@ -86,19 +86,18 @@ class Reader:
             rows = await fetch(f"{VERSIONS} WHERE v.ecs_id = {self._one}", self._uuid(ecs_id))
             if not rows:
                 raise VersionNotFound(ecs_id, await self._hint(fetch, ecs_id))
-            records = await self._tree(fetch, VERSION_ROWS.validate_python(rows))
+            records = await self._tree(fetch, await self._level(fetch, VERSION_ROWS.validate_python(rows)))
             await self._count_children(fetch, next(iter(records.values())).version)
         return records
 
     async def trees(self, keys: Sequence[int]) -> dict[int, Record]:
         """See `Shallow.trees`."""
         async with self._driver.reading() as fetch:
-            return await self._tree(fetch, await self._versions(fetch, keys))
+            return await self._tree(fetch, await self._held(fetch, set(keys)))
 
-    async def _tree(self, fetch: Fetch, rows: list[VersionRow]) -> dict[int, Record]:
-        """The records of some versions and of everything that they reach, those first."""
+    async def _tree(self, fetch: Fetch, found: dict[int, Record]) -> dict[int, Record]:
+        """The records that were found and those of everything that they reach, the former first."""
         records: dict[int, Record] = {}
-        found = await self._level(fetch, rows)
         while found:
             records.update(found)
             wanted = _children(found.values()) - records.keys()
@@ -111,18 +110,19 @@ class Reader:
         """Like `_level`, but many are remembered, and taken from there the next time."""
         if len(keys) < FEWEST_ROWS:
             return await self._level(fetch, await self._versions(fetch, keys))
-        [(erasures,)] = await fetch(
-            _ERASURES.format(most=MOST_ERASURES)
-        )  # before anything is read: what is erased meanwhile will be counted the next time
-        known = self._recent.take(keys, {kind: await self._meaning(kind) for kind in self._recent.kinds}, erasures)
+        # Before anything is read: what is erased meanwhile is counted the next time.
+        [(erasures,)] = await fetch(_ERASURES.format(most=MOST_ERASURES))
+        meanings = {kind: await self._meaning(kind) for kind in self._recent.kinds(keys)}
+        known = self._recent.take(keys, meanings, erasures)
         if known and erasures == MOST_ERASURES:
-            for (gone,) in await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids(known)):
-                del known[gone]
+            gone = {key for (key,) in await fetch(f"{_ERASED} {among_ids(self._dialect)}", self._ids(known))}
+            self._recent.forget(gone)
+            known = {key: record for key, record in known.items() if key not in gone}
         level = await self._bare_level(fetch, await self._versions(fetch, keys - known.keys()))
         await self._attach_members(fetch, level.records, level.wanted)
-        for kind, those in level.by_kind().items():
-            if (meaning := await self._meaning(kind)) is not None:
-                self._recent.keep(level, kind, [key for key in those if key in level.rows], meaning, erasures)
+        by_kind = level.by_kind()
+        for kind in level.meanings:
+            self._recent.keep(level, kind, [key for key in by_kind[kind] if key in level.rows], erasures)
         return {**known, **level.records}
 
     async def _versions(self, fetch: Fetch, keys: Collection[int]) -> list[VersionRow]:
@@ -197,6 +197,7 @@ class Reader:
             if meaning is None:
                 older[kind] = keys
             else:
+                level.meanings[kind] = meaning
                 found.setdefault(meaning, []).extend(keys)
         return found
 
