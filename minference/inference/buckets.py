@@ -180,6 +180,7 @@ class Bucket(ABC):
     def heard(self, sent: float) -> None:
         """A call was let in, whatever becomes of it."""
         self._backoff.answered(sent=sent)
+        self._news.set()
 
     def overloaded(self, sent: float, pause: float | None, between: Pauses) -> None:
         """A call was refused because there were too many."""

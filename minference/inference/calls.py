@@ -330,6 +330,7 @@ class ModelCall:
         if reply.usage is not None:
             sent.settle(reply.usage, cost, answered=True)
             self._line.renderer.learn(prepared, reply.usage.prompt)
+        sent.settle(answered=True)  # by the estimate, if nobody says more
         sent.reservation.succeeded(reply.usage.completion if reply.usage else 1)
         sent.reservation.learn(allowances(response.headers))
         return Answer(prepared, reply, raw, interrupted, cost)

@@ -54,20 +54,23 @@ class Quota(NamedTuple):
 class Reservation:
     """Room for one call. `settle` must be called once, when the call is over."""
 
-    __slots__ = ("_bucket", "_room", "_settled", "input_tokens", "output_tokens", "sent")
+    __slots__ = ("_answered", "_bucket", "_room", "_settled", "input_tokens", "output_tokens", "sent")
 
     def __init__(self, bucket: Bucket, room: Room, input_tokens: int, output_tokens: int, sent: float) -> None:
         self._bucket = bucket
         self._room = room
-        self._settled = False
+        self._settled = self._answered = False
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
         self.sent = sent
         """By the limiter's clock."""
 
     def leave(self) -> None:
-        """The request has left for the provider; it may leave again, when it is sent on."""
-        if not self._settled:
+        """The request has left for the provider; it may leave again, when it is sent on.
+
+        A thread that cannot be stopped may send it after the call was given up.
+        """
+        if not self._answered:
             self._bucket.leave(self._room)
 
     def arrive(self) -> None:
@@ -82,7 +85,7 @@ class Reservation:
         """
         if self._settled:
             return
-        self._settled = True
+        self._settled, self._answered = True, answered
         if input_tokens is not None:
             self.input_tokens = input_tokens
         if output_tokens is not None:

@@ -63,6 +63,7 @@ class RedisQuotas:
         self._redis: Redis = from_url(url)
         self._is_known = False
         """Whether it has answered, and not stayed away since; else there is little hope that it will."""
+        self.is_closed = False
         self._prefix = prefix
         self._minute = minute
         self.ticket_seconds = ticket_seconds
@@ -84,7 +85,7 @@ class RedisQuotas:
 
     async def aclose(self) -> None:
         """Write what is still to be written, unless Redis is away, and close the connections."""
-        self._is_known = False
+        self._is_known, self.is_closed = False, True
         for arrival in self.arrivals:
             arrival.cancel()
         while self._tasks:
@@ -234,6 +235,8 @@ class _RedisRoom:
     def leave(self) -> None:
         """See `Room.leave`. Redis is told when the request must have arrived, unless the call is over by then."""
         self._forget_arrival()
+        if self.quotas.is_closed:
+            return
         self._arrival = asyncio.get_running_loop().call_later(ARRIVAL_SLACK, self.arrive)
         self.quotas.arrivals.add(self._arrival)
         if self._is_told:  # it had arrived, and may count no more by now

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from heapq import merge
 from math import inf
+from operator import itemgetter
 
 
 class Spending:
@@ -65,14 +66,10 @@ class SlidingWindow:
         missing = self._total + self._elsewhere.amount + amount - self.limit
         if missing <= 0:
             return now
-        for spending in self._in_order():
-            missing -= spending.amount
+        for until, there in self._in_order():
+            missing -= there
             if missing <= 0:
-                return spending.until
-        for spending in self._in_flight:
-            missing -= spending.amount
-            if missing <= 0:
-                return spending.latest + self.length
+                return until
         return inf
 
     def held_until(self, amount: int, now: float) -> float:
@@ -127,10 +124,12 @@ class SlidingWindow:
                 return True
         return False
 
-    def _in_order(self) -> Iterator[Spending]:
-        """What counts until a known moment, the first to end first."""
-        elsewhere = [self._elsewhere] if self._elsewhere.amount else []
-        return merge(self._counted, elsewhere, key=lambda each: each.until)
+    def _in_order(self) -> Iterator[tuple[float, int]]:
+        """Moments after which amounts count no more, as far as they are known, the first first."""
+        counted = ((each.until, each.amount) for each in self._counted)
+        in_flight = ((each.latest + self.length, each.amount) for each in self._in_flight)
+        elsewhere = [(self._elsewhere.until, self._elsewhere.amount)] if self._elsewhere.amount else []
+        return merge(counted, in_flight, elsewhere, key=itemgetter(0))
 
     def _move_on(self, now: float) -> None:
         while self._in_flight and (first := next(iter(self._in_flight))).latest <= now:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from minference.clients.allowances import Allowance
 from minference.errors import ProviderPaused, RequestTooLarge
 from minference.inference.limits import MINUTE, Limits, RateLimiter, RequestLimits, Reservation, limits_for
 from tests.support.examples import examples
@@ -189,6 +190,35 @@ def test_a_call_that_ends_without_an_answer_may_still_be_about_to_arrive() -> No
         return list(await asyncio.gather(*(instant_call(shared) for _ in range(2))))
 
     assert run_virtually(main()) == [60.75, 61.0]
+
+
+def test_a_request_that_leaves_after_its_call_was_given_up_counts_from_then() -> None:
+    async def main() -> float:
+        shared = limiter(RequestLimits(requests_per_minute=1))
+        call = await shared.reserve("c", "m", input_tokens=0, output_tokens=0)
+        call.settle(answered=False)
+        await asyncio.sleep(5)  # a thread that cannot be stopped
+        call.leave()
+        return await instant_call(shared)
+
+    assert run_virtually(main()) == 66.0
+
+
+@pytest.mark.parametrize(("seconds", "answered", "again"), [(0.25, True, 60.25), (0.25, False, 61.0), (300.0, True, 61.0)])
+def test_nobody_waits_for_what_others_use_longer_than_for_room(seconds: float, answered: bool, again: float) -> None:
+    async def main() -> float:
+        shared = limiter(RequestLimits(requests_per_minute=10))
+        calls = [await shared.reserve("c", "m", input_tokens=0, output_tokens=0) for _ in range(5)]
+        for call in calls:
+            call.leave()
+        calls[0].learn([Allowance(what="requests", limit=10, remaining=0, reset=600.0)])  # five are not ours
+        waiting = asyncio.create_task(instant_call(shared))
+        await asyncio.sleep(seconds)
+        for call in calls:
+            call.settle(answered=answered)
+        return await waiting
+
+    assert run_virtually(main()) == again
 
 
 def test_a_stream_that_begins_to_answer_has_arrived() -> None:

@@ -176,6 +176,32 @@ async def test_a_call_that_ends_without_an_answer_may_still_be_about_to_arrive_f
         assert await goes(other)
 
 
+async def test_what_is_counted_is_never_forgotten_before_what_is_in_the_window(url: str) -> None:
+    from redis.asyncio import from_url
+
+    limits = RequestLimits(requests_per_minute=10, tokens_per_minute=100, max_in_flight=2)
+    async with shared(url, limits) as limiter, from_url(url) as redis:
+        for told in ("nothing", "left", "arrived"):
+            call = await limiter.reserve("c", told, input_tokens=50, output_tokens=0)
+            if told != "nothing":
+                call.leave()
+            if told == "arrived":
+                call.arrive()
+            for settle in (False, True):
+                if settle:
+                    call.settle(40, 0)
+                while limiter._shared._tasks:  # type: ignore[union-attr]  # what was told is on its way
+                    await asyncio.wait(limiter._shared._tasks)  # type: ignore[union-attr]
+                left = {
+                    str(key, "utf-8") if isinstance(key, bytes) else key: await redis.pttl(key) for key in await redis.keys(f"*/{told}}}*")
+                }
+                assert left
+                assert min(left.values()) > 0, "every key is forgotten some time"
+                for key in left:
+                    if f"{key}:sum" in left:
+                        assert left[f"{key}:sum"] >= left[key] - 1000
+
+
 async def test_a_pause_and_what_others_use_hold_for_all(url: str) -> None:
     limits = RequestLimits(requests_per_minute=10)
     async with shared(url, limits) as one, shared(url, limits) as other:

@@ -13,6 +13,8 @@ for i = 2, #ARGV, 3 do
   end
   if is_counted or is_under_way then
     redis.call('ZADD', window, now + tonumber(ARGV[i + 1]), taken)
+    redis.call('PEXPIRE', window, 3600000)
+    redis.call('PEXPIRE', window .. ':sum', 3600000)
   end
 end
 redis.call('PUBLISH', name .. ':news', 'arrived')

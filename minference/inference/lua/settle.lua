@@ -21,6 +21,8 @@ for i = 3, #ARGV, 4 do
     redis.call('INCRBY', sum, ARGV[i + 3])
     redis.call('ZADD', window, counts_until, ARGV[1] .. ':' .. ARGV[i + 3])
   end
+  redis.call('PEXPIRE', window, 3600000) -- a window that was empty for a moment has forgotten when it ends
+  redis.call('PEXPIRE', sum, 3600000)
 end
 redis.call('ZREM', name .. ':flight', ARGV[1])
 redis.call('ZREM', name .. ':line', ARGV[1])

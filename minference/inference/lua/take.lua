@@ -19,7 +19,7 @@ if not redis.call('ZSCORE', line, ticket) then
   redis.call('ZADD', line, redis.call('INCR', name .. ':number'), ticket)
 end
 redis.call('ZADD', seen, now, ticket)
-for _, key in ipairs({line, seen, flight, name .. ':number'}) do
+for _, key in ipairs({line, seen, name .. ':number'}) do
   redis.call('PEXPIRE', key, call_life * 2)
 end
 if redis.call('ZRANGE', line, 0, 0)[1] ~= ticket then
@@ -71,6 +71,7 @@ for i = 5, #ARGV, 4 do
   redis.call('PEXPIRE', sum, (call_life + length) * 2)
 end
 redis.call('ZADD', flight, now + call_life, ticket)
+redis.call('PEXPIRE', flight, call_life * 2)
 redis.call('ZREM', line, ticket)
 redis.call('ZREM', seen, ticket)
 redis.call('PUBLISH', name .. ':news', 'line')
