@@ -90,7 +90,9 @@ class Record:
     partial: Mapping[str, tuple[int, ...]] | None = None
     """Of collections that were not read as a whole: the indexes of the members that are in `members`."""
     blank: dict[str, Any] | None = None
-    """The `__dict__` of any object of this version but for its live id, if it holds nothing and many objects are made of it."""
+    """The `__dict__` of any object of this version but for its live id and what it holds, if many objects are made of it."""
+    leaf: bool = False
+    """Whether it is known to hold nothing."""
 
     @property
     def key(self) -> int:

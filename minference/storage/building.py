@@ -137,8 +137,7 @@ class _Mould:
     inverses: dict[str, Any]
     """The weak inverses, before anybody holds the object."""
     blank: dict[str, Any] | None
-    """Those and the entity fields of an object that holds nothing, if it keeps it so until one is assigned to, and is not initialised
-    further; `None` if not."""
+    """Those and the entity fields of an object that holds nothing; `None` if those can change in place, or it is initialised further."""
     nothing: tuple[Mapping[str, None], Mapping[str, tuple[list[Entity], list[Version], int]], Mapping[str, tuple[str, ...]]]
     """The state of entity fields that are all empty: references, members and keys. An empty list is never extended in place."""
 
@@ -169,8 +168,9 @@ def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], dict[i
         cls = record.cls
         objects[key] = entity = cls.__new__(cls)
         data = record.blank.copy() if record.blank is not None else blank_of(record)
-        if data is None:
+        if data is None or not (record.leaf or holds_nothing(record)):
             holders[key] = record
+        if data is None:
             data = _plain(record)
         data["live_id"] = live_id
         _SET_DICT(entity, data)
@@ -181,9 +181,9 @@ def _bare_objects(records: dict[int, Record]) -> tuple[dict[int, Entity], dict[i
 
 
 def blank_of(record: Record) -> dict[str, Any] | None:
-    """The `__dict__` of an object of this version but for its live id, if it holds nothing and keeps it so until one is assigned to."""
+    """The `__dict__` of an object of this version, but for its live id and what it holds; `None` if that can change in place."""
     blank = _mould(record.cls).blank
-    if blank is None or record.opaque is not None or not _holds_nothing(record):
+    if blank is None or record.opaque is not None or record.partial is not None:
         return None
     return {**_plain(record), **blank}
 
@@ -242,6 +242,8 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
         data[name] = None if key is None else objects[key]
         if key is not None and plan_of(type(objects[key])).back_references:
             _answer(entity, name, [objects[key]])
+    if _mould(record.cls).blank is not None and _has_no_members(record):
+        return  # as it began
     for field in plan.collections:
         members = [objects[key] for key in record.members[field.name]]
         if members:
@@ -257,11 +259,16 @@ def _fill(entity: Entity, record: Record, objects: dict[int, Entity], *, cold: b
             data[field.name] = freeze(data[field.name])
 
 
-def _holds_nothing(record: Record) -> bool:
+def holds_nothing(record: Record) -> bool:
     """Whether all entity fields are empty, and none has keys."""
     for key in record.references.values():
         if key is not None:
             return False
+    return _has_no_members(record)
+
+
+def _has_no_members(record: Record) -> bool:
+    """Whether all collections are empty, and none has keys."""
     for members in record.members.values():
         if members:
             return False
@@ -293,12 +300,16 @@ def _state(entity: Entity, record: Record, records: dict[int, Record], objects: 
     state = State(ledger, version, data)
     if plan.mutable:
         state.json = {name: dump_json(cls, name, data[name]) for name in plan.mutable}
-    if _holds_nothing(record):
-        state.references, state.members, state.keys = _mould(cls).nothing
+    nothing = _mould(cls).nothing
+    if holds_nothing(record):
+        state.references, state.members, state.keys = nothing
         return state
     if plan.references:
         keys = record.references
         state.references = {name: None if (key := keys.get(name)) is None else records[key].version for name in plan.references}
+    if _has_no_members(record):
+        state.members, state.keys = nothing[1:]
+        return state
     state.members = {
         name: ([objects[key] for key in members], [records[key].version for key in members], len(members))
         for name, members in record.members.items()

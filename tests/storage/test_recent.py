@@ -22,7 +22,7 @@ from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText
 from minference.storage.versioned import VersionedStorage
 from minference.threads.config import LLMConfig
-from minference.threads.messages import ChatMessage, MessageRole
+from minference.threads.messages import ChatMessage, MessageRole, Usage
 from minference.threads.thread import ChatThread
 
 LENGTH = 2 * recent.FEWEST_ROWS
@@ -177,6 +177,26 @@ async def test_objects_of_one_version_differ_in_their_live_ids_and_holders(sql_u
         loaded[0].books[3].title = "Edited"
         commits = [await storage.submit(each) for each in loaded]
         assert [len(commit.versions) for commit in commits] == [2, 0, 0, 0]
+
+
+async def test_what_a_remembered_version_refers_to_is_there_each_time(sql_url: str) -> None:
+    async with open_storage(sql_url) as storage:
+        thread = long_thread()
+        for number, message in enumerate(thread.history):
+            if number % 2:
+                message.usage = Usage(model="m", prompt_tokens=number, completion_tokens=1, total_tokens=number + 1)
+        await storage.register(thread)
+        used = [message.usage.prompt_tokens if message.usage else None for message in thread.history]
+        for load in (storage.get, storage.get, storage.get, storage.get_cold_snapshot):
+            loaded = await load(ChatThread, thread.ecs_id)
+            assert [message.usage.prompt_tokens if message.usage else None for message in loaded.history] == used
+            assert len({id(message.usage) for message in loaded.history}) == LENGTH // 2 + 1
+        again = await storage.get(ChatThread, thread.ecs_id)
+        assert (await storage.submit(again)).versions == ()
+        usage = again.history[1].usage
+        assert usage is not None
+        usage.prompt_tokens = 7
+        assert len((await storage.submit(again)).versions) == 3
 
 
 def defined(**fields: Any) -> type[Any]:

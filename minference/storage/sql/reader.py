@@ -368,7 +368,7 @@ def _children(records: Iterable[Record]) -> set[int]:
     """The keys of what these hold."""
     found: set[int | None] = set()
     for record in records:
-        if record.blank is not None:
+        if record.leaf:
             continue
         found.update(record.references.values())
         for members in record.members.values():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from minference.ecs.blob_fields import blob_fields
 from minference.ecs.entity import plan_of
 from minference.storage.base import Record
-from minference.storage.building import blank_of
+from minference.storage.building import blank_of, holds_nothing
 from minference.storage.sql.level import Level, Meaning
 
 FEWEST_ROWS = 100
@@ -66,8 +66,8 @@ class Recent:
                 records = shelf.records
                 found.update((key, records[key]) for key in keys & records.keys())
         for record in found.values():
-            if record.blank is None:
-                record.blank = blank_of(record)  # once many objects are made of it, and not before
+            if record.blank is None:  # once many objects are made of it, and not before
+                record.blank, record.leaf = blank_of(record), holds_nothing(record)
         return found
 
     def keep(self, level: Level, kind: int, keys: Sequence[int], erasures: int) -> None:
