@@ -24,6 +24,7 @@ from minference.storage.open import open_storage
 from minference.storage.sql.dialects import open_engine
 from minference.storage.sql.migrations import HEAD, VERSION_TABLE
 from minference.storage.sql.opening import Migrate, open_database
+from minference.storage.sql.recent import FEWEST_ROWS
 from minference.storage.sql.tables import EntityTable
 from minference.storage.sql.types import ExactText
 from minference.threads.thread import ChatThread
@@ -239,9 +240,11 @@ def statements() -> Iterator[list[str]]:
     event.remove(Pool, "connect", watch)
 
 
-async def test_loading_takes_as_many_statements_for_a_long_thread_as_for_a_short_one(sqlite_url: str, statements: list[str]) -> None:
+async def test_loading_takes_as_many_statements_at_any_length_and_one_more_from_where_much_is_remembered(
+    sqlite_url: str, statements: list[str]
+) -> None:
     counts: list[int] = []
-    threads = [a_thread(*map(str, range(length))) for length in (2, 300)]
+    threads = [a_thread(*map(str, range(length))) for length in (2, FEWEST_ROWS // 2, FEWEST_ROWS, 5 * FEWEST_ROWS)]
     async with open_storage(sqlite_url) as storage:
         await storage.register(*threads)
     async with open_storage(sqlite_url) as storage:
@@ -251,6 +254,7 @@ async def test_loading_takes_as_many_statements_for_a_long_thread_as_for_a_short
             await storage.get(ChatThread, thread.ecs_id)
             counts.append(len(statements))
     assert counts[0] == counts[1] < 20
+    assert counts[2] == counts[3] == counts[0] + 1
 
 
 async def test_closing_ends_every_thread_of_the_database(sqlite_url: str) -> None:
