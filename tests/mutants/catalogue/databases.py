@@ -186,7 +186,9 @@ DATABASES = (
         old="results = [await fetch(sql, self._ids(keys)) for sql in mapping.selects(self._dialect)]",
         new="results = [[row for key in keys for row in await fetch(sql, self._ids([key]))]\n"
         "                       for sql in mapping.selects(self._dialect)]",
-        tests=("tests/storage/test_opening.py::test_loading_takes_as_many_statements_for_a_long_thread_as_for_a_short_one",),
+        tests=(
+            "tests/storage/test_opening.py::test_loading_takes_as_many_statements_at_any_length_and_one_more_from_where_much_is_remembered",
+        ),
     ),
     Mutant(
         name="a-newest-version-is-any-version",
