@@ -95,12 +95,6 @@ class Record:
     """Whether it is known to hold nothing."""
 
     @property
-    def key(self) -> int:
-        """The integer key of the version."""
-        assert self.version.id is not None, "it was read from a database"
-        return self.version.id
-
-    @property
     def kind(self) -> str:
         """The stored name of its class."""
         return self.opaque.kind if self.opaque is not None else self.cls.__kind__

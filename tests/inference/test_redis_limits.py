@@ -49,6 +49,14 @@ def shared(url: str, limits: Limits, *, minute: float = 60.0, ticket_seconds: fl
     return RateLimiter(limits, shared=RedisQuotas(url, minute=minute, ticket_seconds=ticket_seconds))
 
 
+async def all_told(limiter: RateLimiter) -> None:
+    """What Redis is to be told has arrived there."""
+    quotas = limiter._shared
+    assert isinstance(quotas, RedisQuotas)
+    while quotas._tasks:
+        await asyncio.wait(quotas._tasks)
+
+
 async def goes(limiter: RateLimiter, *, tokens: int = 0, model: str = "m") -> bool:
     """Whether an instant call is let through long before a minute is over, however busy this machine is."""
     return await _is_let_through(limiter, tokens, model, within=20.0)
@@ -154,8 +162,7 @@ async def test_a_request_that_leaves_once_more_counts_for_all_from_then(url: str
         await asyncio.sleep(seconds)  # the time itself is what matters: the clock is that of Redis
         first.leave()
         left = time.monotonic()
-        while one._shared._tasks:  # type: ignore[union-attr]  # what was told is on its way
-            await asyncio.wait(one._shared._tasks)  # type: ignore[union-attr]
+        await all_told(one)
         assert await goes(other)
         assert time.monotonic() - left >= 1.19
         first.settle()
@@ -190,8 +197,7 @@ async def test_what_is_counted_is_never_forgotten_before_what_is_in_the_window(u
             for settle in (False, True):
                 if settle:
                     call.settle(40, 0)
-                while limiter._shared._tasks:  # type: ignore[union-attr]  # what was told is on its way
-                    await asyncio.wait(limiter._shared._tasks)  # type: ignore[union-attr]
+                await all_told(limiter)
                 left = {
                     str(key, "utf-8") if isinstance(key, bytes) else key: await redis.pttl(key) for key in await redis.keys(f"*/{told}}}*")
                 }
